@@ -1,0 +1,1 @@
+//! Placeholder line; the owner of this crate replaces it.

@@ -1,0 +1,137 @@
+//! How many GameServers a fleet should have, and the next step towards it.
+//!
+//! Never starts or stops anything.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::gameserver::GameServer;
+use crate::{FleetName, Revision, ServerName, Timestamp};
+
+/// What the servers of a fleet are for (source 002's two clusters).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FleetKind {
+    /// Pinned rooms: one room lives on one server, allocated with seats.
+    Room {
+        /// Rooms one server may hold at once. At least 1.
+        rooms_per_server: u16,
+        /// Seats of one room. At least 1.
+        seats_per_room: u16,
+    },
+    /// Every server is as good as any other; broadcasts cross servers.
+    Mesh,
+}
+
+/// How a server proves that it can serve, each time on its public port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// A whole Engine.IO handshake, then an orderly close. For Socket.IO servers; the default.
+    EngineIo,
+    /// A TCP accept, for servers that speak neither.
+    Tcp,
+    /// `GET` of this path answers 2xx.
+    Http(String),
+}
+
+/// What is run, whoever runs it. Its hash is the [`Revision`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// Program and arguments. Never empty.
+    pub command: Vec<String>,
+    /// Environment, added to what Greenroom injects.
+    pub env: BTreeMap<String, String>,
+    /// How readiness is proven.
+    pub probe: Probe,
+    /// Time between SIGTERM and SIGKILL. Default 10 s.
+    pub stop_grace: Duration,
+}
+
+/// What somebody asked for: one fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fleet {
+    /// Its name.
+    pub name: FleetName,
+    /// What it is for.
+    pub kind: FleetKind,
+    /// What its servers run.
+    pub template: Template,
+    /// Hash of `template` and of what of `kind` the servers see.
+    pub revision: Revision,
+    /// Servers kept even when nobody plays.
+    pub replicas_min: u32,
+    /// Never more servers than this.
+    pub replicas_max: u32,
+    /// Players per match; 0 when nobody is matched into this fleet.
+    pub match_players: u16,
+    /// How long an idle server above the minimum is kept. Default 1 h.
+    pub idle_stop_after: Duration,
+}
+
+/// Demand that no server has yet: what waits for this fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demand {
+    /// Rooms that allocation calls and matches wait for.
+    pub rooms_waiting: u32,
+}
+
+/// Bounds of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most actions in one plan. At least 1.
+    pub actions_max: usize,
+}
+
+/// One step. May be repeated without harm: control de-duplicates by server name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start one more server of the fleet's current revision; control names and places it.
+    Start,
+    /// Stop this server: it is idle and surplus, or dead.
+    Stop {
+        /// Which.
+        server: ServerName,
+        /// Why.
+        reason: StopReason,
+    },
+}
+
+/// Why a server is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// Idle for `idle_stop_after` and not needed for the target.
+    Surplus,
+    /// Runs a revision the fleet no longer has, and is idle.
+    Outdated,
+    /// Unhealthy for too long with nobody on it.
+    Unhealthy,
+}
+
+/// Why a fleet is short of its target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// These many servers start and do not answer yet.
+    Starting(u32),
+    /// These many servers are unhealthy; replacements count against `replicas_max`.
+    Unhealthy(u32),
+    /// The demand would need more servers than `replicas_max`.
+    AtMaximum {
+        /// How many would be needed.
+        wanted: u32,
+        /// The bound.
+        replicas_max: u32,
+    },
+}
+
+/// The next step of one fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[must_use]
+pub struct Plan {
+    /// How many live servers the fleet should have now.
+    pub replicas_wanted: u32,
+    /// At most `limits.actions_max`; each may be repeated without harm.
+    pub actions: Vec<Action>,
+    /// Why the fleet is still short of its target; shown to users.
+    pub waiting_on: Vec<Reason>,
+    /// When time alone would change this plan.
+    pub wake_at: Option<Timestamp>,
+}

@@ -1,0 +1,59 @@
+//! What the control plane knows of one GameServer, as the decisions see it.
+//!
+//! Never how it was learnt: `control` builds these from the agents' reports and its own promises.
+
+use crate::{FleetName, HostName, InstanceId, Revision, ServerName, Timestamp};
+
+/// Where a GameServer stands (design section 5). Only `Ready` and `Allocated` servers are handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Ordered or running, but its public port has not yet answered a real handshake.
+    Starting,
+    /// Answers; nobody is promised anything on it.
+    Ready,
+    /// Seats are promised on it, nobody has arrived yet.
+    Reserved,
+    /// At least one live room or connection.
+    Allocated,
+    /// No new rooms; the ones it has run on.
+    Draining,
+    /// Runs, but its heartbeat or handshake fails, or its host is silent. Not handed out.
+    Unhealthy,
+    /// Told to stop, or ended.
+    Stopped,
+}
+
+/// One GameServer at the moment of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GameServer {
+    /// Its name.
+    pub name: ServerName,
+    /// Its fleet.
+    pub fleet: FleetName,
+    /// The host that runs it.
+    pub host: HostName,
+    /// The process that now answers for it.
+    pub instance: InstanceId,
+    /// What it runs.
+    pub revision: Revision,
+    /// Where it stands.
+    pub state: State,
+    /// Rooms on it: promised, live, and told of by itself.
+    pub rooms: u16,
+    /// Transport connections it reported last.
+    pub connections: u32,
+    /// Endpoint answers given out that have not yet expired. They count as load, and as busy.
+    pub in_flight: u32,
+    /// When it was ordered.
+    pub started_at: Timestamp,
+    /// Since when nothing is on it; `None` while busy.
+    pub idle_since: Option<Timestamp>,
+}
+
+impl GameServer {
+    /// Whether stopping it would hurt somebody: a room, a connection, or an answer on its way.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        self.rooms > 0 || self.connections > 0 || self.in_flight > 0
+    }
+}
