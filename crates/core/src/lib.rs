@@ -15,7 +15,7 @@ pub mod matchmake;
 pub mod placement;
 
 pub use ids::{
-    FleetName, HostName, IdempotencyKey, InstanceId, InvalidId, PlayerId, Revision, RoomEpoch, RoomId, RoomKey,
-    SeatIndex, ServerName, Term, TicketId,
+    FleetName, HostName, IdempotencyKey, InstanceId, InvalidId, PlayerId, Revision, RoomEpoch, RoomId,
+    RoomKey, SeatIndex, ServerName, Term, TicketId,
 };
 pub use time::Timestamp;

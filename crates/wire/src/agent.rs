@@ -1,0 +1,223 @@
+//! The agent protocol, version 1: one WebSocket per agent at `/v1/agents/stream`, one JSON message per text frame.
+//!
+//! The agent opens it and says `Hello`; control answers `Welcome`. Reports are whole, never deltas: control may miss
+//! any number of them. Orders carry the `term`; an agent refuses one below the highest it has seen.
+
+use std::collections::BTreeMap;
+
+use greenroom_core::{FleetName, HostName, InstanceId, Revision, RoomId, ServerName};
+use serde::{Deserialize, Serialize};
+
+use crate::Text;
+use crate::rooms::{EndReason, RoomEnded, RoomReport};
+use crate::token::PublicKeys;
+
+/// This protocol's version; control refuses another one with a close reason that names both.
+pub const VERSION: u32 = 1;
+
+/// Agent to control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromAgent {
+    /// First message.
+    Hello(Hello),
+    /// Every second and at once on change.
+    Report(Report),
+    /// A room has ended; repeated until `RoomEndedAck`.
+    RoomEnded {
+        /// On which server.
+        server: Text<ServerName>,
+        /// In which process of it.
+        instance: Text<InstanceId>,
+        /// The room and its result.
+        ended: RoomEnded,
+    },
+    /// An order was refused: its term is old, or it cannot be carried out. Nothing was changed.
+    Refused {
+        /// The server the order was about.
+        server: Text<ServerName>,
+        /// Why, for people.
+        message: String,
+    },
+    /// Answer to `ReadLogs`.
+    Logs {
+        /// As asked.
+        request: u64,
+        /// The piece, or why there is none.
+        outcome: Result<crate::api::LogsAnswer, String>,
+    },
+}
+
+/// Who the agent is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The host; a second live agent of the same host is refused.
+    pub host: Text<HostName>,
+    /// Random per agent process: tells a reconnect from a second agent.
+    pub boot: String,
+    /// Labels of the host.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Most servers it may hold: its ports.
+    pub servers_max: u32,
+    /// Highest term this agent has obeyed; control's must be above.
+    pub term_seen: u64,
+}
+
+/// Everything that runs on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// All servers that were started and not yet forgotten, by name. Ended ones are told once more after they ended.
+    pub servers: Vec<ServerReport>,
+}
+
+/// One server as its agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerReport {
+    /// Its name.
+    pub server: Text<ServerName>,
+    /// Its present process.
+    pub instance: Text<InstanceId>,
+    /// Its fleet.
+    pub fleet: Text<FleetName>,
+    /// What it runs.
+    pub revision: Text<Revision>,
+    /// Where the process stands.
+    pub phase: ProcessPhase,
+    /// `host:port` players dial.
+    pub endpoint: String,
+    /// Process id; absent while not running.
+    pub pid: Option<u32>,
+    /// Processes started again after one died.
+    pub restarts: u32,
+    /// Unix milliseconds of the first start.
+    pub started_at_ms: u64,
+    /// Transport connections.
+    pub connections: u32,
+    /// Its live rooms.
+    pub rooms: Vec<RoomReport>,
+    /// Why it is not `Ready`, or how the last process ended; empty when there is nothing to say.
+    pub message: String,
+}
+
+/// Where a server's process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessPhase {
+    /// Started; its probe has not passed yet.
+    Starting,
+    /// Its probe passes and it is heard.
+    Ready,
+    /// It was ready; now its probe fails or it has been silent for 3 s.
+    Unhealthy,
+    /// It died and is started again after a pause.
+    Restarting,
+    /// Told to stop; SIGTERM sent.
+    Stopping,
+    /// Ended for good: told to stop, or died too often (see `message`).
+    Ended,
+}
+
+/// Control to agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToAgent {
+    /// Answer to `Hello`.
+    Welcome {
+        /// [`VERSION`].
+        version: u32,
+        /// The control process's term.
+        term: u64,
+        /// Keys that JoinTokens are checked with; replaced whole by each `Keys`.
+        keys: PublicKeys,
+    },
+    /// The keys changed.
+    Keys {
+        /// All that are valid now.
+        keys: PublicKeys,
+    },
+    /// Start this server. Repeating it for a server that exists changes nothing.
+    Start {
+        /// Fencing token.
+        term: u64,
+        /// What to start.
+        order: Box<StartOrder>,
+    },
+    /// Stop this server: SIGTERM to its process group, grace, SIGKILL. Repeating it changes nothing.
+    Stop {
+        /// Fencing token.
+        term: u64,
+        /// Which.
+        server: Text<ServerName>,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// End this room if it is older than `epoch` or unknown to control.
+    CloseRoom {
+        /// Fencing token.
+        term: u64,
+        /// On which server.
+        server: Text<ServerName>,
+        /// The room.
+        room: Text<RoomId>,
+        /// Rooms of this or a lower epoch are closed.
+        epoch: u32,
+        /// Told to its players.
+        reason: EndReason,
+    },
+    /// The result is stored; forget it.
+    RoomEndedAck {
+        /// The room.
+        room: Text<RoomId>,
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// Read a piece of a server's output.
+    ReadLogs {
+        /// Chosen by control, for the answer.
+        request: u64,
+        /// Whose output.
+        server: Text<ServerName>,
+        /// From where; `None`: the last `bytes_max` bytes.
+        offset: Option<u64>,
+        /// At most 262,144.
+        bytes_max: u32,
+    },
+}
+
+/// All an agent must know to run a server, now and after its own restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartOrder {
+    /// Its name.
+    pub server: Text<ServerName>,
+    /// Its fleet.
+    pub fleet: Text<FleetName>,
+    /// What it runs.
+    pub revision: Text<Revision>,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Environment, added to the injected one.
+    pub env: BTreeMap<String, String>,
+    /// How readiness is proven.
+    pub probe: ProbeWord,
+    /// Milliseconds between SIGTERM and SIGKILL.
+    pub stop_grace_ms: u64,
+    /// Rooms it may hold; 0 for `mesh`.
+    pub rooms_per_server: u16,
+    /// Seats per room; 0 for `mesh`.
+    pub seats_per_room: u16,
+}
+
+/// How readiness is proven, on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeWord {
+    /// A whole Engine.IO handshake.
+    EngineIo,
+    /// A TCP accept.
+    Tcp,
+    /// `GET` of this path answers 2xx.
+    Http(String),
+}

@@ -1,0 +1,482 @@
+//! Bodies of the control plane's HTTP API under `/v1`. Request bodies refuse unknown fields.
+
+use greenroom_core::{
+    FleetName, HostName, IdempotencyKey, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName,
+    TicketId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::Text;
+use crate::rooms::{EndReason, SeatPhase};
+
+/// `GET /v1/fleets/{fleet}/endpoint`: where to connect. The answer counts as load until `expires_at_ms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointAnswer {
+    /// The fleet asked.
+    pub fleet: Text<FleetName>,
+    /// The chosen gameserver.
+    pub server: Text<ServerName>,
+    /// `host:port` of its public port.
+    pub endpoint: String,
+    /// The same as a URL for Socket.IO clients.
+    pub url: String,
+    /// Unix milliseconds; after this, ask again.
+    pub expires_at_ms: u64,
+}
+
+/// `POST /v1/fleets/{fleet}/rooms`: a room for these players. All get a seat or none does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllocateRequest {
+    /// The room's key: the same key gives the same live room. Without one a new room is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text<RoomKey>>,
+    /// Who gets a seat: 1 up to the fleet's seats per room, no player twice. A player who has a seat in the room
+    /// already keeps it and gets a fresh token for it.
+    pub players: Vec<Text<PlayerId>>,
+    /// The same key gets the same answer for 10 min; used for another request it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<Text<IdempotencyKey>>,
+    /// How long to wait for capacity. Default 10,000, at most 60,000; 0 answers at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Handed to the room's `create`. Only the call that makes the room counts.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub init: serde_json::Value,
+}
+
+/// A room with the seats that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allocation {
+    /// The room.
+    pub room: Text<RoomId>,
+    /// Its fleet.
+    pub fleet: Text<FleetName>,
+    /// Its key, if it was asked for by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text<RoomKey>>,
+    /// Who owns it.
+    pub epoch: u32,
+    /// The gameserver it lives on.
+    pub server: Text<ServerName>,
+    /// `host:port` to connect to.
+    pub endpoint: String,
+    /// The same as a URL for Socket.IO clients.
+    pub url: String,
+    /// Whether this call made the room.
+    pub created: bool,
+    /// One per requested player, in the order asked.
+    pub seats: Vec<SeatGrant>,
+}
+
+/// One player's way in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeatGrant {
+    /// Seat number, from 0.
+    pub seat: u16,
+    /// Whose.
+    pub player: Text<PlayerId>,
+    /// JoinToken: goes into the Socket.IO `auth` as `{token}`.
+    pub token: String,
+    /// Unix milliseconds; the first connection must come before.
+    pub expires_at_ms: u64,
+}
+
+/// `POST /v1/rooms/{room}/finish`: a server without a link tells the result. Repeating it changes nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinishRequest {
+    /// The epoch the server holds the room under.
+    pub epoch: u32,
+    /// Handed to the back end's webhook as it is.
+    #[serde(default)]
+    pub result: serde_json::Value,
+}
+
+/// `POST /v1/fleets/{fleet}/tickets`: files tickets. Filing the same id again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TicketsRequest {
+    /// Who will ask for the assignments: the lobby server's name, or the back end's own word.
+    pub owner: String,
+    /// At most 1,000.
+    pub tickets: Vec<TicketBody>,
+}
+
+/// One ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TicketBody {
+    /// Chosen by the caller, unique for ever.
+    pub id: Text<TicketId>,
+    /// A player, or a party that stays together.
+    pub players: Vec<Text<PlayerId>>,
+    /// Unix milliseconds of the first filing; a later filing with an earlier moment keeps its place. Default now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enqueued_at_ms: Option<u64>,
+}
+
+/// Answer to [`TicketsRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketsAnswer {
+    /// The control process's term. When it changes, file open tickets again: the queue is not stored.
+    pub term: u64,
+    /// Tickets that were refused, with the reason; the others wait.
+    pub refused: Vec<TicketRefused>,
+}
+
+/// A ticket that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketRefused {
+    /// Which.
+    pub id: Text<TicketId>,
+    /// Why, for programs.
+    pub code: crate::error::Code,
+    /// Why, for people.
+    pub message: String,
+}
+
+/// `POST /v1/assignments`: waits until a ticket of `owner` is assigned. Delivered until acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssignmentsRequest {
+    /// As in [`TicketsRequest`].
+    pub owner: String,
+    /// Tickets whose assignment or failure arrived; they are not told again.
+    #[serde(default)]
+    pub ack: Vec<Text<TicketId>>,
+    /// How long to wait when there is nothing to tell. Default and at most 20,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+}
+
+/// Answer to [`AssignmentsRequest`]; empty when the wait ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignmentsAnswer {
+    /// The control process's term. When it differs from the last one seen, file open tickets again.
+    pub term: u64,
+    /// Tickets that play.
+    pub assignments: Vec<Assignment>,
+}
+
+/// A ticket that plays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The ticket.
+    pub ticket: Text<TicketId>,
+    /// Its room, with the seats of this ticket's players only.
+    pub allocation: Allocation,
+}
+
+/// `DELETE /v1/tickets/{ticket}`: either it is out of the queue, or it plays already. Both are final.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum TicketCancelled {
+    /// It will not be matched.
+    Cancelled,
+    /// Too late: this is its assignment.
+    AlreadyAssigned {
+        /// Where it plays.
+        assignment: Assignment,
+    },
+}
+
+/// `GET /v1/fleets`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetList {
+    /// By name.
+    pub fleets: Vec<FleetStatus>,
+}
+
+/// One fleet now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetStatus {
+    /// Its name.
+    pub name: Text<FleetName>,
+    /// `room` or `mesh`.
+    pub kind: KindWord,
+    /// Hash of its template.
+    pub revision: Text<Revision>,
+    /// Bound from below.
+    pub replicas_min: u32,
+    /// Bound from above.
+    pub replicas_max: u32,
+    /// What it should have now.
+    pub replicas_wanted: u32,
+    /// Live servers, ready or not.
+    pub replicas: u32,
+    /// Servers that answer their probe.
+    pub ready: u32,
+    /// Servers with somebody on them.
+    pub busy: u32,
+    /// Promised and live rooms.
+    pub rooms: u32,
+    /// Rooms one server may hold; 0 for `mesh`.
+    pub rooms_per_server: u16,
+    /// Seats per room; 0 for `mesh`.
+    pub seats_per_room: u16,
+    /// Taken seats, or connections for `mesh`.
+    pub players: u32,
+    /// Tickets that wait.
+    pub tickets: u32,
+    /// Why it is short of what it should have, in words; empty when it is not.
+    pub waiting_on: Vec<String>,
+}
+
+/// A fleet's kind on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KindWord {
+    /// Pinned rooms.
+    Room,
+    /// Cross-server broadcast.
+    Mesh,
+}
+
+/// `GET /v1/gameservers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GameserverList {
+    /// By fleet, then name.
+    pub gameservers: Vec<GameserverStatus>,
+}
+
+/// One gameserver now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GameserverStatus {
+    /// Its name.
+    pub name: Text<ServerName>,
+    /// Its fleet.
+    pub fleet: Text<FleetName>,
+    /// Its host.
+    pub host: Text<HostName>,
+    /// Its present process.
+    pub instance: Text<InstanceId>,
+    /// What it runs.
+    pub revision: Text<Revision>,
+    /// Where it stands.
+    pub state: StateWord,
+    /// `host:port` of its public port; empty while it has none.
+    pub endpoint: String,
+    /// Process id on its host.
+    pub pid: Option<u32>,
+    /// Promised and live rooms.
+    pub rooms: u32,
+    /// Taken seats.
+    pub players: u32,
+    /// Transport connections.
+    pub connections: u32,
+    /// How often its process was started again.
+    pub restarts: u32,
+    /// Unix milliseconds.
+    pub started_at_ms: u64,
+    /// Why it is not ready, or how it last ended; empty when there is nothing to say.
+    pub message: String,
+}
+
+/// A gameserver's state on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is documented at greenroom_core::gameserver::State")]
+pub enum StateWord {
+    Starting,
+    Ready,
+    Reserved,
+    Allocated,
+    Draining,
+    Unhealthy,
+    Stopped,
+}
+
+/// `GET /v1/rooms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomList {
+    /// By fleet, then id.
+    pub rooms: Vec<RoomStatus>,
+    /// How many there are in all; `rooms` holds at most the asked `limit` (default 500, at most 5,000) from `offset`.
+    pub total: u32,
+}
+
+/// One room now. An ended room is answered for 10 min, so that `lost` can be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomStatus {
+    /// The room.
+    pub room: Text<RoomId>,
+    /// Its fleet.
+    pub fleet: Text<FleetName>,
+    /// Its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text<RoomKey>>,
+    /// Who owns it.
+    pub epoch: u32,
+    /// Its gameserver.
+    pub server: Text<ServerName>,
+    /// `host:port`.
+    pub endpoint: String,
+    /// Where it stands.
+    pub phase: RoomPhase,
+    /// Why it ended; absent while it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<EndReason>,
+    /// Every seat, free ones included.
+    pub seats: Vec<SeatStatus>,
+    /// Unix milliseconds.
+    pub created_at_ms: u64,
+}
+
+/// Where a room stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomPhase {
+    /// Promised; nobody has arrived.
+    Reserved,
+    /// At least one player arrived.
+    Live,
+    /// Over, see `ended`.
+    Ended,
+}
+
+/// One seat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeatStatus {
+    /// Seat number, from 0.
+    pub seat: u16,
+    /// Where it stands.
+    pub state: SeatWord,
+    /// Whose it is; absent when free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub player: Option<Text<PlayerId>>,
+}
+
+/// Where a seat stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeatWord {
+    /// Anybody's.
+    Free,
+    /// Promised; the player has not arrived.
+    Reserved,
+    /// The player is there.
+    Connected,
+    /// The player's transport is gone, the seat is kept for a while.
+    Away,
+}
+
+impl From<SeatPhase> for SeatWord {
+    fn from(phase: SeatPhase) -> Self {
+        match phase {
+            SeatPhase::Connected => Self::Connected,
+            SeatPhase::Away => Self::Away,
+        }
+    }
+}
+
+/// `GET /v1/hosts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostList {
+    /// By name.
+    pub hosts: Vec<HostStatus>,
+}
+
+/// One host now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its name.
+    pub name: Text<HostName>,
+    /// Whether its agent's stream is open.
+    pub connected: bool,
+    /// Unix milliseconds of its last word.
+    pub heard_at_ms: u64,
+    /// Servers on it.
+    pub servers: u32,
+    /// Most it may hold.
+    pub servers_max: u32,
+}
+
+/// `GET /v1/overview`: one screen's worth. Lists are capped at 500 entries; `totals` are whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The control process's term.
+    pub term: u64,
+    /// Unix milliseconds at the control process.
+    pub now_ms: u64,
+    /// Whole numbers of everything.
+    pub totals: Totals,
+    /// All fleets.
+    pub fleets: Vec<FleetStatus>,
+    /// All hosts.
+    pub hosts: Vec<HostStatus>,
+    /// Servers, capped.
+    pub gameservers: Vec<GameserverStatus>,
+    /// Rooms, capped, live ones first.
+    pub rooms: Vec<RoomStatus>,
+    /// The last 50 changes, newest first.
+    pub events: Vec<EventLine>,
+}
+
+/// Whole numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Live servers.
+    pub gameservers: u32,
+    /// Live and promised rooms.
+    pub rooms: u32,
+    /// Taken seats.
+    pub players: u32,
+    /// Transport connections.
+    pub connections: u32,
+    /// Tickets that wait.
+    pub tickets: u32,
+    /// Results not yet taken by the webhook.
+    pub results_pending: u32,
+}
+
+/// One thing that happened, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// What happened, to which thing.
+    pub text: String,
+}
+
+/// `GET /v1/gameservers/{name}/logs?offset=&bytes_max=`: a piece of a server's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogsAnswer {
+    /// The output, bytes that are not UTF-8 replaced.
+    pub text: String,
+    /// Where the next piece begins; ask with it again to follow.
+    pub next_offset: u64,
+}
+
+/// `GET /readyz`: 200 when `ready`, else 503.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether this process can serve.
+    pub ready: bool,
+    /// What it waits for; empty when ready.
+    pub waiting_on: Vec<String>,
+}
+
+/// Body of the back end's webhook: one ended room. Header `Idempotency-Key` is `<room>.<epoch>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoomResult {
+    /// Always `room.ended`.
+    pub event: String,
+    /// The room.
+    pub room: Text<RoomId>,
+    /// Its fleet.
+    pub fleet: Text<FleetName>,
+    /// Its key, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text<RoomKey>>,
+    /// Who owned it.
+    pub epoch: u32,
+    /// Why it ended.
+    pub reason: EndReason,
+    /// The players who had a seat.
+    pub players: Vec<Text<PlayerId>>,
+    /// What the room gave to `finish`; `null` without.
+    pub result: serde_json::Value,
+    /// Unix milliseconds.
+    pub ended_at_ms: u64,
+}

@@ -1,0 +1,136 @@
+//! The link protocol, version 1: a gameserver and its host's agent, over loopback TCP.
+//!
+//! The server dials the address in `GREENROOM_LINK` and dials again whenever the stream ends: the agent may restart at
+//! any time and nothing is lost by it, because status is whole and results are repeated until acknowledged. One JSON
+//! message per line, at most [`LINE_BYTES_MAX`]. A server that has no link is judged by its probe alone.
+
+use greenroom_core::{InstanceId, RoomId};
+use serde::{Deserialize, Serialize};
+
+use crate::Text;
+use crate::rooms::{EndReason, RoomEnded, RoomReport};
+use crate::token::PublicKeys;
+
+/// This protocol's version.
+pub const VERSION: u32 = 1;
+
+/// Longest line, in bytes; a longer one ends the stream.
+pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Names of the environment variables that an agent sets for every server it starts.
+pub mod env {
+    /// Public port to listen on, on all addresses of the host's loopback or network as told by `GREENROOM_BIND`.
+    pub const PORT: &str = "PORT";
+    /// The same as `PORT`, for servers that need their own `PORT`.
+    pub const GREENROOM_PORT: &str = "GREENROOM_PORT";
+    /// Address to bind, `127.0.0.1` unless the agent's public host is another.
+    pub const BIND: &str = "GREENROOM_BIND";
+    /// `host:port` that players dial.
+    pub const PUBLIC_ADDRESS: &str = "GREENROOM_PUBLIC_ADDRESS";
+    /// Fleet name.
+    pub const FLEET: &str = "GREENROOM_FLEET";
+    /// Server name.
+    pub const SERVER: &str = "GREENROOM_SERVER";
+    /// Instance id: this process.
+    pub const INSTANCE: &str = "GREENROOM_INSTANCE";
+    /// Host name.
+    pub const HOST: &str = "GREENROOM_HOST";
+    /// Revision of the fleet.
+    pub const REVISION: &str = "GREENROOM_REVISION";
+    /// Rooms this server may hold; absent for `mesh`.
+    pub const ROOMS_PER_SERVER: &str = "GREENROOM_ROOMS_PER_SERVER";
+    /// Seats per room; absent for `mesh`.
+    pub const SEATS_PER_ROOM: &str = "GREENROOM_SEATS_PER_ROOM";
+    /// `127.0.0.1:port` of the agent's link.
+    pub const LINK: &str = "GREENROOM_LINK";
+    /// Secret of this server for the link. Never logged.
+    pub const LINK_SECRET: &str = "GREENROOM_LINK_SECRET";
+    /// Base URL of the control plane's HTTP API.
+    pub const CONTROL: &str = "GREENROOM_CONTROL";
+    /// Comma-separated browser origins that may connect; `*` for any. Absent: same-origin and non-browser only.
+    pub const ALLOWED_ORIGINS: &str = "GREENROOM_ALLOWED_ORIGINS";
+}
+
+/// Server to agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromServer {
+    /// First message. A wrong secret or instance ends the stream.
+    Hello {
+        /// [`VERSION`].
+        version: u32,
+        /// From `GREENROOM_INSTANCE`.
+        instance: Text<InstanceId>,
+        /// From `GREENROOM_LINK_SECRET`.
+        secret: String,
+    },
+    /// Every second and at once on change; it is the heartbeat too.
+    Status(Status),
+    /// A room has ended; repeated after each reconnect until acknowledged.
+    RoomEnded(RoomEnded),
+    /// A mesh broadcast for the other servers of this fleet on this host.
+    Publish(Relay),
+}
+
+/// What a server tells of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Transport connections, counted by the transport.
+    pub connections: u32,
+    /// All live rooms.
+    pub rooms: Vec<RoomReport>,
+}
+
+/// Agent to server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToServer {
+    /// Answer to `Hello`.
+    Welcome {
+        /// [`VERSION`].
+        version: u32,
+        /// Keys that JoinTokens are checked with; empty until control was reached once.
+        keys: PublicKeys,
+    },
+    /// The keys changed.
+    Keys {
+        /// All that are valid now.
+        keys: PublicKeys,
+    },
+    /// The result has arrived at control for good.
+    RoomEndedAck {
+        /// The room.
+        room: Text<RoomId>,
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// End this room if it has this epoch or a lower one.
+    CloseRoom {
+        /// The room.
+        room: Text<RoomId>,
+        /// Upper bound, inclusive.
+        epoch: u32,
+        /// Told to its players.
+        reason: EndReason,
+    },
+    /// A mesh broadcast of another server.
+    Deliver(Relay),
+}
+
+/// One Socket.IO packet for all sockets of a namespace that are in `groups` and not in `except`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    /// Namespace, `/` first.
+    pub namespace: String,
+    /// Groups to reach; empty: everybody.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Groups to leave out; a socket's own id is a group.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// The encoded Socket.IO text packet.
+    pub packet: String,
+    /// Its binary attachments, standard base64.
+    #[serde(default)]
+    pub attachments: Vec<String>,
+}

@@ -1,0 +1,137 @@
+//! Stored records: the promises of the control plane, each with a version and a golden file.
+//!
+//! A record is JSON of a versioned shape; a newer program reads every older version it ever wrote.
+
+use greenroom_core::{FleetName, HostName, InstanceId, PlayerId, RoomId, RoomKey, ServerName, TicketId};
+use serde::{Deserialize, Serialize};
+
+use crate::Text;
+use crate::api::RoomResult;
+
+/// A room that was promised and has not ended. Key `<room>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRecord {
+    /// 1.
+    pub version: u32,
+    /// The room.
+    pub room: Text<RoomId>,
+    /// Its fleet.
+    pub fleet: Text<FleetName>,
+    /// Its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text<RoomKey>>,
+    /// Who owns it.
+    pub epoch: u32,
+    /// Where.
+    pub server: Text<ServerName>,
+    /// In which process.
+    pub instance: Text<InstanceId>,
+    /// On which host.
+    pub host: Text<HostName>,
+    /// `host:port`.
+    pub endpoint: String,
+    /// Unix milliseconds.
+    pub created_at_ms: u64,
+    /// Seats in all.
+    pub seats_max: u16,
+    /// Promised seats.
+    pub seats: Vec<SeatRecord>,
+    /// Handed to the room's `create`.
+    #[serde(default)]
+    pub init: serde_json::Value,
+}
+
+/// One promised seat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeatRecord {
+    /// Seat number.
+    pub seat: u16,
+    /// Whose.
+    pub player: Text<PlayerId>,
+    /// Unique id of the token given out last for it.
+    pub token_id: String,
+    /// Unix milliseconds; not arrived by then (and 2 s more): freed.
+    pub expires_at_ms: u64,
+}
+
+/// An answered request. Key: the idempotency key, or `ticket:<id>` for a matched ticket. Kept for 10 min.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerRecord {
+    /// 1.
+    pub version: u32,
+    /// Hash of the request, so that another request under the same key is refused.
+    pub request_hash: String,
+    /// The room answered with.
+    pub room: Text<RoomId>,
+    /// Whether that call made it.
+    pub created: bool,
+    /// Its fleet.
+    pub fleet: Text<FleetName>,
+    /// Its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text<RoomKey>>,
+    /// Its epoch then.
+    pub epoch: u32,
+    /// Its server.
+    pub server: Text<ServerName>,
+    /// Its instance.
+    pub instance: Text<InstanceId>,
+    /// `host:port`.
+    pub endpoint: String,
+    /// The seats answered with: the same tokens are signed again.
+    pub seats: Vec<SeatRecord>,
+    /// Who asked for it with tickets; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The ticket; absent for an idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Text<TicketId>>,
+    /// Unix milliseconds when it was given.
+    pub answered_at_ms: u64,
+}
+
+/// A result that the webhook has not taken yet. Key `<room>.<epoch>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResultRecord {
+    /// 1.
+    pub version: u32,
+    /// What is posted.
+    pub body: RoomResult,
+}
+
+/// The signing key of JoinTokens. Key: its `kid`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKeyRecord {
+    /// 1.
+    pub version: u32,
+    /// Key id, in every token's header.
+    pub kid: String,
+    /// The 32 secret bytes, base64url.
+    pub secret: String,
+    /// Unix milliseconds.
+    pub created_at_ms: u64,
+}
+
+impl std::fmt::Debug for SigningKeyRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKeyRecord").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// An agent that has been here: after a restart control waits for it. Key: the host name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// 1.
+    pub version: u32,
+    /// The host.
+    pub host: Text<HostName>,
+}
+
+/// The last term used. Key `term`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TermRecord {
+    /// 1.
+    pub version: u32,
+    /// The term.
+    pub term: u64,
+}

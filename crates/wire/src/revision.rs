@@ -1,0 +1,83 @@
+//! The Revision of a fleet: what its servers run, as a hash.
+
+use greenroom_core::Revision;
+use greenroom_core::fleet::{FleetKind, Probe, Template};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::agent::ProbeWord;
+
+#[derive(Serialize)]
+struct Hashed<'a> {
+    command: &'a [String],
+    env: &'a std::collections::BTreeMap<String, String>,
+    probe: ProbeWord,
+    rooms_per_server: u16,
+    seats_per_room: u16,
+}
+
+/// First 12 hex digits of SHA-256 over the canonical JSON of what a server can notice: command, environment, probe
+/// and sizes. The stop grace is left out: changing it needs no new process.
+#[must_use]
+pub fn revision(template: &Template, kind: FleetKind) -> Revision {
+    let (rooms_per_server, seats_per_room) = sizes(kind);
+    let hashed = Hashed {
+        command: &template.command,
+        env: &template.env,
+        probe: (&template.probe).into(),
+        rooms_per_server,
+        seats_per_room,
+    };
+    let text = serde_json::to_vec(&hashed).expect("plain text and numbers always encode");
+    let digest = Sha256::digest(&text);
+    let hex: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    hex.parse().expect("hex digits are a valid revision")
+}
+
+/// Rooms per server and seats per room; zeros for `mesh`.
+#[must_use]
+pub const fn sizes(kind: FleetKind) -> (u16, u16) {
+    match kind {
+        FleetKind::Room { rooms_per_server, seats_per_room } => (rooms_per_server, seats_per_room),
+        FleetKind::Mesh => (0, 0),
+    }
+}
+
+impl From<&Probe> for ProbeWord {
+    fn from(probe: &Probe) -> Self {
+        match probe {
+            Probe::EngineIo => Self::EngineIo,
+            Probe::Tcp => Self::Tcp,
+            Probe::Http(path) => Self::Http(path.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn template(command: &str) -> Template {
+        Template {
+            command: vec![command.to_owned()],
+            env: std::collections::BTreeMap::new(),
+            probe: Probe::EngineIo,
+            stop_grace: Duration::from_secs(10),
+        }
+    }
+
+    #[test]
+    fn a_revision_follows_what_a_server_can_notice_and_nothing_else() {
+        let base = revision(&template("a"), FleetKind::Mesh);
+        let mut graceful = template("a");
+        graceful.stop_grace = Duration::from_secs(99);
+        assert_eq!(revision(&graceful, FleetKind::Mesh), base);
+        assert_ne!(revision(&template("b"), FleetKind::Mesh), base);
+        assert_ne!(
+            revision(&template("a"), FleetKind::Room { rooms_per_server: 1, seats_per_room: 4 }),
+            base
+        );
+    }
+}
