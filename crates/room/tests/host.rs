@@ -1,5 +1,7 @@
 //! What the host does with a room, call by call. Never looks inside the room but for its log.
 
+#![expect(clippy::unwrap_used, reason = "the functions beside the tests are tests too")]
+
 mod sandbox;
 
 use greenroom_room::{Drain, HostedRoom, Output, Player, Presence, RoomHost, RoomKind, Seat, To, Why};

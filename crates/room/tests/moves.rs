@@ -1,6 +1,8 @@
 //! The law of rooms: one that was frozen and thawed at random ticks is, byte for byte, the one that never
 //! moved. And what thawing refuses.
 
+#![expect(clippy::unwrap_used, reason = "the functions beside the tests are tests too")]
+
 mod sandbox;
 
 use greenroom_room::{HostedRoom, Player, RestoreError, Rng, RoomHost, RoomKind, Seat, Why};
