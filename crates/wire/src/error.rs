@@ -10,6 +10,8 @@ pub enum Code {
     BadRequest,
     /// 401: no or a wrong operator token.
     Unauthorized,
+    /// 403: the `Host` or `Origin` header is not one this API answers to (a page of another site, or DNS rebinding).
+    Forbidden,
     /// 404: no such fleet.
     FleetNotFound,
     /// 404: no such gameserver.
@@ -51,6 +53,7 @@ impl Code {
         match self {
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::FleetNotFound
             | Self::GameserverNotFound
             | Self::RoomNotFound

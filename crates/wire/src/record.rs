@@ -36,6 +36,9 @@ pub struct RoomRecord {
     pub seats_max: u16,
     /// Promised seats.
     pub seats: Vec<SeatRecord>,
+    /// Players who sat here and have left: named in the room's result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub played: Vec<Text<PlayerId>>,
     /// Handed to the room's `create`.
     #[serde(default)]
     pub init: serde_json::Value,
@@ -54,7 +57,7 @@ pub struct SeatRecord {
     pub expires_at_ms: u64,
 }
 
-/// An answered request. Key: the idempotency key, or `ticket:<id>` for a matched ticket. Kept for 10 min.
+/// An answered request. Key: `request:<idempotency key>`, or `ticket:<id>` for a matched ticket. Kept for 10 min.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerRecord {
     /// 1.
