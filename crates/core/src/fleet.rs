@@ -2,10 +2,13 @@
 //!
 //! Never starts or stops anything.
 
+mod plan;
+
+pub use plan::{UNHEALTHY_STOP_AFTER, plan};
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::gameserver::GameServer;
 use crate::{FleetName, Revision, ServerName, Timestamp};
 
 /// What the servers of a fleet are for (source 002's two clusters).

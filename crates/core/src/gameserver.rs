@@ -23,6 +23,17 @@ pub enum State {
     Stopped,
 }
 
+impl State {
+    /// Whether a server in this state answers and may be handed to new players.
+    #[must_use]
+    pub const fn takes_players(self) -> bool {
+        match self {
+            Self::Ready | Self::Reserved | Self::Allocated => true,
+            Self::Starting | Self::Draining | Self::Unhealthy | Self::Stopped => false,
+        }
+    }
+}
+
 /// One GameServer at the moment of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GameServer {
@@ -46,7 +57,8 @@ pub struct GameServer {
     pub in_flight: u32,
     /// When it was ordered.
     pub started_at: Timestamp,
-    /// Since when nothing is on it; `None` while busy.
+    /// Since when nothing is on it; `None` while busy. Counted anew from the moment the server turns
+    /// [`State::Unhealthy`], so that a short silence never stops a server that was idle for long.
     pub idle_since: Option<Timestamp>,
 }
 
@@ -55,5 +67,20 @@ impl GameServer {
     #[must_use]
     pub const fn is_busy(&self) -> bool {
         self.rooms > 0 || self.connections > 0 || self.in_flight > 0
+    }
+
+    /// Whether it may be stopped without hurting anybody: nothing is on it, its state agrees, and it is known
+    /// since when. Doubt counts as busy.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        !self.is_busy()
+            && !matches!(self.state, State::Reserved | State::Allocated)
+            && self.idle_since.is_some()
+    }
+
+    /// Rooms it could take besides those it has; 0 when its state forbids.
+    #[must_use]
+    pub const fn rooms_free(&self, rooms_per_server: u16) -> u16 {
+        if self.state.takes_players() { rooms_per_server.saturating_sub(self.rooms) } else { 0 }
     }
 }
