@@ -8,7 +8,7 @@
 pub mod engine;
 pub mod ids;
 pub mod limits;
-//pub mod packet;
+pub mod packet;
 pub mod ws;
 
 pub use ids::{Sid, SocketId};

@@ -13,6 +13,7 @@ pub use heartbeat::{Heartbeat, HeartbeatError, HeartbeatStep, Moment};
 pub use open::{Open, OpenError};
 pub use packet::{EnginePacket, EnginePacketError};
 pub use payload::{PayloadError, PayloadReader, PayloadWriter};
+pub(crate) use payload::{push_base64, push_separator};
 pub use reason::DisconnectReason;
 pub use request::{Admitted, HttpMethod, Query, RequestError, Transport};
 pub use upgrade::{PROBE, Upgrade, UpgradeError, UpgradeStep};

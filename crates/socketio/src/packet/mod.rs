@@ -1,0 +1,67 @@
+//! Owns Socket.IO 5 packets: reading them with every check a hostile peer calls for, and preparing them once for many.
+//! Never turns arguments into value trees: they are handed on as the JSON text they came in.
+
+mod control;
+mod decode;
+mod decoder;
+mod draft;
+mod json;
+mod placeholder;
+mod prepared;
+
+pub use control::{ConnectRefused, Connected};
+pub use decode::{DecodeError, Packet};
+pub use decoder::Decoder;
+pub use draft::{Draft, EncodeError};
+pub use json::{Args, JsonError};
+pub use placeholder::{Placeholder, PlaceholderError};
+pub use prepared::Prepared;
+
+/// What a packet is for. Whether an event or ack is binary shows in its attachments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PacketKind {
+    /// Asks for a namespace, or says that it is connected.
+    Connect,
+    /// Leaves a namespace.
+    Disconnect,
+    /// A named event with arguments.
+    Event,
+    /// The answer to an event that has an ack id.
+    Ack,
+    /// Refuses a namespace.
+    ConnectError,
+}
+
+/// Pairs an event with its answer: 0 to 2^53 - 1, what JavaScript can count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AckId(u64);
+
+impl AckId {
+    /// The largest id.
+    pub const MAX: Self = Self((1 << 53) - 1);
+
+    /// The id of that number, unless it is too large.
+    #[must_use]
+    pub const fn new(number: u64) -> Option<Self> {
+        if number <= Self::MAX.0 { Some(Self(number)) } else { None }
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for AckId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Event names that the libraries use themselves and that no packet may carry.
+pub const RESERVED_EVENTS: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+
+/// The namespace that needs no name on the wire.
+pub const MAIN_NAMESPACE: &str = "/";
