@@ -1,2 +1,6 @@
 //! The one binary.
-fn main() {}
+mod config;
+fn main() {
+    println!("{:?}", config::load(std::path::Path::new("greenroom.toml")).map(|c| c.to_string()));
+    let _ = config::parse("x", config::DEMO);
+}

@@ -1,0 +1,244 @@
+//! Reads one `[fleets.NAME]` section.
+//!
+//! Never looks at other sections; what spans them is checked by the parent module.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use greenroom_core::FleetName;
+use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
+use toml::de::DeTable;
+
+use super::fault::Fault;
+use super::reader::{Found, Section, did_you_mean, missing, value_fault, wrong_type};
+use super::{HOUR, REPLICAS_MAX};
+
+/// Rooms one process may hold: far above what one thread can tick, low enough to catch a slip.
+const ROOMS_PER_SERVER_MAX: i64 = 10_000;
+/// Seats are numbered in 16 bits, and a room of more has stopped being a room.
+const SEATS_PER_ROOM_MAX: i64 = 10_000;
+
+/// A fleet with the places that faults across sections point at.
+pub(super) struct ReadFleet {
+    pub(super) fleet: Fleet,
+    pub(super) replicas_max_span: Range<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KindWord {
+    Room,
+    Mesh,
+}
+
+/// Reads the section called `name`. `None` when it has a fault that leaves nothing to build.
+pub(super) fn read(
+    name: &str,
+    header: Range<usize>,
+    table: &DeTable<'_>,
+    faults: &mut Vec<Fault>,
+) -> Option<ReadFleet> {
+    let before = faults.len();
+    let mut section = Section::new(format!("[fleets.{name}]"), header.clone(), table);
+    let fleet_name = match name.parse::<FleetName>() {
+        Ok(fleet_name) => Some(fleet_name),
+        Err(error) => {
+            faults.push(value_fault(header.clone(), error.to_string()));
+            None
+        }
+    };
+    let kind = kind(&mut section, faults);
+    let command = command(&mut section, faults);
+    let env = env(&mut section, faults);
+    let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
+    let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
+    let idle_stop_after = section.duration("idle_stop_after", Duration::ZERO..=HOUR * 24 * 365, faults);
+    let (replicas_min, replicas_max) = replicas(&mut section, faults);
+    let (kind, match_players) = sizes(&mut section, kind, faults);
+    let replicas_max_span = replicas_max.as_ref().map_or(header, |found| found.span.clone());
+    section.finish(faults);
+    if faults.len() > before {
+        return None;
+    }
+    let template = Template {
+        command: command?,
+        env,
+        probe,
+        stop_grace: stop_grace.map_or(Duration::from_secs(10), |found| found.value),
+    };
+    let kind = kind?;
+    let fleet = Fleet {
+        name: fleet_name?,
+        kind,
+        revision: greenroom_wire::revision::revision(&template, kind),
+        template,
+        replicas_min,
+        replicas_max: replicas_max.map_or(replicas_min.max(1), |found| found.value),
+        match_players,
+        idle_stop_after: idle_stop_after.map_or(HOUR, |found| found.value),
+    };
+    Some(ReadFleet { fleet, replicas_max_span })
+}
+
+fn kind(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Option<KindWord> {
+    if section.key_span("kind").is_none() {
+        faults.push(missing(
+            section.span.clone(),
+            format!(
+                "{} has no kind; write kind = \"room\" (each room lives on one server) or kind = \"mesh\" (any server will do)",
+                section.title
+            ),
+        ));
+    }
+    let parsed = section.parsed("kind", faults, |text| match text {
+        "room" => Ok(KindWord::Room),
+        "mesh" => Ok(KindWord::Mesh),
+        other => Err(format!("is {other:?}; allowed: \"room\", \"mesh\"")),
+    });
+    parsed.map(|found| found.value)
+}
+
+fn command(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Option<Vec<String>> {
+    if section.key_span("command").is_none() {
+        faults.push(missing(
+            section.span.clone(),
+            format!(
+                "{} has no command; write for example command = [\"node\", \"server.js\"]",
+                section.title
+            ),
+        ));
+    }
+    let words = section.texts("command", faults)?;
+    let program = words.value.first().map(|word| word.value.trim());
+    if program.is_none_or(str::is_empty) {
+        faults.push(value_fault(
+            words.span,
+            "command is empty; its first word is the program to run, for example [\"node\", \"server.js\"]",
+        ));
+        return None;
+    }
+    if let Some(word) = words.value.iter().find(|word| word.value.contains('\0')) {
+        faults.push(value_fault(word.span.clone(), "command has a zero byte, which no program can be given"));
+        return None;
+    }
+    Some(words.value.iter().map(|word| word.value.to_owned()).collect())
+}
+
+fn env(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let Some(table) = section.table("env", faults) else { return env };
+    for (name, value) in table.value {
+        let key = name.get_ref().as_ref();
+        if key == "PORT" || key.starts_with("GREENROOM_") {
+            faults.push(value_fault(
+                name.span(),
+                format!("env {key} is set by Greenroom for each server: a fixed one would clash; remove it"),
+            ));
+        } else if key.is_empty() || key.contains(['=', '\0']) {
+            faults.push(value_fault(
+                name.span(),
+                format!("env name {key:?} is empty or has a = or a zero byte"),
+            ));
+        }
+        match value.get_ref().as_str() {
+            Some(text) if text.contains('\0') => {
+                faults.push(value_fault(
+                    value.span(),
+                    format!("env {key} has a zero byte, which no program can be given"),
+                ));
+            }
+            Some(text) => {
+                env.insert(key.to_owned(), text.to_owned());
+            }
+            None => faults.push(wrong_type(
+                &format!("env {key}"),
+                value,
+                "a text in quotes",
+                &format!("{key} = \"1\""),
+            )),
+        }
+    }
+    env
+}
+
+fn probe(text: &str) -> Result<Probe, String> {
+    let http = |path: &str| {
+        let visible = path.starts_with('/') && path.chars().all(|c| c.is_ascii_graphic());
+        visible.then(|| Probe::Http(path.to_owned()))
+    };
+    match text {
+        "engine_io" => Ok(Probe::EngineIo),
+        "tcp" => Ok(Probe::Tcp),
+        other => other.strip_prefix("http:").and_then(http).ok_or_else(|| {
+            let hint = did_you_mean(other, &["engine_io", "tcp"]).map(|hint| format!("; {hint}"));
+            let hint = hint.unwrap_or_default();
+            format!("is {other:?}; allowed: \"engine_io\", \"tcp\", \"http:/path\"{hint}")
+        }),
+    }
+}
+
+fn replicas(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> (u32, Option<Found<u32>>) {
+    let least = section.integer::<u32>("replicas_min", 0..=REPLICAS_MAX, faults);
+    let most = section.integer::<u32>("replicas_max", 1..=REPLICAS_MAX, faults);
+    if let (Some(least), Some(most)) = (&least, &most)
+        && least.value > most.value
+    {
+        faults.push(value_fault(
+            least.span.clone(),
+            format!("replicas_min is {}, above replicas_max, which is {}", least.value, most.value),
+        ));
+    }
+    (least.map_or(1, |found| found.value), most)
+}
+
+/// Sizes belong to `room`; a `mesh` fleet that sets them has misunderstood something, so it is told.
+fn sizes(
+    section: &mut Section<'_>,
+    kind: Option<KindWord>,
+    faults: &mut Vec<Fault>,
+) -> (Option<FleetKind>, u16) {
+    let rooms = section.integer::<u16>("rooms_per_server", 1..=ROOMS_PER_SERVER_MAX, faults);
+    let seats = section.integer::<u16>("seats_per_room", 1..=SEATS_PER_ROOM_MAX, faults);
+    let players = section.integer::<u16>("match_players", 0..=SEATS_PER_ROOM_MAX, faults);
+    match kind {
+        None => (None, 0),
+        Some(KindWord::Mesh) => {
+            for key in ["rooms_per_server", "seats_per_room", "match_players"] {
+                if let Some(span) = section.key_span(key) {
+                    faults.push(value_fault(
+                        span,
+                        format!(
+                            "{key} belongs to kind = \"room\"; {} is a mesh and has no rooms of Greenroom's",
+                            section.title
+                        ),
+                    ));
+                }
+            }
+            (Some(FleetKind::Mesh), 0)
+        }
+        Some(KindWord::Room) => {
+            if section.key_span("seats_per_room").is_none() {
+                faults.push(missing(
+                    section.span.clone(),
+                    format!("{} has no seats_per_room; write how many players one room takes, for example seats_per_room = 4", section.title),
+                ));
+            }
+            if let (Some(players), Some(seats)) = (&players, &seats)
+                && players.value > seats.value
+            {
+                faults.push(value_fault(
+                    players.span.clone(),
+                    format!(
+                        "match_players is {}, but seats_per_room is {}: such a match never fits",
+                        players.value, seats.value
+                    ),
+                ));
+            }
+            let kind = seats.map(|seats| FleetKind::Room {
+                rooms_per_server: rooms.map_or(1, |found| found.value),
+                seats_per_room: seats.value,
+            });
+            (kind, players.map_or(0, |found| found.value))
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The configuration file `greenroom.toml`: what it may say, its defaults, and how it is checked.
+//!
+//! Never starts anything. A file is taken whole or not at all: all its faults are told together.
+
+mod fault;
+mod fleet;
+mod reader;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+use std::time::Duration;
+
+use greenroom_core::HostName;
+use greenroom_core::fleet::Fleet;
+use toml::de::DeTable;
+
+pub(crate) use fault::Faults;
+use fault::{Fault, FaultKind};
+use fleet::ReadFleet;
+use reader::{Found, Section, from_text, value_fault};
+
+/// The demonstration that `dev` runs where there is no `greenroom.toml`.
+pub(crate) const DEMO: &str = include_str!("../demo.toml");
+
+/// Most servers of one fleet: as many as a host has ports to give.
+const REPLICAS_MAX: i64 = 50_000;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// `[control]`.
+    pub(crate) control: ControlSection,
+    /// `[host]`.
+    pub(crate) host: HostSection,
+    /// `[fleets.*]`, by name.
+    pub(crate) fleets: Vec<Fleet>,
+}
+
+/// `[control]`: the control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ControlSection {
+    /// Where the API and the dashboard listen. Default `127.0.0.1:8700`; loopback only.
+    pub(crate) listen: SocketAddr,
+    /// Where results of ended rooms are posted. Default: nowhere.
+    pub(crate) webhook_url: Option<String>,
+    /// How long a promised seat waits for its player. Default 30 s, 1 s to 1 h.
+    pub(crate) reservation: Duration,
+    /// How long a silent host is waited for before its rooms count as lost. Default 5 min, 10 s to 24 h.
+    pub(crate) host_lost_after: Duration,
+}
+
+/// `[host]`: the machine that game servers run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostSection {
+    /// Its name. Default `local`.
+    pub(crate) name: HostName,
+    /// The name or address that players dial. Default `127.0.0.1`.
+    pub(crate) public_host: String,
+    /// Ports for game servers, one each. Default 7000 to 8000.
+    pub(crate) ports: RangeInclusive<u16>,
+    /// Browser origins that may connect to game servers. Default: none besides the server's own.
+    pub(crate) allowed_origins: Vec<String>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read. Name another one, or make it readable.
+    #[error("cannot read {file}: {why}")]
+    Unreadable {
+        /// As the caller named it.
+        file: String,
+        /// From the operating system, or what the bytes are.
+        why: String,
+    },
+    /// The file has faults. Mend all of them; nothing was applied.
+    #[error("{0}")]
+    Faulty(Faults),
+}
+
+/// Reads and checks the file at `path`.
+pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
+    const BYTES_MAX: u64 = 4 * 1024 * 1024;
+    let file = path.display().to_string();
+    let unreadable = |why: String| ConfigError::Unreadable { file: file.clone(), why };
+    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if length > BYTES_MAX {
+        return Err(unreadable(format!("it has {length} bytes, more than the {BYTES_MAX} allowed")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| unreadable(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
+    parse(&file, &text).map_err(ConfigError::Faulty)
+}
+
+/// Checks `text`; `file` is how faults call it.
+pub(crate) fn parse(file: &str, text: &str) -> Result<Config, Faults> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut faults: Vec<Fault> = errors
+        .iter()
+        .map(|error| Fault {
+            span: error.span().unwrap_or(0..0),
+            message: error.message().to_owned(),
+            kind: FaultKind::Syntax,
+        })
+        .collect();
+    let config = read_root(root.get_ref(), &mut faults);
+    match (Faults::of(file, text, faults), config) {
+        (Some(faults), _) => Err(faults),
+        (None, config) => Ok(config),
+    }
+}
+
+fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
+    let mut root = Section::new("the file", 0..0, table);
+    let empty = DeTable::new();
+    let control_table = root.table("control", faults);
+    let host_table = root.table("host", faults);
+    let fleets_table = root.table("fleets", faults);
+    root.finish(faults);
+
+    let (control, listen_span) = match &control_table {
+        Some(found) => read_control(found.value, found.span.clone(), faults),
+        None => read_control(&empty, 0..0, faults),
+    };
+    let (host, ports_span) = match &host_table {
+        Some(found) => read_host(found.value, found.span.clone(), faults),
+        None => read_host(&empty, 0..0, faults),
+    };
+    let fleets = fleets_table.map_or_else(Vec::new, |found| read_fleets(&found, faults));
+    check_ports(&control, listen_span, &host, ports_span, &fleets, faults);
+    let mut fleets: Vec<Fleet> = fleets.into_iter().map(|read| read.fleet).collect();
+    fleets.sort_by(|a, b| a.name.cmp(&b.name));
+    Config { control, host, fleets }
+}
+
+fn read_control(
+    table: &DeTable<'_>,
+    span: Range<usize>,
+    faults: &mut Vec<Fault>,
+) -> (ControlSection, Option<Range<usize>>) {
+    let mut section = Section::new("[control]", span, table);
+    let listen = section.parsed("listen", faults, |text| {
+        let address: SocketAddr = text.parse().map_err(|_unreadable| {
+            format!("is {text:?}, which is no address; write for example \"127.0.0.1:8700\"")
+        })?;
+        if address.ip().is_loopback() {
+            Ok(address)
+        } else {
+            Err(format!(
+                "is {text:?}, which others can reach, and there is no login yet; allowed: 127.0.0.1 or [::1]"
+            ))
+        }
+    });
+    let webhook_url = section.parsed("webhook_url", faults, |text| {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let names_a_host = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':']));
+        if names_a_host && text.chars().all(|c| c.is_ascii_graphic()) {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("is {text:?}; write a whole address such as \"http://127.0.0.1:3000/rooms/ended\""))
+        }
+    });
+    let second = Duration::from_secs(1);
+    let reservation = section.duration("reservation", second..=HOUR, faults);
+    let host_lost_after = section.duration("host_lost_after", second * 10..=HOUR * 24, faults);
+    section.finish(faults);
+    let listen_span = listen.as_ref().map(|found| found.span.clone());
+    let control = ControlSection {
+        listen: listen.map_or(SocketAddr::from(([127, 0, 0, 1], 8700)), |found| found.value),
+        webhook_url: webhook_url.map(|found| found.value),
+        reservation: reservation.map_or(second * 30, |found| found.value),
+        host_lost_after: host_lost_after.map_or(second * 300, |found| found.value),
+    };
+    (control, listen_span)
+}
+
+fn read_host(
+    table: &DeTable<'_>,
+    span: Range<usize>,
+    faults: &mut Vec<Fault>,
+) -> (HostSection, Option<Range<usize>>) {
+    let mut section = Section::new("[host]", span, table);
+    let name = section.parsed("name", faults, from_text::<HostName>);
+    let public_host = section.parsed("public_host", faults, |text| {
+        let fits = (1..=253).contains(&text.len());
+        let bare = text.chars().all(|c| c.is_ascii_alphanumeric() || ".-[]:".contains(c));
+        let ipv6_or_name = text.starts_with('[') || !text.contains(':');
+        if fits && bare && ipv6_or_name {
+            Ok(text.to_owned())
+        } else {
+            Err(format!(
+                "is {text:?}; write a host name or address without port, such as \"game.example.com\""
+            ))
+        }
+    });
+    let ports = section.parsed("ports", faults, ports);
+    let origins = section.texts("allowed_origins", faults);
+    for origin in origins.iter().flat_map(|found| &found.value) {
+        if !is_origin(origin.value) {
+            faults.push(value_fault(
+                origin.span.clone(),
+                format!(
+                    "allowed_origins has {:?}; write \"*\" or an origin such as \"https://game.example.com\"",
+                    origin.value
+                ),
+            ));
+        }
+    }
+    section.finish(faults);
+    let ports_span = ports.as_ref().map(|found| found.span.clone());
+    let host = HostSection {
+        name: name.map_or_else(|| "local".parse().expect("a valid host name"), |found| found.value),
+        public_host: public_host.map_or_else(|| "127.0.0.1".to_owned(), |found| found.value),
+        ports: ports.map_or(7000..=8000, |found| found.value),
+        allowed_origins: origins
+            .map(|found| found.value.iter().map(|origin| origin.value.to_owned()).collect())
+            .unwrap_or_default(),
+    };
+    (host, ports_span)
+}
+
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    text == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ',', ' ', '?', '#']))
+}
+
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let example = "write first and last, such as \"7000-8000\"";
+    let (first, last) = text.split_once('-').ok_or_else(|| format!("is {text:?}; {example}"))?;
+    let number = |part: &str| {
+        part.trim().parse::<u16>().map_err(|_unreadable| {
+            format!("is {text:?}, where {:?} is no port; ports are 1024 to 65535; {example}", part.trim())
+        })
+    };
+    let (first, last) = (number(first)?, number(last)?);
+    if first < 1024 {
+        return Err(format!("is {text:?}; ports below 1024 belong to the system; {example}"));
+    }
+    if first > last {
+        return Err(format!("is {text:?}, which ends before it begins; {example}"));
+    }
+    Ok(first..=last)
+}
+
+fn read_fleets(found: &Found<&DeTable<'_>>, faults: &mut Vec<Fault>) -> Vec<ReadFleet> {
+    let mut fleets = Vec::new();
+    for (name, value) in found.value {
+        let text = name.get_ref().as_ref();
+        match value.get_ref().as_table() {
+            Some(table) => fleets.extend(fleet::read(text, name.span(), table, faults)),
+            None => {
+                faults.push(reader::wrong_type(&format!("fleets.{text}"), value, "a table", "[fleets.arena]"))
+            }
+        }
+    }
+    fleets
+}
+
+/// Ports must suffice for every fleet at its largest, and the control plane needs its own.
+fn check_ports(
+    control: &ControlSection,
+    listen_span: Option<Range<usize>>,
+    host: &HostSection,
+    ports_span: Option<Range<usize>>,
+    fleets: &[ReadFleet],
+    faults: &mut Vec<Fault>,
+) {
+    let (first, last) = (*host.ports.start(), *host.ports.end());
+    let port = control.listen.port();
+    if host.ports.contains(&port) {
+        let span = listen_span.or_else(|| ports_span.clone()).unwrap_or(0..0);
+        faults.push(value_fault(
+            span,
+            format!("[control] listen and [host] ports clash: port {port} lies within {first}-{last}, which game servers take; move one of them"),
+        ));
+    }
+    let available = u64::from(last - first) + 1;
+    let wanted: u64 = fleets.iter().map(|read| u64::from(read.fleet.replicas_max)).sum();
+    if wanted > available {
+        let largest = fleets.iter().max_by_key(|read| read.fleet.replicas_max);
+        let span = ports_span.or_else(|| largest.map(|read| read.replicas_max_span.clone())).unwrap_or(0..0);
+        faults.push(value_fault(
+            span,
+            format!("[host] ports {first}-{last} are {available}, but the fleets' replicas_max add up to {wanted}, and each server needs its own port; widen ports or lower replicas_max"),
+        ));
+    }
+}

@@ -1,0 +1,71 @@
+//! Prints the effective values of a configuration, defaults included, as TOML that says the same when read again.
+//!
+//! Never prints a value that was not checked.
+
+use std::fmt;
+use std::time::Duration;
+
+use greenroom_core::fleet::{Fleet, FleetKind, Probe};
+
+use super::Config;
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (control, host) = (&self.control, &self.host);
+        writeln!(f, "[control]")?;
+        writeln!(f, "listen = {}", text(&control.listen.to_string()))?;
+        if let Some(url) = &control.webhook_url {
+            writeln!(f, "webhook_url = {}", text(url))?;
+        }
+        writeln!(f, "reservation = {}", span(control.reservation))?;
+        writeln!(f, "host_lost_after = {}", span(control.host_lost_after))?;
+        writeln!(f, "\n[host]")?;
+        writeln!(f, "name = {}", text(host.name.as_str()))?;
+        writeln!(f, "public_host = {}", text(&host.public_host))?;
+        writeln!(f, "ports = \"{}-{}\"", host.ports.start(), host.ports.end())?;
+        writeln!(f, "allowed_origins = {}", list(&host.allowed_origins))?;
+        self.fleets.iter().try_for_each(|fleet| write_fleet(f, fleet))
+    }
+}
+
+fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
+    writeln!(f, "\n[fleets.{}] # revision {}", fleet.name, fleet.revision)?;
+    match fleet.kind {
+        FleetKind::Room { rooms_per_server, seats_per_room } => {
+            writeln!(f, "kind = \"room\"")?;
+            writeln!(f, "rooms_per_server = {rooms_per_server}")?;
+            writeln!(f, "seats_per_room = {seats_per_room}")?;
+            writeln!(f, "match_players = {}", fleet.match_players)?;
+        }
+        FleetKind::Mesh => writeln!(f, "kind = \"mesh\"")?,
+    }
+    writeln!(f, "command = {}", list(&fleet.template.command))?;
+    let env: Vec<String> =
+        fleet.template.env.iter().map(|(key, value)| format!("{} = {}", text(key), text(value))).collect();
+    if !env.is_empty() {
+        writeln!(f, "env = {{ {} }}", env.join(", "))?;
+    }
+    writeln!(f, "replicas_min = {}", fleet.replicas_min)?;
+    writeln!(f, "replicas_max = {}", fleet.replicas_max)?;
+    let probe = match &fleet.template.probe {
+        Probe::EngineIo => "engine_io".to_owned(),
+        Probe::Tcp => "tcp".to_owned(),
+        Probe::Http(path) => format!("http:{path}"),
+    };
+    writeln!(f, "probe = {}", text(&probe))?;
+    writeln!(f, "stop_grace = {}", span(fleet.template.stop_grace))?;
+    writeln!(f, "idle_stop_after = {}", span(fleet.idle_stop_after))
+}
+
+fn text(value: &str) -> String {
+    toml::Value::String(value.to_owned()).to_string()
+}
+
+fn list(values: &[String]) -> String {
+    let quoted: Vec<String> = values.iter().map(|value| text(value)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+fn span(value: Duration) -> String {
+    format!("\"{}\"", humantime::format_duration(value))
+}

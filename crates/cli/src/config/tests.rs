@@ -1,0 +1,160 @@
+//! Tests of the configuration file: what is taken, and every sentence a person can be told.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn faults(text: &str) -> String {
+    parse("greenroom.toml", text).expect_err("the text has faults").to_string()
+}
+
+#[test]
+fn the_demonstration_is_a_valid_file_and_shows_its_defaults() {
+    let config = parse("demo.toml", DEMO).expect("the demonstration is valid");
+    insta::assert_snapshot!(config.to_string());
+}
+
+#[test]
+fn an_empty_file_means_all_defaults() {
+    insta::assert_snapshot!(parse("greenroom.toml", "").expect("nothing is required").to_string());
+}
+
+#[test]
+fn what_is_shown_reads_back_as_the_same() {
+    let text = r#"
+        [control]
+        listen = "[::1]:9000"
+        webhook_url = "https://example.com/ended"
+        reservation = "45s"
+        [host]
+        name = "alpha"
+        public_host = "play.example.com"
+        ports = "20000-20100"
+        allowed_origins = ["https://example.com", "*"]
+        [fleets.game]
+        kind = "room"
+        command = ["node", "it's \"quoted\".js"]
+        env = { MODE = "a\nb", "odd key" = "1" }
+        seats_per_room = 8
+        probe = "http:/healthz"
+        stop_grace = "1m 30s"
+        [fleets.feed]
+        kind = "mesh"
+        command = ["./feed"]
+        replicas_min = 0
+        probe = "tcp"
+    "#;
+    let config = parse("greenroom.toml", text).expect("valid");
+    assert_eq!(parse("shown", &config.to_string()).expect("what is shown is valid"), config);
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_its_place() {
+    let text = r#"[control]
+listen = "localhost"
+webhok_url = "http://127.0.0.1:3000/ended"
+reservation = 30
+
+[host]
+name = "my host"
+public_host = "example.com:80"
+ports = "8000-7000"
+allowed_origins = ["example.com", 7]
+
+[fleets.Arena]
+kind = "rooms"
+command = []
+replicas_min = 6
+replicas_max = 2
+
+[fleets.arena]
+kind = "room"
+comand = ["./arena"]
+rooms_per_server = 0
+seats_per_room = 4
+match_players = 5
+probe = "engineio"
+stop_grace = "ten seconds"
+idle_stop_after = "1h"
+
+[fleets.board]
+kind = "mesh"
+command = ["./board", 5]
+seats_per_room = 4
+replicas_max = 1.5
+env = { PORT = "3000", DEBUG = true }
+
+[fleets.chat]
+command = "./chat --fast"
+seats_per_room = 70000
+
+[logs]
+level = "debug"
+"#;
+    insta::assert_snapshot!(faults(text));
+}
+
+#[test]
+fn several_broken_lines_are_told_together_with_the_faults_of_whole_lines() {
+    let text = "[host]\nname = \nports = \"7000-8000\n\n[fleets.arena]\nkind = \"room\"\nkind = \"mesh\"\ncommand = [\"./a\"\nseats_per_room = 0\nrooms = 3\n";
+    insta::assert_snapshot!(faults(text));
+}
+
+#[test]
+fn a_fleet_defined_twice_is_told() {
+    let fleet = "[fleets.a]\nkind = \"mesh\"\ncommand = [\"./a\"]\n";
+    insta::assert_snapshot!(faults(&format!("{fleet}\n{fleet}")));
+}
+
+#[test]
+fn ports_that_clash_or_do_not_suffice_are_told() {
+    let text = r#"[control]
+listen = "127.0.0.1:7002"
+
+[host]
+ports = "7000-7003"
+
+[fleets.a]
+kind = "mesh"
+command = ["./a"]
+replicas_max = 3
+
+[fleets.b]
+kind = "mesh"
+command = ["./b"]
+replicas_min = 2
+"#;
+    insta::assert_snapshot!(faults(text));
+}
+
+#[test]
+fn a_control_plane_without_a_login_stays_on_loopback() {
+    insta::assert_snapshot!(faults("[control]\nlisten = \"0.0.0.0:8700\"\n"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_why() {
+    let error = load(Path::new("no/such/greenroom.toml")).expect_err("there is no such file");
+    assert_eq!(
+        error.to_string(),
+        "cannot read no/such/greenroom.toml: No such file or directory (os error 2)"
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC{0,200}") {
+        if let Err(faults) = parse("x", &text) {
+            prop_assert!(faults.to_string().contains("nothing was applied"));
+        }
+    }
+
+    #[test]
+    fn no_mangled_demonstration_makes_the_reader_panic(at in 0..DEMO.len(), with in "[\\[\\]\"={},.a-z0-9\n\t-]{0,8}") {
+        let mut text = DEMO.to_owned();
+        text.replace_range(at..(at + with.len()).min(DEMO.len()), &with);
+        if let Err(faults) = parse("x", &text) {
+            prop_assert!(faults.to_string().contains("nothing was applied"));
+        }
+    }
+}
