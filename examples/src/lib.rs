@@ -1,1 +1,5 @@
-//! Example gameservers.
+//! Example gameservers, linked into the one binary: a lobby, an arena, a whiteboard and a guild chat, with the
+//! pages to play them. Never needed by anything below: each is what a user of the crates would write.
+
+pub mod arena;
+pub mod chat;
