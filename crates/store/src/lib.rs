@@ -1,1 +1,132 @@
-//! Placeholder line; the owner of this crate replaces it.
+//! The `Store` port: where the control plane keeps its promises. Two implementations: memory and file.
+//!
+//! Never decides what a promise is and never reads one: records pass through as bytes, [`records`] gives them types.
+
+pub mod records;
+pub mod term;
+
+mod batch;
+mod file;
+mod memory;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+pub use batch::{Batch, Expect, Write};
+pub use file::{FileStore, OpenError};
+pub use memory::MemoryStore;
+
+/// A future of a [`Store`]'s answer.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a record is. Keys are unique within a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Promised rooms.
+    Room,
+    /// Answered requests.
+    Answer,
+    /// Results that the webhook has not taken yet.
+    Result,
+    /// Keys that JoinTokens are signed with.
+    SigningKey,
+    /// Agents that have been here.
+    Host,
+    /// The last term used.
+    Term,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Room, Self::Answer, Self::Result, Self::SigningKey, Self::Host, Self::Term];
+
+    /// The word it is stored under. Never changes.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Room => "room",
+            Self::Answer => "answer",
+            Self::Result => "result",
+            Self::SigningKey => "signing_key",
+            Self::Host => "host",
+            Self::Term => "term",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The number of the commit that wrote a record. Higher commits have higher numbers and no number is used twice, so a
+/// record that was deleted and written again never looks unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One stored record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its key.
+    pub key: String,
+    /// The commit that wrote it.
+    pub version: Version,
+    /// What was put.
+    pub bytes: Vec<u8>,
+}
+
+/// Why records could not be read. The caller ends or retries; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store cannot be reached or is damaged.
+    #[error("the store cannot be read")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why a batch was not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A record is not as the batch expects: another process wrote it. Nothing of the batch was stored. Read again.
+    #[error("{kind} record {key:?} was expected {expected}, {}", found_text(*found))]
+    Conflict {
+        /// Of which kind.
+        kind: Kind,
+        /// Which record.
+        key: String,
+        /// What the batch expected of it.
+        expected: Expect,
+        /// What is stored; `None` when absent.
+        found: Option<Version>,
+    },
+    /// The store cannot be reached or is full or damaged. Whether the batch was stored is not known: all of it was,
+    /// or nothing. The caller must not go on as if either were true; it ends, and its successor loads.
+    #[error("the store did not confirm the batch")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn found_text(found: Option<Version>) -> String {
+    found.map_or_else(|| "it is absent".to_owned(), |version| format!("it has version {version}"))
+}
+
+/// Keeps records durably. Shared as `Arc<dyn Store>`; several processes may use one store where the implementation
+/// allows it, and [`Expect`] keeps them from overwriting each other.
+pub trait Store: fmt::Debug + Send + Sync {
+    /// All records of a kind, in the order of their keys, as of one moment.
+    fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>>;
+
+    /// Stores all of the batch or nothing of it. When this returns `Ok`, it survives the death of this process and of
+    /// the machine, as far as the implementation says. The number given back is the [`Version`] of all records put.
+    ///
+    /// Two commits that run at the same time are stored in either order; a caller that needs an order awaits the
+    /// first. Dropping the future does not undo the commit.
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Version, CommitError>>;
+}

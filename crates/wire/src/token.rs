@@ -218,13 +218,11 @@ impl Verifier {
         validation.validate_aud = false;
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "sub", "aud"]);
-        let claims =
-            jsonwebtoken::decode::<JoinClaims>(token, key, &validation).map_err(|error| {
-                match error.kind() {
-                    jsonwebtoken::errors::ErrorKind::InvalidSignature => TokenError::Signature,
-                    _ => TokenError::Malformed,
-                }
-            })?;
+        let refused = |error: jsonwebtoken::errors::Error| {
+            let signature = matches!(error.kind(), jsonwebtoken::errors::ErrorKind::InvalidSignature);
+            if signature { TokenError::Signature } else { TokenError::Malformed }
+        };
+        let claims = jsonwebtoken::decode::<JoinClaims>(token, key, &validation).map_err(refused)?;
         if claims.claims.aud.0 == self.fleet {
             Ok(claims.claims)
         } else {

@@ -1,0 +1,160 @@
+//! Types for what is stored: which record is of which kind, and how its bytes are read.
+//!
+//! Never changes a record's shape: that is `wire`'s.
+
+use greenroom_wire::record::{
+    AnswerRecord, HostRecord, ResultRecord, RoomRecord, SigningKeyRecord, TermRecord,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Kind, ReadError, Store, Version};
+
+/// A record type of `wire`.
+pub trait Record: Serialize + DeserializeOwned {
+    /// What it is stored as.
+    const KIND: Kind;
+    /// The newest version of its shape that this program reads.
+    const VERSION_MAX: u32;
+}
+
+impl Record for RoomRecord {
+    const KIND: Kind = Kind::Room;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for AnswerRecord {
+    const KIND: Kind = Kind::Answer;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for ResultRecord {
+    const KIND: Kind = Kind::Result;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for SigningKeyRecord {
+    const KIND: Kind = Kind::SigningKey;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for HostRecord {
+    const KIND: Kind = Kind::Host;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for TermRecord {
+    const KIND: Kind = Kind::Term;
+    const VERSION_MAX: u32 = 1;
+}
+
+/// A record that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded<R> {
+    /// Its key.
+    pub key: String,
+    /// The commit that wrote it.
+    pub version: Version,
+    /// The record.
+    pub record: R,
+}
+
+/// Why the records of a kind cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A newer program wrote it. Run that one, or a newer one.
+    #[error(
+        "{kind} record {key:?} has version {found}, this program reads up to {known}: a newer one wrote it"
+    )]
+    Newer {
+        /// Of which kind.
+        kind: Kind,
+        /// Which.
+        key: String,
+        /// Its shape's version.
+        found: u32,
+        /// What this program reads.
+        known: u32,
+    },
+    /// It is not a record of its kind. The store is damaged; restore it, or delete the record.
+    #[error("{kind} record {key:?} cannot be read")]
+    Malformed {
+        /// Of which kind.
+        kind: Kind,
+        /// Which.
+        key: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// All records of one type, in the order of their keys. One that cannot be read fails them all: a promise that is
+/// silently left out would be broken.
+///
+/// # Errors
+/// When the store cannot be read, or a record is damaged or of a newer program.
+pub async fn load<R: Record>(store: &dyn Store) -> Result<Vec<Loaded<R>>, LoadError> {
+    let stored = store.load(R::KIND).await?;
+    stored
+        .into_iter()
+        .map(|stored| {
+            let record = decode(&stored.key, &stored.bytes)?;
+            Ok(Loaded { key: stored.key, version: stored.version, record })
+        })
+        .collect()
+}
+
+fn decode<R: Record>(key: &str, bytes: &[u8]) -> Result<R, LoadError> {
+    let malformed = |source| LoadError::Malformed { kind: R::KIND, key: key.to_owned(), source };
+    let found = serde_json::from_slice::<Versioned>(bytes).map_err(malformed)?.version;
+    if found > R::VERSION_MAX {
+        return Err(LoadError::Newer { kind: R::KIND, key: key.to_owned(), found, known: R::VERSION_MAX });
+    }
+    serde_json::from_slice(bytes).map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Batch, Expect, MemoryStore, Write};
+
+    async fn load_error(bytes: &str) -> String {
+        let store = MemoryStore::default();
+        let write = Write::Put {
+            kind: Kind::Host,
+            key: "h1".to_owned(),
+            bytes: bytes.as_bytes().to_vec(),
+            expect: Expect::Any,
+        };
+        store.commit(Batch::from_iter([write])).await.unwrap();
+        let error = load::<HostRecord>(&store).await.unwrap_err();
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        format!("{error}{}", source.unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_read_is_named() {
+        for (bytes, message) in [
+            (
+                r#"{"version":2,"host":"h1","more":1}"#,
+                "host record \"h1\" has version 2, this program reads up to 1: a newer one wrote it",
+            ),
+            ("{", "host record \"h1\" cannot be read: EOF while parsing an object at line 1 column 1"),
+            (
+                r#"{"version":1,"host":""}"#,
+                "host record \"h1\" cannot be read: a host name must have 1 to 63 characters, this has 0 at line 1 column 22",
+            ),
+        ] {
+            assert_eq!(load_error(bytes).await, message);
+        }
+    }
+}
