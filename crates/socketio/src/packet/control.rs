@@ -79,5 +79,5 @@ impl Prepared {
 }
 
 fn control(kind: PacketKind, namespace: &str, json: &str) -> Result<Prepared, EncodeError> {
-    Prepared::assemble(Parts { kind, namespace, id: None, json: &[json], attachments: &[] })
+    Prepared::assemble(&Parts { kind, namespace, id: None, json: &[json], attachments: &[] })
 }

@@ -142,7 +142,7 @@ impl Draft {
         if !self.attachments.is_empty() {
             placeholder::check(&format!("{json}]"), self.attachments.len(), JSON_DEPTH_CEILING)?;
         }
-        Prepared::assemble(Parts {
+        Prepared::assemble(&Parts {
             kind: self.kind,
             namespace,
             id,

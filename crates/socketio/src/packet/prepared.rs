@@ -73,9 +73,9 @@ pub(super) struct Parts<'a> {
 }
 
 impl Prepared {
-    pub(super) fn assemble(parts: Parts<'_>) -> Result<Self, EncodeError> {
+    pub(super) fn assemble(parts: &Parts<'_>) -> Result<Self, EncodeError> {
         let attachments = parts.attachments.iter().map(|bytes| Framed::binary(bytes)).collect();
-        Self::assemble_framed(&parts, attachments)
+        Self::assemble_framed(parts, attachments)
     }
 
     fn assemble_framed(parts: &Parts<'_>, attachments: Box<[Framed]>) -> Result<Self, EncodeError> {
