@@ -1,7 +1,9 @@
 //! Reads a polling body; what was read and is written again must read the same.
 #![no_main]
 
-use greenroom_socketio::engine::{EnginePacket, HttpMethod, Open, PayloadError, PayloadReader, PayloadWriter, Query};
+use greenroom_socketio::engine::{
+    EnginePacket, HttpMethod, Open, PayloadError, PayloadReader, PayloadWriter, Query,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {

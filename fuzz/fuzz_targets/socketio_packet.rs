@@ -14,14 +14,18 @@ const LIMITS: Limits = Limits { attachment_bytes_max: 64, namespace_bytes_max: 3
 fn read(decoder: &mut Decoder, packet: EnginePacket<'_>) -> Option<Packet> {
     match packet {
         EnginePacket::Text(text) => decoder.handle_text(text, &LIMITS).expect("it was accepted before"),
-        EnginePacket::Binary(bytes) => decoder.handle_binary(&bytes, &LIMITS).expect("it was accepted before"),
+        EnginePacket::Binary(bytes) => {
+            decoder.handle_binary(&bytes, &LIMITS).expect("it was accepted before")
+        }
         other => panic!("a prepared packet is made of messages, not {other:?}"),
     }
 }
 
 fn relay(packet: &Packet) -> Option<Prepared> {
     let draft = match packet.kind() {
-        PacketKind::Event => Draft::event(packet.event().expect("an event has a name")).expect("it is not reserved"),
+        PacketKind::Event => {
+            Draft::event(packet.event().expect("an event has a name")).expect("it is not reserved")
+        }
         PacketKind::Ack => Draft::ack(),
         PacketKind::Connect | PacketKind::Disconnect | PacketKind::ConnectError => return None,
     };

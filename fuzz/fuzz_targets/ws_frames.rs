@@ -1,7 +1,7 @@
 //! Reads a WebSocket stream whole and cut; the same events must come out.
 #![no_main]
 
-use greenroom_socketio::ws::{Decoder, Event, Role, WsError, write_frame, Opcode};
+use greenroom_socketio::ws::{Decoder, Event, Opcode, Role, WsError, write_frame};
 use libfuzzer_sys::fuzz_target;
 
 /// An event that owns its payload.

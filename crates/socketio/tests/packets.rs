@@ -114,6 +114,9 @@ fn texts_that_are_no_packets_are_refused_with_their_reason() {
         ("7[]", DecodeError::UnknownType),
         ("abc", DecodeError::UnknownType),
         ("\u{e9}", DecodeError::UnknownType),
+        // Found by fuzzing: 0x1e in a namespace would cut a polling body in two.
+        ("2/a\u{1e}b,[\"a\"]", DecodeError::NamespaceCharacter),
+        ("0/\u{7f}", DecodeError::NamespaceCharacter),
         ("0[]", DecodeError::Payload),
         ("0\"a\"", DecodeError::Payload),
         ("0{", syntax(1)),
@@ -243,6 +246,7 @@ fn what_cannot_be_sent_is_refused() {
     let bytes = Bytes::from_static(b"x");
     assert!(matches!(event().prepare("admin", None), Err(EncodeError::Namespace { .. })));
     assert!(matches!(event().prepare("/a,b", None), Err(EncodeError::Namespace { .. })));
+    assert!(matches!(event().prepare("/a\u{1e}b", None), Err(EncodeError::Namespace { .. })));
     assert!(matches!(event().raw_arg("1,2"), Err(EncodeError::Json(_))));
     assert!(matches!(event().raw_arg(""), Err(EncodeError::Json(_))));
     assert!(matches!(Prepared::connect("/", Some("[]")), Err(EncodeError::NotAnObject)));

@@ -112,6 +112,7 @@ impl PayloadWriter {
     }
 
     /// Appends a packet. `false`: it does not fit any more, the body is as before; send it and begin another.
+    /// A text with 0x1e in it would be read as two packets: polling has no form for it. Socket.IO packets never have it.
     #[must_use]
     pub fn push(&mut self, packet: &EnginePacket<'_>) -> bool {
         if let EnginePacket::Binary(bytes) = packet {

@@ -39,6 +39,9 @@ pub enum DecodeError {
         /// The limit that was crossed.
         bytes_max: usize,
     },
+    /// The namespace has a control character. One of them, 0x1e, would cut a polling body in two.
+    #[error("a namespace has a control character")]
+    NamespaceCharacter,
     /// An ack id is missing in an ack, too large, or stands where none belongs.
     #[error("an ack id is missing, out of range or out of place")]
     AckId,
@@ -213,6 +216,9 @@ fn namespace(text: &str, at: &mut usize, limits: &Limits) -> Result<Range<usize>
     let end = text[start..].find(',').map_or(text.len(), |comma| start + comma);
     if end - start > limits.namespace_bytes_max {
         return Err(DecodeError::NamespaceTooLong { bytes_max: limits.namespace_bytes_max });
+    }
+    if text[start..end].contains(|c: char| c.is_ascii_control()) {
+        return Err(DecodeError::NamespaceCharacter);
     }
     *at = text.len().min(end + 1);
     Ok(start..end)

@@ -19,7 +19,7 @@ pub enum EncodeError {
         /// The name given.
         name: String,
     },
-    /// A namespace does not begin with `/`, or has a comma.
+    /// A namespace does not begin with `/`, or has a comma or a control character.
     #[error("namespace {namespace:?} cannot be sent")]
     Namespace {
         /// The namespace given.

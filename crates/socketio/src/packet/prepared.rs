@@ -80,7 +80,7 @@ impl Prepared {
 
     fn assemble_framed(parts: &Parts<'_>, attachments: Box<[Framed]>) -> Result<Self, EncodeError> {
         let Parts { kind, namespace, id, json, .. } = *parts;
-        if !namespace.starts_with('/') || namespace.contains(',') {
+        if !namespace.starts_with('/') || namespace.contains(|c: char| c == ',' || c.is_ascii_control()) {
             return Err(EncodeError::Namespace { namespace: namespace.to_owned() });
         }
         let json_bytes: usize = json.iter().map(|piece| piece.len()).sum();
