@@ -92,7 +92,7 @@ mod tests {
     fn heard(room: &mut RoomHost<Chat>) -> Vec<String> {
         let text = |output| match output {
             Output::Send { to, event, payload } => format!("{to:?} {event} {}", payload.unwrap_or_default()),
-            other => format!("{other:?}"),
+            end @ (Output::Left { .. } | Output::Finished { .. } | Output::Closed) => format!("{end:?}"),
         };
         room.take_outputs().into_iter().map(text).collect()
     }

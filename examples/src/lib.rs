@@ -3,3 +3,6 @@
 
 pub mod arena;
 pub mod chat;
+mod pages;
+
+pub use pages::pages;
