@@ -24,15 +24,16 @@ pub fn plan(fleet: &Fleet, servers: &[GameServer], demand: Demand, limits: Limit
     let target = census.target(fleet, demand);
     let mut plan = Plan { replicas_wanted: target.replicas, ..Plan::default() };
     let stops = census.stops(fleet, target.available, now, &mut plan.wake_at);
-    let stopped_available =
-        count(stops.iter().filter(|(server, _)| server.state != State::Unhealthy && !is_draining(server)));
-    let start = census.starts(fleet, &target, census.available().saturating_sub(stopped_available));
+    let stopped =
+        |matches: fn(&GameServer) -> bool| count(stops.iter().filter(|(server, _)| matches(server)));
+    let start = census.starts(fleet, &target, census.available() - stopped(is_available));
+    let starting = census.starting() - stopped(is_starting) + start.count;
     let actions_max = limits.actions_max.max(1);
     let started = (0..start.count).map(|_| Action::Start);
-    let stopped =
+    let ended =
         stops.iter().map(|(server, reason)| Action::Stop { server: server.name.clone(), reason: *reason });
-    plan.actions = started.chain(stopped).take(actions_max).collect();
-    plan.waiting_on = census.reasons(fleet, &target, &start);
+    plan.actions = started.chain(ended).take(actions_max).collect();
+    plan.waiting_on = census.reasons(fleet, &target, &start, starting);
     plan
 }
 
@@ -79,7 +80,7 @@ impl<'a> Census<'a> {
     }
 
     fn starting(&self) -> u32 {
-        count(self.live.iter().filter(|s| s.state == State::Starting))
+        count(self.live.iter().filter(|s| is_starting(s)))
     }
 
     fn unhealthy(&self) -> u32 {
@@ -175,10 +176,9 @@ impl<'a> Census<'a> {
         Start { count, refused: asked - count }
     }
 
-    fn reasons(&self, fleet: &Fleet, target: &Target, start: &Start) -> Vec<Reason> {
+    fn reasons(&self, fleet: &Fleet, target: &Target, start: &Start, starting: u32) -> Vec<Reason> {
         let mut reasons = Vec::new();
         if self.ready() < target.available_unbounded || start.count + start.refused > 0 {
-            let starting = self.starting().saturating_add(start.count);
             let unhealthy = self.unhealthy();
             if starting > 0 {
                 reasons.push(Reason::Starting(starting));
@@ -196,11 +196,11 @@ impl<'a> Census<'a> {
 }
 
 const fn is_available(server: &GameServer) -> bool {
-    server.state.takes_players() || matches!(server.state, State::Starting)
+    server.state.takes_players() || is_starting(server)
 }
 
-const fn is_draining(server: &GameServer) -> bool {
-    matches!(server.state, State::Draining)
+const fn is_starting(server: &GameServer) -> bool {
+    matches!(server.state, State::Starting)
 }
 
 /// A fleet has far fewer than 4 billion servers; the count saturates rather than wraps.

@@ -1,0 +1,9 @@
+//! The decisions from outside: the rules as tables, the promises as laws.
+
+#![expect(clippy::unwrap_used, reason = "the functions beside the tests are tests too")]
+
+mod support;
+
+mod choose;
+mod fleet;
+mod matchmake;

@@ -1,0 +1,89 @@
+//! Fleets and servers from short words, for the tables of the tests beside.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use greenroom_core::Timestamp;
+use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
+use greenroom_core::gameserver::{GameServer, State};
+
+/// Now.
+pub(crate) const NOW: Timestamp = Timestamp::from_unix_ms(100_000_000);
+
+/// Rooms per server of the fleets here.
+pub(crate) const ROOMS_PER_SERVER: u16 = 2;
+
+/// A fleet of rooms, two per server, that keeps idle servers for an hour.
+pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
+    Fleet {
+        name: "arena".parse().unwrap(),
+        kind: FleetKind::Room { rooms_per_server: ROOMS_PER_SERVER, seats_per_room: 4 },
+        template: Template {
+            command: vec!["arena".to_owned()],
+            env: BTreeMap::new(),
+            probe: Probe::EngineIo,
+            stop_grace: Duration::from_secs(10),
+        },
+        revision: "new".parse().unwrap(),
+        replicas_min,
+        replicas_max,
+        match_players: 4,
+        idle_stop_after: Duration::from_secs(3_600),
+    }
+}
+
+/// The same as a mesh fleet.
+pub(crate) fn mesh(replicas_min: u32, replicas_max: u32) -> Fleet {
+    Fleet { kind: FleetKind::Mesh, ..fleet(replicas_min, replicas_max) }
+}
+
+/// A server from `<name> <state> [old] [rooms=N] [connections=N] [flight=N] [idle=SECONDS] [fleet=NAME]`. Idle for a
+/// second unless something is on it or `idle` says otherwise.
+pub(crate) fn server(text: &str) -> GameServer {
+    let mut words = text.split_whitespace();
+    let name = words.next().unwrap();
+    let state = match words.next().unwrap() {
+        "starting" => State::Starting,
+        "ready" => State::Ready,
+        "reserved" => State::Reserved,
+        "allocated" => State::Allocated,
+        "draining" => State::Draining,
+        "unhealthy" => State::Unhealthy,
+        "stopped" => State::Stopped,
+        other => panic!("no such state: {other}"),
+    };
+    let mut server = GameServer {
+        name: name.parse().unwrap(),
+        fleet: "arena".parse().unwrap(),
+        host: "h1".parse().unwrap(),
+        instance: format!("{name}.0").parse().unwrap(),
+        revision: "new".parse().unwrap(),
+        state,
+        rooms: 0,
+        connections: 0,
+        in_flight: 0,
+        started_at: NOW - Duration::from_secs(10_000),
+        idle_since: Some(NOW - Duration::from_secs(1)),
+    };
+    for word in words {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        match key {
+            "old" => server.revision = "old".parse().unwrap(),
+            "rooms" => server.rooms = value.parse().unwrap(),
+            "connections" => server.connections = value.parse().unwrap(),
+            "flight" => server.in_flight = value.parse().unwrap(),
+            "idle" => server.idle_since = Some(NOW - Duration::from_secs(value.parse().unwrap())),
+            "fleet" => server.fleet = value.parse().unwrap(),
+            other => panic!("no such word: {other}"),
+        }
+    }
+    if server.is_busy() {
+        server.idle_since = None;
+    }
+    server
+}
+
+/// Servers from one text, parted by commas.
+pub(crate) fn servers(text: &str) -> Vec<GameServer> {
+    text.split(',').filter(|part| !part.trim().is_empty()).map(server).collect()
+}
