@@ -106,7 +106,7 @@ proptest! {
             let opcode = match message {
                 Message::Text(_) => Opcode::Text,
                 Message::Ping(_) => Opcode::Ping,
-                _ => Opcode::Binary,
+                Message::Binary(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Opcode::Binary,
             };
             write_frame(opcode, &message.clone().into_data(), key, &mut stream);
         }
