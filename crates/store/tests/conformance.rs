@@ -1,0 +1,177 @@
+//! What every store must do, asked of each. A new implementation adds one line to `each_store`.
+
+#![expect(clippy::unwrap_used, reason = "the functions beside the tests are tests too")]
+
+use std::sync::Arc;
+
+use greenroom_core::Term;
+use greenroom_store::{
+    Batch, CommitError, Expect, FileStore, Kind, MemoryStore, Store, Stored, Version, Write, term,
+};
+use tokio::task::JoinSet;
+
+/// Runs `check` on an empty store of each implementation.
+async fn each_store<F: Future<Output = ()>>(check: impl Fn(&'static str, Arc<dyn Store>) -> F) {
+    check("memory", Arc::new(MemoryStore::default())).await;
+    let folder = tempfile::tempdir().unwrap();
+    check("file", Arc::new(FileStore::open(&folder.path().join("deep/control")).unwrap())).await;
+}
+
+fn put(kind: Kind, key: &str, text: &str, expect: Expect) -> Write {
+    Write::Put { kind, key: key.to_owned(), bytes: text.as_bytes().to_vec(), expect }
+}
+
+fn delete(kind: Kind, key: &str, expect: Expect) -> Write {
+    Write::Delete { kind, key: key.to_owned(), expect }
+}
+
+async fn commit(store: &Arc<dyn Store>, writes: impl IntoIterator<Item = Write>) -> Version {
+    store.commit(writes.into_iter().collect()).await.unwrap()
+}
+
+/// `key=text` of every record of the kind.
+async fn texts(store: &Arc<dyn Store>, kind: Kind) -> String {
+    let stored = store.load(kind).await.unwrap();
+    let words = stored.iter().map(|s| format!("{}={}", s.key, String::from_utf8_lossy(&s.bytes)));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn records_come_back_by_kind_in_the_order_of_their_keys() {
+    each_store(|name, store| async move {
+        for kind in Kind::ALL {
+            assert_eq!(store.load(kind).await.unwrap(), [], "{name}: a new store is empty");
+        }
+        let big = "x".repeat(1 << 20);
+        let version = commit(
+            &store,
+            [
+                put(Kind::Room, "b", "2", Expect::Any),
+                put(Kind::Room, "a", "1", Expect::Any),
+                put(Kind::Answer, "a", "", Expect::Any),
+                put(Kind::Result, "\u{fc} b:/\"", &big, Expect::Any),
+            ],
+        )
+        .await;
+        let stored =
+            |key: &str, text: &str| Stored { key: key.to_owned(), version, bytes: text.as_bytes().to_vec() };
+        assert_eq!(store.load(Kind::Room).await.unwrap(), [stored("a", "1"), stored("b", "2")], "{name}");
+        assert_eq!(store.load(Kind::Answer).await.unwrap(), [stored("a", "")], "{name}");
+        assert_eq!(store.load(Kind::Result).await.unwrap(), [stored("\u{fc} b:/\"", &big)], "{name}");
+        assert_eq!(store.load(Kind::Host).await.unwrap(), [], "{name}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_later_write_replaces_an_earlier_one_also_within_a_batch() {
+    each_store(|name, store| async move {
+        let any = Expect::Any;
+        commit(&store, [put(Kind::Room, "a", "1", any), put(Kind::Room, "b", "1", any)]).await;
+        commit(&store, [put(Kind::Room, "a", "2", any), delete(Kind::Room, "b", any)]).await;
+        assert_eq!(texts(&store, Kind::Room).await, "a=2", "{name}");
+        commit(&store, [delete(Kind::Room, "absent", any)]).await;
+        commit(&store, [put(Kind::Room, "c", "1", any), put(Kind::Room, "c", "2", any)]).await;
+        commit(&store, [put(Kind::Room, "d", "1", any), delete(Kind::Room, "d", any)]).await;
+        commit(&store, [delete(Kind::Room, "a", any), put(Kind::Room, "a", "3", any)]).await;
+        assert_eq!(texts(&store, Kind::Room).await, "a=3 c=2", "{name}");
+        commit(&store, []).await;
+        assert_eq!(texts(&store, Kind::Room).await, "a=3 c=2", "{name}: an empty batch changes nothing");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_whose_expectation_fails_stores_nothing() {
+    each_store(|name, store| async move {
+        let first = commit(&store, [put(Kind::Room, "a", "1", Expect::Absent)]).await;
+        let second = commit(&store, [put(Kind::Room, "a", "2", Expect::Version(first))]).await;
+        assert!(second > first, "{name}");
+        let check = |key: &str, expect| Write::Check { kind: Kind::Room, key: key.to_owned(), expect };
+        let refused = [
+            (put(Kind::Room, "a", "9", Expect::Absent), "to be absent, it has version 2"),
+            (put(Kind::Room, "a", "9", Expect::Version(first)), "to have version 1, it has version 2"),
+            (put(Kind::Room, "b", "9", Expect::Version(first)), "to have version 1, it is absent"),
+            (delete(Kind::Room, "a", Expect::Version(first)), "to have version 1, it has version 2"),
+            (delete(Kind::Room, "a", Expect::Absent), "to be absent, it has version 2"),
+            (check("a", Expect::Absent), "to be absent, it has version 2"),
+            (check("b", Expect::Version(second)), "to have version 2, it is absent"),
+        ];
+        for (write, words) in refused {
+            let key = write.condition().1.to_owned();
+            let batch =
+                [put(Kind::Answer, "x", "9", Expect::Any), write, delete(Kind::Room, "a", Expect::Any)];
+            let error = store.commit(Batch::from_iter(batch)).await.unwrap_err();
+            assert_eq!(error.to_string(), format!("room record \"{key}\" was expected {words}"), "{name}");
+            assert_eq!(texts(&store, Kind::Room).await, "a=2", "{name}");
+            assert_eq!(texts(&store, Kind::Answer).await, "", "{name}");
+        }
+        let held = [
+            check("a", Expect::Version(second)),
+            check("b", Expect::Absent),
+            delete(Kind::Room, "a", Expect::Version(second)),
+            // Judged before the batch: the record is still there.
+            check("a", Expect::Version(second)),
+        ];
+        commit(&store, held).await;
+        let again = commit(&store, [put(Kind::Room, "a", "3", Expect::Absent)]).await;
+        assert!(again > second, "{name}: a record written anew never has an old version");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_processes_that_raise_the_term_together_each_gets_its_own() {
+    each_store(|name, store| async move {
+        let mut raising = JoinSet::new();
+        for _ in 0..8 {
+            let store = Arc::clone(&store);
+            raising.spawn(async move { term::raise(&*store, Term(0)).await.unwrap().term.0 });
+        }
+        let mut terms = raising.join_all().await;
+        terms.sort_unstable();
+        assert_eq!(terms, (1..=8).collect::<Vec<_>>(), "{name}");
+        assert_eq!(term::raise(&*store, Term(40)).await.unwrap().term, Term(41), "{name}: above the agents'");
+        assert_eq!(term::raise(&*store, Term(3)).await.unwrap().term, Term(42), "{name}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_lost_its_term_can_store_nothing_more() {
+    each_store(|name, store| async move {
+        let old = term::raise(&*store, Term(0)).await.unwrap();
+        let batch = |text| [old.check(), put(Kind::Room, "a", text, Expect::Any)];
+        commit(&store, batch("1")).await;
+        term::raise(&*store, Term(0)).await.unwrap();
+        let error = store.commit(Batch::from_iter(batch("2"))).await.unwrap_err();
+        assert!(matches!(error, CommitError::Conflict { kind: Kind::Term, .. }), "{name}: {error}");
+        assert_eq!(texts(&store, Kind::Room).await, "a=1", "{name}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_load_sees_a_batch_whole_or_not_at_all() {
+    each_store(|name, store| async move {
+        let writer = {
+            let store = Arc::clone(&store);
+            async move {
+                for round in 0..40 {
+                    let text = round.to_string();
+                    let keys = ["a", "b", "c"];
+                    commit(&store, keys.map(|key| put(Kind::Room, key, &text, Expect::Any))).await;
+                }
+            }
+        };
+        let mut writing = JoinSet::new();
+        writing.spawn(writer);
+        while writing.try_join_next().is_none() {
+            let stored = store.load(Kind::Room).await.unwrap();
+            assert!(stored.is_empty() || stored.len() == 3, "{name}");
+            assert!(stored.windows(2).all(|pair| pair[0].bytes == pair[1].bytes), "{name}");
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
