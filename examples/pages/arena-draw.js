@@ -154,8 +154,8 @@ class ArenaPicture {
     pen.shadowBlur = 12;
     pen.fillStyle = "#ff8a5c";
     pen.beginPath();
-    for (let n = 0; n < 6; n += 1) {
-      const [way, far] = [(n / 6) * 2 * Math.PI, n % 2 ? 9 : 17];
+    for (let n = 0; n < 16; n += 1) {
+      const [way, far] = [(n / 16) * 2 * Math.PI, n % 2 ? 11 : 18];
       pen.lineTo(Math.cos(way) * far, Math.sin(way) * far);
     }
     pen.fill();
