@@ -1,2 +1,179 @@
-//! Contributor commands.
-fn main() {}
+//! What a contributor and CI run: `cargo xtask ci|tidy|test|sim|nightly|fuzz-smoke`.
+//!
+//! Never part of the product, and never changes a file of the tree.
+
+mod fuzz;
+mod policy;
+mod step;
+mod tests_setup;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+
+use step::{Command, Steps};
+
+/// Contributor commands of Greenroom.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// All that CI checks: format, clippy, tidy, dependency policy, documentation, tests, seeds.
+    Ci,
+    /// Arrows between crates, purity of the pure ones, sizes.
+    Tidy,
+    /// Sets up what the tests need and runs them all: unit, documentation and end-to-end.
+    Test {
+        /// Only end-to-end test files whose name contains this, and no others.
+        #[arg(long, value_name = "PART")]
+        e2e: Option<String>,
+    },
+    /// Licences, sources and bans of all dependencies, as deny.toml says.
+    Policy,
+    /// The simulated cluster: the recorded seeds, or one seed, or many random ones.
+    Sim {
+        /// Replays this seed.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// How many further seeds to try.
+        #[arg(long, default_value_t = 0)]
+        count: u32,
+    },
+    /// Long runs: each fuzz target and the simulation.
+    Nightly {
+        /// Minutes for each fuzz target.
+        #[arg(long, default_value_t = 20)]
+        minutes: u32,
+    },
+    /// Each fuzz target for a short while.
+    FuzzSmoke {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut steps = Steps::default();
+    let outcome = run(&args.task, &mut steps);
+    steps.summary();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task, steps: &mut Steps) -> anyhow::Result<()> {
+    let root = root();
+    match task {
+        Task::Ci => ci(&root, steps),
+        Task::Tidy => steps.run("tidy", || tidy_tree(&root)),
+        Task::Test { e2e: None } => test(&root, steps),
+        Task::Test { e2e: Some(part) } => e2e(&root, steps, part),
+        Task::Policy => steps.run("policy", || policy::check(&root)),
+        Task::Sim { seed, count } => sim(&root, steps, *seed, *count),
+        Task::Nightly { minutes } => {
+            fuzz::run_each(&root, steps, minutes.saturating_mul(60))?;
+            sim(&root, steps, None, 10_000)
+        }
+        Task::FuzzSmoke { seconds } => fuzz::run_each(&root, steps, *seconds),
+    }
+}
+
+/// The workspace's folder: this package's parent.
+fn root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().expect("xtask lies in the workspace").to_owned()
+}
+
+fn ci(root: &Path, steps: &mut Steps) -> anyhow::Result<()> {
+    steps.run("format", || Command::cargo(root, &["fmt", "--all", "--check"]).run())?;
+    steps.run("tidy", || tidy_tree(root))?;
+    steps.run("policy", || policy::check(root))?;
+    steps.run("clippy", || {
+        let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+        Command::cargo(root, &lint).run()
+    })?;
+    steps.run("documentation", || {
+        Command::cargo(root, &["doc", "--workspace", "--no-deps", "--locked"])
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .run()
+    })?;
+    test(root, steps)?;
+    sim(root, steps, None, 200)
+}
+
+fn tidy_tree(root: &Path) -> anyhow::Result<()> {
+    let faults = tidy::faults(root)?;
+    if faults.is_empty() {
+        return Ok(());
+    }
+    bail!("{} faults:\n{}", faults.len(), faults.join("\n"))
+}
+
+fn test(root: &Path, steps: &mut Steps) -> anyhow::Result<()> {
+    steps.run("set up", || tests_setup::ensure(root))?;
+    steps.run("build", || {
+        Command::cargo(root, &["build", "--workspace", "--locked"]).run()?;
+        Command::cargo(root, &["test", "--workspace", "--locked", "--no-run"]).run()
+    })?;
+    steps.run("tests", || Command::cargo(root, &["test", "--workspace", "--locked"]).run())?;
+    steps.run("end to end", || run_e2e(root, ""))
+}
+
+fn e2e(root: &Path, steps: &mut Steps, part: &str) -> anyhow::Result<()> {
+    steps.run("set up", || tests_setup::ensure(root))?;
+    steps.run("build", || Command::cargo(root, &["build", "--workspace", "--locked"]).run())?;
+    steps.run("end to end", || run_e2e(root, part))
+}
+
+/// The suite starts whole clusters on two cores, so its files run one after another.
+fn run_e2e(root: &Path, part: &str) -> anyhow::Result<()> {
+    let folder = root.join("tests/e2e");
+    let mut files: Vec<String> = std::fs::read_dir(&folder)
+        .with_context(|| format!("{} cannot be listed", folder.display()))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".test.mjs") && name.contains(part))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        bail!("no file of {} matches {part:?}", folder.display());
+    }
+    let binary = target_dir(root)?.join("debug").join("greenroom");
+    let mut command = Command::new("node", &folder).args(&["--test", "--test-concurrency=1"]);
+    for file in &files {
+        command = command.args(&[file]);
+    }
+    command
+        .env("GREENROOM_BIN", &binary.display().to_string())
+        .env("CHROMIUM", &tests_setup::chromium()?)
+        .run()
+}
+
+fn sim(root: &Path, steps: &mut Steps, seed: Option<u64>, count: u32) -> anyhow::Result<()> {
+    steps.run("simulation", || {
+        let mut command =
+            Command::cargo(root, &["run", "--quiet", "--locked", "--package", "greenroom-sim", "--"]);
+        if let Some(seed) = seed {
+            command = command.args(&["--seed", &seed.to_string()]);
+        }
+        command.args(&["--count", &count.to_string()]).run()
+    })
+}
+
+fn target_dir(root: &Path) -> anyhow::Result<PathBuf> {
+    let metadata = cargo_metadata::MetadataCommand::new().current_dir(root).no_deps().exec()?;
+    Ok(metadata.target_directory.into_std_path_buf())
+}
