@@ -78,7 +78,7 @@ type Create = fn(&str, u64, u16) -> Result<Box<dyn HostedRoom>, CreateError>;
 type Restore = fn(&[u8]) -> Result<Box<dyn HostedRoom>, RestoreError>;
 
 /// A kind of room that a node can make: the type behind [`HostedRoom`], as a value.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct RoomKind {
     /// [`Room::NAME`].
     pub name: &'static str,
@@ -88,6 +88,7 @@ pub struct RoomKind {
     pub seats_max: u16,
     /// [`Room::VERSION`].
     pub version: u32,
+    default_init: String,
     create: Create,
     restore: Restore,
 }
@@ -101,13 +102,23 @@ impl RoomKind {
             hz: R::HZ,
             seats_max: R::SEATS_MAX,
             version: R::VERSION,
+            default_init: String::new(),
             create: |init, seed, seats| Ok(Box::new(RoomHost::<R>::create(init, seed, seats)?)),
             restore: |bytes| Ok(Box::new(RoomHost::<R>::restore(bytes)?)),
         }
     }
 
-    /// Makes a room; see [`RoomHost::create`].
+    /// The same kind, with options for rooms that are made without any: JSON text of [`Room::Init`]. For what the
+    /// process that hosts the rooms is configured with.
+    #[must_use]
+    pub fn with_default_init(mut self, init: impl Into<String>) -> Self {
+        self.default_init = init.into();
+        self
+    }
+
+    /// Makes a room; see [`RoomHost::create`]. An empty `init` or `null` means the default options, if there are any.
     pub fn create(&self, init: &str, seed: u64, seats: u16) -> Result<Box<dyn HostedRoom>, CreateError> {
+        let init = if matches!(init.trim(), "" | "null") { &self.default_init } else { init };
         (self.create)(init, seed, seats)
     }
 

@@ -39,6 +39,14 @@ fn a_room_that_cannot_be_is_refused_with_the_reason() {
     for init in ["", "null", " {} ", "{\"cells\":3}"] {
         assert_eq!(kind.create(init, 1, 4).unwrap().seats().len(), 4, "{init}");
     }
+    let kind = kind.with_default_init("{\"cells\":-7}");
+    for (init, made) in [("", false), ("null", false), ("{}", true), ("{\"cells\":3}", true)] {
+        assert_eq!(
+            kind.create(init, 1, 4).is_ok(),
+            made,
+            "{init}: the default is for those who bring no options"
+        );
+    }
 }
 
 #[test]
