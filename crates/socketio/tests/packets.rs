@@ -63,6 +63,7 @@ fn events_and_acks_are_read_as_the_protocol_document_shows_them() {
         (r#"2["hello"]"#, (Event, "/", None, Some("hello"), "")),
         (r#"2/admin,456["project:delete",123]"#, (Event, "/admin", Some(456), Some("project:delete"), "123")),
         (r#"212["a"]"#, (Event, "/", Some(12), Some("a"), "")),
+        (r#"29007199254740991["a"]"#, (Event, "/", Some(9_007_199_254_740_991), Some("a"), "")),
         (r#"2[7,"x"]"#, (Event, "/", None, Some("7"), r#""x""#)),
         (r#"2["h\u0069",[1,2],{"a":","}]"#, (Event, "/", None, Some("hi"), r#"[1,2],{"a":","}"#)),
         (r#"2[ "a" , 1 , 2 ] "#, (Event, "/", None, Some("a"), "1 , 2")),
@@ -193,6 +194,9 @@ fn attachments_come_when_they_are_due_and_only_then() {
     assert_eq!(decoder.handle_text(r#"2["b"]"#, &LIMITS), Err(DecodeError::TextInsteadOfAttachment));
     assert!(!decoder.is_waiting());
     let limits = Limits { attachment_bytes_max: 3, ..LIMITS };
+    assert_eq!(decoder.handle_text(r#"52-["a"]"#, &limits), Ok(None));
+    assert_eq!(decoder.handle_binary(&[1, 2], &limits), Ok(None));
+    assert!(matches!(decoder.handle_binary(&[3], &limits), Ok(Some(_))), "it may be as long as the limit");
     assert_eq!(decoder.handle_text(r#"52-["a"]"#, &limits), Ok(None));
     assert_eq!(decoder.handle_binary(&[1, 2], &limits), Ok(None));
     assert_eq!(

@@ -221,6 +221,12 @@ mod tests {
     }
 
     #[test]
+    fn a_body_may_be_as_long_as_the_limit() {
+        let body = [b'4'; 100];
+        assert_eq!(read(&body).map(|packets| packets.len()), Ok(1));
+    }
+
+    #[test]
     fn a_reader_ends_after_a_fault() {
         let mut reader = PayloadReader::new(b"x\x1e4a", 100).unwrap();
         assert!(reader.next().unwrap().is_err());

@@ -337,6 +337,15 @@ mod tests {
     }
 
     #[test]
+    fn control_characters_in_strings_need_an_escape() {
+        for code in 0..=0x7f_u8 {
+            let text = format!("\"{}\"", char::from(code));
+            let allowed = code >= 0x20 && code != b'"' && code != b'\\';
+            assert_eq!(check(&text, 0, 64).is_ok(), allowed, "{text:?}");
+        }
+    }
+
+    #[test]
     fn nesting_is_bounded_without_recursion() {
         let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert_eq!(check(&deep(64), 0, 64), Ok(()));

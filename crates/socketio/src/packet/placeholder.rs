@@ -102,17 +102,11 @@ pub(super) fn check(json: &str, attachments: usize, depth_max: usize) -> Result<
     let mut scanner = Scanner::new(json, depth_max);
     scanner.walk(0, |passed, raw| {
         match passed {
-            // A value that is an object replaces what the key held before.
-            Passed::ObjectOpen => {
-                if let Some(parent) = objects.last_mut() {
-                    parent.set(b"{}");
-                }
-                objects.push(Object::default());
-            }
+            Passed::ObjectOpen => objects.push(Object::default()),
             Passed::Key => {
                 let object = objects.last_mut().expect("a key stands in an object");
                 object.key = Key::read(raw);
-                // What follows may be an array, which the walk does not tell of; a scalar sets it again.
+                // What follows may be an array or an object, which is neither true nor a number; a scalar sets it again.
                 object.set(b"[]");
             }
             Passed::Scalar => objects.last_mut().expect("the value of a key stands in an object").set(raw),

@@ -241,11 +241,10 @@ impl Decoder {
                 current.opcode = Opcode::Continuation;
             }
             self.message.extend_from_slice(piece);
-            let last = whole && current.fin;
             if self.kind == Some(Opcode::Text) {
-                self.check_text(last)?;
+                self.check_text()?;
             }
-            if last {
+            if whole && current.fin {
                 return Ok(self.kind.take().map(Step::Message));
             }
         }
@@ -255,11 +254,12 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Checks the part of a text that is new. A character may be cut at the end unless it is the last piece.
-    fn check_text(&mut self, last: bool) -> Result<(), WsError> {
+    /// Checks the part of a text that is new. A character may be cut at its end; whether it stays cut shows when the
+    /// whole text is read.
+    fn check_text(&mut self) -> Result<(), WsError> {
         match simdutf8::compat::from_utf8(&self.message[self.valid_bytes..]) {
             Ok(_) => self.valid_bytes = self.message.len(),
-            Err(error) if error.error_len().is_none() && !last => self.valid_bytes += error.valid_up_to(),
+            Err(error) if error.error_len().is_none() => self.valid_bytes += error.valid_up_to(),
             Err(_) => return Err(WsError::InvalidUtf8),
         }
         Ok(())
