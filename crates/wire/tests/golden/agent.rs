@@ -1,0 +1,111 @@
+//! The agent protocol.
+
+use std::collections::BTreeMap;
+
+use greenroom_wire::agent::{
+    FromAgent, Hello, ProbeWord, ProcessPhase, Report, ServerReport, StartOrder, ToAgent, VERSION,
+};
+use greenroom_wire::api::LogsAnswer;
+use greenroom_wire::rooms::EndReason;
+
+use crate::From::Process;
+use crate::link::{room_ended, room_report};
+use crate::token::keys;
+use crate::{golden, text};
+
+fn server() -> ServerReport {
+    ServerReport {
+        server: text("arena-a1b2c"),
+        instance: text("arena-a1b2c.0"),
+        fleet: text("arena"),
+        revision: text("0a1b2c3d4e5f"),
+        phase: ProcessPhase::Ready,
+        endpoint: "127.0.0.1:7001".to_owned(),
+        pid: Some(4_711),
+        restarts: 0,
+        started_at_ms: 1_700_000_000_000,
+        connections: 2,
+        rooms: vec![room_report()],
+        message: String::new(),
+    }
+}
+
+#[test]
+fn an_agent_speaks_as_ever() {
+    let hello = Hello {
+        version: VERSION,
+        host: text("host-1"),
+        boot: "b00t".to_owned(),
+        labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
+        servers_max: 1_001,
+        term_seen: 7,
+    };
+    golden(Process, "agent_hello", &FromAgent::Hello(hello));
+    let ended = ServerReport {
+        phase: ProcessPhase::Ended,
+        pid: None,
+        connections: 0,
+        rooms: vec![],
+        message: "exit status 1".to_owned(),
+        ..server()
+    };
+    golden(Process, "agent_report", &FromAgent::Report(Report { servers: vec![server(), ended] }));
+    let ended = FromAgent::RoomEnded {
+        server: text("arena-a1b2c"),
+        instance: text("arena-a1b2c.0"),
+        ended: room_ended(),
+    };
+    golden(Process, "agent_room_ended", &ended);
+    let refused = FromAgent::Refused { server: text("arena-a1b2c"), message: "term 6 is below 7".to_owned() };
+    golden(Process, "agent_refused", &refused);
+    let logs = LogsAnswer { text: "listening\n".to_owned(), next_offset: 10 };
+    golden(Process, "agent_logs", &FromAgent::Logs { request: 3, outcome: Ok(logs) });
+    let no_logs = FromAgent::Logs { request: 4, outcome: Err("no such server".to_owned()) };
+    golden(Process, "agent_logs_refused", &no_logs);
+}
+
+#[test]
+fn control_answers_its_agents_as_ever() {
+    golden(Process, "agent_welcome", &ToAgent::Welcome { version: VERSION, term: 7, keys: keys() });
+    golden(Process, "agent_keys", &ToAgent::Keys { keys: keys() });
+    let order = StartOrder {
+        server: text("arena-a1b2c"),
+        fleet: text("arena"),
+        revision: text("0a1b2c3d4e5f"),
+        command: vec!["arena".to_owned(), "--fast".to_owned()],
+        env: BTreeMap::from([("MODE".to_owned(), "ranked".to_owned())]),
+        probe: ProbeWord::EngineIo,
+        stop_grace_ms: 10_000,
+        rooms_per_server: 1,
+        seats_per_room: 4,
+    };
+    golden(Process, "agent_start", &ToAgent::Start { term: 7, order: Box::new(order) });
+    let stop = ToAgent::Stop { term: 7, server: text("arena-a1b2c"), reason: "idle for an hour".to_owned() };
+    golden(Process, "agent_stop", &stop);
+    let close = ToAgent::CloseRoom {
+        term: 7,
+        server: text("arena-a1b2c"),
+        room: text("room-1"),
+        epoch: 1,
+        reason: EndReason::Superseded,
+    };
+    golden(Process, "agent_close_room", &close);
+    golden(Process, "agent_room_ended_ack", &ToAgent::RoomEndedAck { room: text("room-1"), epoch: 1 });
+    let read = ToAgent::ReadLogs { request: 3, server: text("arena-a1b2c"), offset: None, bytes_max: 65_536 };
+    golden(Process, "agent_read_logs", &read);
+}
+
+#[test]
+fn every_phase_and_probe_has_its_word() {
+    let phases = vec![
+        ProcessPhase::Starting,
+        ProcessPhase::Ready,
+        ProcessPhase::Unhealthy,
+        ProcessPhase::Restarting,
+        ProcessPhase::Stopping,
+        ProcessPhase::Ended,
+    ];
+    golden(Process, "words_process_phase", &phases);
+    let probes = vec![ProbeWord::EngineIo, ProbeWord::Tcp, ProbeWord::Http("/healthz".to_owned())];
+    golden(Process, "words_probe", &probes);
+}

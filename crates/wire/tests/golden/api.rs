@@ -1,0 +1,258 @@
+//! Bodies of the HTTP API.
+
+use greenroom_wire::api::{
+    AllocateRequest, Allocation, Assignment, AssignmentsAnswer, AssignmentsRequest, EndpointAnswer,
+    EventLine, FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, HostStatus,
+    KindWord, LogsAnswer, Overview, Readiness, RoomList, RoomPhase, RoomStatus, SeatGrant, SeatStatus,
+    SeatWord, StateWord, TicketBody, TicketCancelled, TicketRefused, TicketsAnswer, TicketsRequest, Totals,
+};
+use greenroom_wire::error::{Code, ErrorBody};
+use greenroom_wire::rooms::EndReason;
+use serde_json::{Value, json};
+
+use crate::From::{Process, User};
+use crate::record::room_result;
+use crate::{golden, text};
+
+#[test]
+fn what_users_ask_is_read_as_ever_and_unknown_fields_are_refused() {
+    let allocate = AllocateRequest {
+        key: Some(text("guild:42")),
+        players: vec![text("alice"), text("bob")],
+        idempotency_key: Some(text("order-66")),
+        timeout_ms: Some(5_000),
+        init: json!({"map": "dunes"}),
+    };
+    golden(User, "api_allocate", &allocate);
+    let plain = AllocateRequest {
+        key: None,
+        players: vec![text("alice")],
+        idempotency_key: None,
+        timeout_ms: None,
+        init: Value::Null,
+    };
+    golden(User, "api_allocate_plain", &plain);
+    golden(User, "api_finish", &FinishRequest { epoch: 1, result: json!({"winner": "alice"}) });
+    let party = TicketBody {
+        id: text("ticket-1"),
+        players: vec![text("alice"), text("bob")],
+        enqueued_at_ms: Some(1_700_000_000_000),
+    };
+    golden(User, "api_ticket", &party);
+    let solo = TicketBody { id: text("ticket-2"), players: vec![text("carol")], enqueued_at_ms: None };
+    let tickets = TicketsRequest { owner: "lobby-x9y8z.0".to_owned(), tickets: vec![party, solo] };
+    golden(User, "api_tickets", &tickets);
+    let assignments = AssignmentsRequest {
+        owner: "lobby-x9y8z.0".to_owned(),
+        ack: vec![text("ticket-1")],
+        wait_ms: Some(20_000),
+    };
+    golden(User, "api_assignments", &assignments);
+}
+
+#[test]
+fn a_bad_name_in_a_request_is_refused_with_what_is_wrong_with_it() {
+    let cases = [
+        (
+            json!({"players": ["two words"]}),
+            "a player id \"two words\" may not contain ' '; allowed are visible ASCII without spaces",
+        ),
+        (json!({"players": [""]}), "a player id must have 1 to 128 characters, this has 0"),
+        (json!({}), "missing field `players`"),
+    ];
+    for (body, message) in cases {
+        let error = serde_json::from_value::<AllocateRequest>(body).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+fn allocation() -> Allocation {
+    Allocation {
+        room: text("room-1"),
+        fleet: text("arena"),
+        key: Some(text("guild:42")),
+        epoch: 1,
+        server: text("arena-a1b2c"),
+        endpoint: "127.0.0.1:7001".to_owned(),
+        url: "http://127.0.0.1:7001".to_owned(),
+        created: true,
+        seats: vec![SeatGrant {
+            seat: 0,
+            player: text("alice"),
+            token: "head.claims.signature".to_owned(),
+            expires_at_ms: 1_700_000_030_000,
+        }],
+    }
+}
+
+#[test]
+fn what_players_are_told_is_written_as_ever() {
+    let endpoint = EndpointAnswer {
+        fleet: text("lobby"),
+        server: text("lobby-x9y8z"),
+        endpoint: "127.0.0.1:7000".to_owned(),
+        url: "http://127.0.0.1:7000".to_owned(),
+        expires_at_ms: 1_700_000_005_000,
+    };
+    golden(Process, "api_endpoint", &endpoint);
+    golden(Process, "api_allocation", &allocation());
+    let refused = TicketRefused {
+        id: text("ticket-3"),
+        code: Code::AlreadyAssigned,
+        message: "player carol has another ticket".to_owned(),
+    };
+    golden(Process, "api_tickets_answer", &TicketsAnswer { term: 7, refused: vec![refused] });
+    let assignment = Assignment { ticket: text("ticket-1"), allocation: allocation() };
+    let answer = AssignmentsAnswer { term: 7, assignments: vec![assignment.clone()] };
+    golden(Process, "api_assignments_answer", &answer);
+    golden(Process, "api_ticket_cancelled", &TicketCancelled::Cancelled);
+    golden(Process, "api_ticket_assigned", &TicketCancelled::AlreadyAssigned { assignment });
+    golden(Process, "api_room_result", &room_result());
+}
+
+fn fleet() -> FleetStatus {
+    FleetStatus {
+        name: text("arena"),
+        kind: KindWord::Room,
+        revision: text("0a1b2c3d4e5f"),
+        replicas_min: 1,
+        replicas_max: 8,
+        replicas_wanted: 3,
+        replicas: 3,
+        ready: 2,
+        busy: 1,
+        rooms: 1,
+        rooms_per_server: 1,
+        seats_per_room: 4,
+        players: 2,
+        tickets: 3,
+        waiting_on: vec!["1 gameserver is starting".to_owned()],
+    }
+}
+
+fn gameserver() -> GameserverStatus {
+    GameserverStatus {
+        name: text("arena-a1b2c"),
+        fleet: text("arena"),
+        host: text("host-1"),
+        instance: text("arena-a1b2c.0"),
+        revision: text("0a1b2c3d4e5f"),
+        state: StateWord::Allocated,
+        endpoint: "127.0.0.1:7001".to_owned(),
+        pid: Some(4_711),
+        rooms: 1,
+        players: 2,
+        connections: 2,
+        restarts: 0,
+        started_at_ms: 1_700_000_000_000,
+        message: String::new(),
+    }
+}
+
+fn room(ended: Option<EndReason>) -> RoomStatus {
+    RoomStatus {
+        room: text("room-1"),
+        fleet: text("arena"),
+        key: None,
+        epoch: 1,
+        server: text("arena-a1b2c"),
+        endpoint: "127.0.0.1:7001".to_owned(),
+        phase: if ended.is_some() { RoomPhase::Ended } else { RoomPhase::Live },
+        ended,
+        seats: vec![
+            SeatStatus { seat: 0, state: SeatWord::Connected, player: Some(text("alice")) },
+            SeatStatus { seat: 1, state: SeatWord::Free, player: None },
+        ],
+        created_at_ms: 1_700_000_000_000,
+    }
+}
+
+fn host() -> HostStatus {
+    HostStatus {
+        name: text("host-1"),
+        connected: true,
+        heard_at_ms: 1_700_000_000_000,
+        servers: 1,
+        servers_max: 1_001,
+    }
+}
+
+#[test]
+fn what_operators_see_is_written_as_ever() {
+    golden(Process, "api_fleets", &FleetList { fleets: vec![fleet()] });
+    golden(Process, "api_gameservers", &GameserverList { gameservers: vec![gameserver()] });
+    let rooms = vec![room(None), room(Some(EndReason::ServerLost))];
+    golden(Process, "api_rooms", &RoomList { rooms, total: 2 });
+    golden(Process, "api_hosts", &HostList { hosts: vec![host()] });
+    let overview = Overview {
+        term: 7,
+        now_ms: 1_700_000_000_000,
+        totals: Totals {
+            gameservers: 1,
+            rooms: 1,
+            players: 2,
+            connections: 2,
+            tickets: 3,
+            results_pending: 0,
+        },
+        fleets: vec![fleet()],
+        hosts: vec![host()],
+        gameservers: vec![gameserver()],
+        rooms: vec![room(None)],
+        events: vec![EventLine { at_ms: 1_700_000_000_000, text: "room-1 made on arena-a1b2c".to_owned() }],
+    };
+    golden(Process, "api_overview", &overview);
+    golden(Process, "api_logs", &LogsAnswer { text: "listening\n".to_owned(), next_offset: 10 });
+    let readiness = Readiness { ready: false, waiting_on: vec!["the agent of host-1".to_owned()] };
+    golden(Process, "api_readiness", &readiness);
+}
+
+#[test]
+fn every_state_has_its_word() {
+    let servers = vec![
+        StateWord::Starting,
+        StateWord::Ready,
+        StateWord::Reserved,
+        StateWord::Allocated,
+        StateWord::Draining,
+        StateWord::Unhealthy,
+        StateWord::Stopped,
+    ];
+    golden(Process, "words_gameserver_state", &servers);
+    let seats = vec![SeatWord::Free, SeatWord::Reserved, SeatWord::Connected, SeatWord::Away];
+    golden(Process, "words_seat_state", &seats);
+    golden(Process, "words_room_phase", &vec![RoomPhase::Reserved, RoomPhase::Live, RoomPhase::Ended]);
+    golden(Process, "words_fleet_kind", &vec![KindWord::Room, KindWord::Mesh]);
+}
+
+#[test]
+fn every_error_has_its_word_its_status_and_says_whether_to_retry() {
+    golden(Process, "error", &ErrorBody::new(Code::NoCapacity, "no gameserver is ready"));
+    let all = CODES.map(|code| {
+        let body = ErrorBody::new(code, "");
+        json!([body.error.code, code.status(), body.error.retryable])
+    });
+    golden(Process, "words_error_code", &all.to_vec());
+}
+
+const CODES: [Code; 19] = [
+    Code::BadRequest,
+    Code::Unauthorized,
+    Code::Forbidden,
+    Code::FleetNotFound,
+    Code::GameserverNotFound,
+    Code::RoomNotFound,
+    Code::TicketNotFound,
+    Code::NotFound,
+    Code::MethodNotAllowed,
+    Code::WrongKind,
+    Code::RoomFull,
+    Code::AlreadyAssigned,
+    Code::IdempotencyMismatch,
+    Code::TooLarge,
+    Code::TooMany,
+    Code::NoCapacity,
+    Code::HostSuspect,
+    Code::Rebuilding,
+    Code::Internal,
+];

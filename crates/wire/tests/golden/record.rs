@@ -1,0 +1,112 @@
+//! Stored records.
+
+use greenroom_wire::api::RoomResult;
+use greenroom_wire::record::{
+    AnswerRecord, HostRecord, ResultRecord, RoomRecord, SeatRecord, SigningKeyRecord, TermRecord,
+};
+use greenroom_wire::rooms::EndReason;
+use serde_json::{Value, json};
+
+use crate::From::Process;
+use crate::{golden, text};
+
+fn seat(number: u16, player: &str) -> SeatRecord {
+    SeatRecord {
+        seat: number,
+        player: text(player),
+        token_id: format!("token-{number}"),
+        expires_at_ms: 1_700_000_030_000,
+    }
+}
+
+fn room() -> RoomRecord {
+    RoomRecord {
+        version: 1,
+        room: text("room-1"),
+        fleet: text("arena"),
+        key: Some(text("guild:42")),
+        epoch: 1,
+        server: text("arena-a1b2c"),
+        instance: text("arena-a1b2c.0"),
+        host: text("host-1"),
+        endpoint: "127.0.0.1:7001".to_owned(),
+        created_at_ms: 1_700_000_000_000,
+        seats_max: 4,
+        seats: vec![seat(0, "alice"), seat(1, "bob")],
+        played: vec![text("carol")],
+        init: json!({"map": "dunes"}),
+    }
+}
+
+fn answer() -> AnswerRecord {
+    AnswerRecord {
+        version: 1,
+        request_hash: "9f86d081884c".to_owned(),
+        room: text("room-1"),
+        created: true,
+        fleet: text("arena"),
+        key: None,
+        epoch: 1,
+        server: text("arena-a1b2c"),
+        instance: text("arena-a1b2c.0"),
+        endpoint: "127.0.0.1:7001".to_owned(),
+        seats: vec![seat(0, "alice")],
+        owner: None,
+        ticket: None,
+        answered_at_ms: 1_700_000_000_000,
+    }
+}
+
+#[test]
+fn rooms_are_stored_as_ever() {
+    golden(Process, "record_room", &room());
+    golden(
+        Process,
+        "record_room_plain",
+        &RoomRecord { key: None, init: Value::Null, seats: vec![], played: vec![], ..room() },
+    );
+}
+
+#[test]
+fn answers_are_stored_as_ever() {
+    golden(Process, "record_answer", &answer());
+    let keyed = AnswerRecord { key: Some(text("guild:42")), created: false, ..answer() };
+    golden(Process, "record_answer_keyed", &keyed);
+    let ticket =
+        AnswerRecord { owner: Some("lobby-x9y8z.0".to_owned()), ticket: Some(text("ticket-1")), ..answer() };
+    golden(Process, "record_answer_ticket", &ticket);
+}
+
+/// What the webhook of a finished room is sent.
+pub(crate) fn room_result() -> RoomResult {
+    RoomResult {
+        event: "room.ended".to_owned(),
+        room: text("room-1"),
+        fleet: text("arena"),
+        key: Some(text("guild:42")),
+        epoch: 1,
+        reason: EndReason::Finished,
+        players: vec![text("alice"), text("bob")],
+        result: json!({"winner": "alice", "score": [3, 1]}),
+        ended_at_ms: 1_700_000_300_000,
+    }
+}
+
+#[test]
+fn results_are_stored_as_ever() {
+    golden(Process, "record_result", &ResultRecord { version: 1, body: room_result() });
+}
+
+#[test]
+fn keys_hosts_and_terms_are_stored_as_ever() {
+    let key = SigningKeyRecord {
+        version: 1,
+        kid: "AQIDBAUG".to_owned(),
+        secret: "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A".to_owned(),
+        created_at_ms: 1_700_000_000_000,
+    };
+    golden(Process, "record_signing_key", &key);
+    assert!(!format!("{key:?}").contains(&key.secret), "the secret is never printed");
+    golden(Process, "record_host", &HostRecord { version: 1, host: text("host-1") });
+    golden(Process, "record_term", &TermRecord { version: 1, term: 7 });
+}
