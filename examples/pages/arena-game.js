@@ -149,6 +149,7 @@ class ArenaPlayer {
         this.enter(arg.phase);
         break;
       case "state": this.keep(arg, now); break;
+      case "greenroom:taken_over": this.fail("You play on from another page."); break;
     }
   }
 

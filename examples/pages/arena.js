@@ -1,5 +1,5 @@
 // The arena's page: words, buttons, keys and touch around one ArenaPlayer and its bots.
-// ?name=Ann&auto=1&bots=3 plays at once. Tests read window.__greenroom.
+// ?name=Ann&autoplay=1&bots=3 plays at once. Tests read window.__greenroom.
 "use strict";
 
 const BOT_NAMES = ["Rusty", "Pixel", "Turbo", "Comet", "Biscuit", "Nova"];
@@ -19,8 +19,9 @@ const me = new ArenaPlayer("", {
   },
 });
 
-window.__greenroom = {
-  get phase() { return me.phase; },
+// What tests read: plain values that can be cloned, and beside them functions that are not enumerated.
+window.__greenroom = Object.defineProperties({
+  get phase() { return me.phase === "play" ? "playing" : me.phase; },
   get room() { return me.room; },
   get seat() { return me.seat; },
   get server() { return me.server; },
@@ -32,14 +33,17 @@ window.__greenroom = {
   get standings() { return me.standings; },
   get transport() { return me.socket?.io.engine?.transport.name ?? null; },
   get players() {
-    return Object.fromEntries([...(me.latest?.players ?? [])].map(([seat, body]) =>
-      [seat, { ...body, name: me.faces.get(seat)?.name ?? "" }]));
+    return [...(me.latest?.players ?? [])].map(([seat, body]) =>
+      ({ seat, ...body, name: me.faces.get(seat)?.name ?? "" }));
   },
   get bots() { return bots.map((bot) => ({ name: bot.name, phase: bot.phase, room: bot.room, seat: bot.seat })); },
-  play: (name) => begin(name), addBots, steer: (x, y) => { held = { x, y }; }, dash: () => me.dash(),
+}, Object.fromEntries(Object.entries({
+  play: (name) => begin(name),
+  addBots: (count) => addBots(count),
+  steer: (x, y) => { held = { x, y }; },
+  dash: () => me.dash(),
   concede: () => [me, ...bots].forEach((player) => player.concede()),
-  player: me,
-};
+}).map(([name, value]) => [name, { value }])));
 
 const WORDS = {
   idle: ["Arena", "Gather orbs. Dash into drones and rivals. Mind the beam: only a dash gets through."],
@@ -156,7 +160,7 @@ function addBots(count = SEATS - 1) {
 
 el("start").addEventListener("submit", (event) => { event.preventDefault(); begin(); });
 el("bots").addEventListener("click", () => addBots());
-el("tab").addEventListener("click", () => window.open(`/play/arena?auto=1&name=Guest+${Math.floor(Math.random() * 99)}`));
+el("tab").addEventListener("click", () => window.open(`/play/arena?autoplay=1&name=Guest+${Math.floor(Math.random() * 99)}`));
 el("cancel").addEventListener("click", () => {
   for (const player of [me, ...bots.splice(0)]) (player.stop ?? player.leave).call(player);
   me.enter("idle");
@@ -214,5 +218,5 @@ setInterval(() => { if (["play", "countdown"].includes(me.phase)) steer(); }, 33
 
 el("name").value = query.get("name") ?? "";
 show("idle");
-if (query.get("auto")) begin(query.get("name"));
+if (query.get("autoplay")) begin(query.get("name"));
 if (query.get("bots")) addBots(Math.min(12, Number(query.get("bots")) || 0));

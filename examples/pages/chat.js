@@ -6,16 +6,18 @@ const el = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 let socket = null, found = null, name = null, lines = [], here = [];
 
-window.__greenroom = {
+// What tests read: plain values that can be cloned, and beside them a function that is not enumerated.
+window.__greenroom = Object.defineProperties({
+  get phase() { return socket?.connected ? "connected" : socket ? "connecting" : fault() ? "error" : "idle"; },
   get room() { return found?.room ?? null; },
   get server() { return found?.server ?? null; },
   get seat() { return found?.seats[0].seat ?? null; },
-  get connected() { return !!socket?.connected; },
   get lines() { return lines; },
   get here() { return here; },
-  get error() { return el("fault").textContent || null; },
-  say: (text) => socket?.emit("say", text),
-};
+  get error() { return fault(); },
+}, { say: { value: (text) => socket?.emit("say", text) } });
+
+const fault = () => el("fault").textContent || null;
 
 async function enter(guild, player) {
   el("fault").textContent = "";
@@ -66,6 +68,7 @@ function connect(guild) {
     if (socket.active) say("connection lost, coming back", "bad");
     else fail("The room has ended. Enter again to open it anew.");
   });
+  socket.on("greenroom:taken_over", () => fail("You have entered from elsewhere."));
   socket.on("history", (all) => { lines = all; el("lines").replaceChildren(...all.map(bubble)); toEnd(); });
   socket.on("line", (line) => { lines.push(line); el("lines").append(bubble(line)); toEnd(); });
   socket.on("here", (names) => {

@@ -6,19 +6,21 @@ const COLORS = ["#1d3557", "#e63946", "#2a9d8f", "#f4a261", "#7b2cbf", "#0077b6"
 const el = (id) => document.getElementById(id);
 const canvas = el("canvas"), pen = canvas.getContext("2d");
 const lines = []; // all that was seen, in fractions of the sheet, so that a resize can draw it again
-let socket = null, server = null, color = null, from = null, received = 0, sent = 0;
+let socket = null, server = null, endpoint = null, color = null, from = null, received = 0, sent = 0;
 
-window.__greenroom = {
-  get server() { return server; },
-  get endpoint() { return socket?.io.uri ?? null; },
-  get connected() { return !!socket?.connected; },
+// What tests read: plain values that can be cloned, and beside them functions that are not enumerated.
+window.__greenroom = Object.defineProperties({
+  get phase() { return socket?.connected ? "connected" : "connecting"; },
+  get server() { return socket?.connected ? server : null; },
+  get endpoint() { return endpoint; },
   get color() { return color; },
   get lines() { return lines; },
   get received() { return received; },
   get sent() { return sent; },
-  draw: (x0, y0, x1, y1) => draw({ x0, y0, x1, y1 }),
-  setColor: choose,
-};
+}, {
+  draw: { value: (x0, y0, x1, y1) => draw({ x0, y0, x1, y1 }) },
+  setColor: { value: (next) => choose(next) },
+});
 
 function say(text, kind = "") {
   el("where").textContent = text;
@@ -37,7 +39,7 @@ async function join() {
     setTimeout(join, 2000);
     return;
   }
-  server = found.server;
+  ({ server, endpoint } = found);
   let misses = 0;
   socket = io(found.url, { forceNew: true });
   socket.on("connect", () => { misses = 0; say(`on ${server}`, "good"); });

@@ -2,7 +2,9 @@
 //! Never asks who somebody is: the JoinToken has said so.
 
 use std::collections::VecDeque;
+use std::process::ExitCode;
 
+use greenroom_node::Node;
 use greenroom_room::{Ctx, Player, Reject, Room, Seat, To, Why};
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +83,14 @@ impl Room for Chat {
 
 fn here(ctx: &Ctx<Chat>, without: Option<Seat>) -> Vec<String> {
     ctx.taken().filter(|(seat, _)| Some(*seat) != without).map(|(_, held)| held.player.id.clone()).collect()
+}
+
+/// Runs a server of guild chats as the environment tells, until it is told to stop.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut node = Node::from_env();
+    node.rooms::<Chat>();
+    node.run()
 }
 
 #[cfg(test)]

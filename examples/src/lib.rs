@@ -3,6 +3,8 @@
 
 pub mod arena;
 pub mod chat;
+pub mod whiteboard;
+
 mod pages;
 
 pub use pages::pages;

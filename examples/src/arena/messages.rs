@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Init {
-    /// Length of the round, 5 to 300 s. Default 75.
+    /// Length of the round, 5 to 3,600 s. Default 75.
     pub round_secs: u16,
 }
 

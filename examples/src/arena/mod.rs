@@ -8,12 +8,18 @@ mod sim;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::process::ExitCode;
 
-use greenroom_room::{Ctx, Grace, Player, Reject, Room, Seat, To, Why};
+use greenroom_node::Node;
+use greenroom_room::{Ctx, Grace, Player, Reject, Room, RoomKind, Seat, To, Why};
 use serde::{Deserialize, Serialize};
 
 pub use messages::{Cause, Ended, Face, In, Init, Out, Phase, Report, Standing};
 use sim::{Happening, World};
+
+/// Lengths that a round may have, in seconds.
+pub const ROUND_SECS: RangeInclusive<u16> = 5..=3600;
 
 const COUNTDOWN_MS: u64 = 3_000;
 const WAITING_MS: u64 = 10_000;
@@ -53,8 +59,8 @@ impl Room for Arena {
     const SEATS_MAX: u16 = 20;
 
     fn create(ctx: &mut Ctx<Self>, init: Init) -> Result<Self, Reject> {
-        if !(5..=300).contains(&init.round_secs) {
-            return Err(Reject::new(format!("round_secs is 5 to 300, not {}", init.round_secs)));
+        if !ROUND_SECS.contains(&init.round_secs) {
+            return Err(Reject::new(format!("round_secs is 5 to 3600, not {}", init.round_secs)));
         }
         Ok(Self {
             phase: Phase::Waiting,
@@ -257,6 +263,27 @@ impl Arena {
             score,
         })
     }
+}
+
+/// Runs a server of arenas as the environment tells, until it is told to stop. `ARENA_ROUND_SECONDS` is the length of
+/// rounds that nobody asked another length for; a wrong one ends the process with code 64.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut kind = RoomKind::of::<Arena>();
+    if let Ok(text) = std::env::var("ARENA_ROUND_SECONDS") {
+        match text.parse::<u16>() {
+            Ok(secs) if ROUND_SECS.contains(&secs) => {
+                kind = kind.with_default_init(format!("{{\"round_secs\":{secs}}}"));
+            }
+            Ok(_) | Err(_) => {
+                eprintln!("error: ARENA_ROUND_SECONDS={text:?}: a number from 5 to 3600 is wanted");
+                return ExitCode::from(64);
+            }
+        }
+    }
+    let mut node = Node::from_env();
+    node.room_kind(kind);
+    node.run()
 }
 
 fn told(happening: &Happening) -> Out {

@@ -83,8 +83,8 @@ fn a_lone_player_waits_ten_seconds_and_then_plays() {
 #[test]
 fn options_that_make_no_round_are_refused() {
     for (init, reason) in [
-        (r#"{"round_secs":4}"#, "round_secs is 5 to 300, not 4"),
-        (r#"{"round_secs":301}"#, "round_secs is 5 to 300, not 301"),
+        (r#"{"round_secs":4}"#, "round_secs is 5 to 3600, not 4"),
+        (r#"{"round_secs":3601}"#, "round_secs is 5 to 3600, not 3601"),
         (r#"{"rounds":3}"#, "the options of the arena room are wrong"),
     ] {
         let Err(error) = RoomKind::of::<Arena>().create(init, 1, 4) else { panic!("{init} was accepted") };
