@@ -1,0 +1,201 @@
+//! The calls of the API: each reads its request, asks the world and writes the answer.
+//!
+//! Never keeps anything between two calls.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use greenroom_core::{FleetName, IdempotencyKey, RoomId, ServerName, TicketId};
+use greenroom_wire::Text;
+use greenroom_wire::api::{
+    AllocateRequest, AssignmentsAnswer, AssignmentsRequest, FinishRequest, TicketCancelled, TicketsRequest,
+};
+use greenroom_wire::token::PublicKeys;
+use serde::Deserialize;
+
+use super::Face;
+use super::error::ApiError;
+use super::extract::{Asked, Named, Told};
+use crate::world::{Answer, Call};
+
+type Shared = State<Arc<Face>>;
+type Outcome = Result<Response, ApiError>;
+
+/// `?fleet=`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfFleet {
+    fleet: Option<Text<FleetName>>,
+}
+
+/// `?fleet=&offset=&limit=`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Paged {
+    fleet: Option<Text<FleetName>>,
+    offset: Option<usize>,
+    limit: Option<usize>,
+}
+
+/// `?offset=&bytes_max=`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Piece {
+    offset: Option<u64>,
+    bytes_max: Option<u32>,
+}
+
+impl Face {
+    async fn answer(&self, call: Call) -> Outcome {
+        let answer = self.ask(call).await?;
+        Ok(self.body(answer))
+    }
+
+    /// The body of an answer; tokens are signed here, outside the world's loop.
+    fn body(&self, answer: Answer) -> Response {
+        let sign = |claims: &_| self.signer.sign(claims);
+        match answer {
+            Answer::Endpoint(body) => Json(body).into_response(),
+            Answer::Allocated(grant) => Json(grant.signed(sign)).into_response(),
+            Answer::Tickets(body) => Json(body).into_response(),
+            Answer::Assignments { term, assignments } => {
+                let assignments = assignments.iter().map(|ticket| ticket.signed(sign)).collect();
+                Json(AssignmentsAnswer { term, assignments }).into_response()
+            }
+            Answer::Cancelled(None) => Json(TicketCancelled::Cancelled).into_response(),
+            Answer::Cancelled(Some(ticket)) => {
+                Json(TicketCancelled::AlreadyAssigned { assignment: ticket.signed(sign) }).into_response()
+            }
+            Answer::Finished(body) | Answer::Room(body) => Json(body).into_response(),
+            Answer::Logs(body) => Json(body).into_response(),
+            Answer::Fleets(body) => Json(body).into_response(),
+            Answer::Fleet(body) => Json(body).into_response(),
+            Answer::Gameservers(body) => Json(body).into_response(),
+            Answer::Gameserver(body) => Json(body).into_response(),
+            Answer::Rooms(body) => Json(body).into_response(),
+            Answer::Hosts(body) => Json(body).into_response(),
+            Answer::Overview(body) => Json(body).into_response(),
+            Answer::Readiness(body) => {
+                let status = if body.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                (status, Json(body)).into_response()
+            }
+        }
+    }
+}
+
+pub(crate) async fn fleets(State(face): Shared) -> Outcome {
+    face.answer(Call::Fleets).await
+}
+
+pub(crate) async fn fleet(State(face): Shared, Named(fleet): Named<FleetName>) -> Outcome {
+    face.answer(Call::Fleet(fleet)).await
+}
+
+pub(crate) async fn endpoint(State(face): Shared, Named(fleet): Named<FleetName>) -> Outcome {
+    face.answer(Call::Endpoint(fleet)).await
+}
+
+pub(crate) async fn allocate(
+    State(face): Shared,
+    Named(fleet): Named<FleetName>,
+    headers: HeaderMap,
+    Told(mut body): Told<AllocateRequest>,
+) -> Outcome {
+    if let Some(key) = header_key(&headers)? {
+        match &body.idempotency_key {
+            Some(in_body) if in_body.0 != key => {
+                let message = "the Idempotency-Key header and idempotency_key in the body differ";
+                return Err(ApiError::bad_request(message));
+            }
+            Some(_) | None => body.idempotency_key = Some(Text(key)),
+        }
+    }
+    face.answer(Call::Allocate { fleet, body }).await
+}
+
+fn header_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text =
+        value.to_str().map_err(|_| ApiError::bad_request("the Idempotency-Key header is not ASCII"))?;
+    let key = text
+        .parse()
+        .map_err(|error| ApiError::bad_request(format!("in the Idempotency-Key header: {error}")))?;
+    Ok(Some(key))
+}
+
+pub(crate) async fn file_tickets(
+    State(face): Shared,
+    Named(fleet): Named<FleetName>,
+    Told(body): Told<TicketsRequest>,
+) -> Outcome {
+    face.answer(Call::FileTickets { fleet, body }).await
+}
+
+pub(crate) async fn assignments(State(face): Shared, Told(body): Told<AssignmentsRequest>) -> Outcome {
+    face.answer(Call::Assignments(body)).await
+}
+
+pub(crate) async fn cancel_ticket(State(face): Shared, Named(ticket): Named<TicketId>) -> Outcome {
+    face.answer(Call::CancelTicket(ticket)).await
+}
+
+pub(crate) async fn rooms(State(face): Shared, Asked(page): Asked<Paged>) -> Outcome {
+    let limit = page.limit.unwrap_or(500);
+    if !(1..=5_000).contains(&limit) {
+        return Err(ApiError::bad_request(format!("limit must be 1 to 5000, not {limit}")));
+    }
+    let fleet = page.fleet.map(|fleet| fleet.0);
+    face.answer(Call::Rooms { fleet, offset: page.offset.unwrap_or(0), limit }).await
+}
+
+pub(crate) async fn room(State(face): Shared, Named(room): Named<RoomId>) -> Outcome {
+    face.answer(Call::Room(room)).await
+}
+
+pub(crate) async fn finish(
+    State(face): Shared,
+    Named(room): Named<RoomId>,
+    Told(body): Told<FinishRequest>,
+) -> Outcome {
+    face.answer(Call::Finish { room, body }).await
+}
+
+pub(crate) async fn gameservers(State(face): Shared, Asked(of): Asked<OfFleet>) -> Outcome {
+    face.answer(Call::Gameservers(of.fleet.map(|fleet| fleet.0))).await
+}
+
+pub(crate) async fn gameserver(State(face): Shared, Named(server): Named<ServerName>) -> Outcome {
+    face.answer(Call::Gameserver(server)).await
+}
+
+pub(crate) async fn logs(
+    State(face): Shared,
+    Named(server): Named<ServerName>,
+    Asked(piece): Asked<Piece>,
+) -> Outcome {
+    face.answer(Call::Logs { server, offset: piece.offset, bytes_max: piece.bytes_max }).await
+}
+
+pub(crate) async fn hosts(State(face): Shared) -> Outcome {
+    face.answer(Call::Hosts).await
+}
+
+pub(crate) async fn overview(State(face): Shared) -> Outcome {
+    face.answer(Call::Overview).await
+}
+
+pub(crate) async fn keys(State(face): Shared) -> Json<PublicKeys> {
+    Json(face.keys.clone())
+}
+
+/// Alive as long as it answers.
+pub(crate) async fn livez() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "alive": true }))
+}
+
+pub(crate) async fn readyz(State(face): Shared) -> Outcome {
+    face.answer(Call::Readiness { minimum: face.minimum }).await
+}

@@ -1,0 +1,74 @@
+//! Start: what the store holds, the term, the signing key.
+//!
+//! Never repairs: a record that cannot be read ends the start, because leaving it out would break a promise.
+
+use greenroom_core::{Term, Timestamp};
+use greenroom_store::records::{self, LoadError, Record};
+use greenroom_store::term::{self, HeldTerm, RaiseError};
+use greenroom_store::{Batch, CommitError, Store};
+use greenroom_wire::record::{AnswerRecord, HostRecord, ResultRecord, RoomRecord, SigningKeyRecord};
+use greenroom_wire::token::{KeyError, Signer};
+
+use crate::world::Records;
+
+/// Why a control process cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The term could not be raised.
+    #[error("the term could not be raised")]
+    Term(#[from] RaiseError),
+    /// A record cannot be read.
+    #[error("the records could not be loaded")]
+    Load(#[from] LoadError),
+    /// The new signing key could not be stored.
+    #[error("the signing key could not be stored")]
+    Commit(#[from] CommitError),
+    /// The signing key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// What a process begins with.
+pub(crate) struct Started {
+    pub(crate) held: HeldTerm,
+    pub(crate) records: Records,
+    pub(crate) signer: Signer,
+}
+
+/// Raises the term first: from then on no older process can commit, so what is loaded stays true.
+pub(crate) async fn start(store: &dyn Store, now: Timestamp) -> Result<Started, StartError> {
+    let held = term::raise(store, Term(0)).await?;
+    let records = Records {
+        rooms: plain::<RoomRecord>(store).await?,
+        answers: records::load::<AnswerRecord>(store)
+            .await?
+            .into_iter()
+            .map(|loaded| (loaded.key, loaded.record))
+            .collect(),
+        results: plain::<ResultRecord>(store).await?,
+        hosts: plain::<HostRecord>(store).await?,
+    };
+    let signer = signer(store, &held, now).await?;
+    Ok(Started { held, records, signer })
+}
+
+async fn plain<R: Record>(store: &dyn Store) -> Result<Vec<R>, LoadError> {
+    Ok(records::load::<R>(store).await?.into_iter().map(|loaded| loaded.record).collect())
+}
+
+/// The youngest stored key, or a new one that is stored before its first use.
+async fn signer(store: &dyn Store, held: &HeldTerm, now: Timestamp) -> Result<Signer, StartError> {
+    let stored = plain::<SigningKeyRecord>(store).await?;
+    let record = match stored.into_iter().max_by_key(|record| record.created_at_ms) {
+        Some(record) => record,
+        None => {
+            let record = Signer::generate(now)?;
+            let mut batch = Batch::new();
+            batch.push(held.check());
+            batch.put(record.kid.clone(), &record);
+            store.commit(batch).await?;
+            record
+        }
+    };
+    Ok(Signer::new(&record)?)
+}

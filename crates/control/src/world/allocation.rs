@@ -1,0 +1,240 @@
+//! Allocation: a room for these players, all seats or none, once per idempotency key and once per room key.
+//!
+//! Never waits: a request for which nothing is free goes to `waiting`.
+
+use std::collections::BTreeSet;
+
+use greenroom_core::allocate::choose_for_room;
+use greenroom_core::{FleetName, PlayerId, RoomId, RoomKey, ServerName, Timestamp};
+use greenroom_wire::Text;
+use greenroom_wire::api::AllocateRequest;
+use greenroom_wire::record::{AnswerRecord, SeatRecord};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::state::{Ask, FleetState, RoomAsk, RoomState};
+use super::{Answer, Grant, Notice, Refusal, RequestId, World, Write};
+
+impl World {
+    pub(super) fn ask_allocation(&mut self, request: RequestId, fleet: &FleetName, body: AllocateRequest) {
+        let ask = match self.check_allocation(fleet, body) {
+            Ok(ask) => ask,
+            Err(refusal) => return self.reply(request, Err(refusal)),
+        };
+        if let Some(answer) = self.settled(fleet, &ask) {
+            return self.reply(request, answer.map(|grant| Answer::Allocated(Box::new(grant))));
+        }
+        let timings = self.config.timings;
+        let wait = ask.body.timeout_ms.map_or(timings.allocation_wait, std::time::Duration::from_millis);
+        self.wait_for_server(request, fleet, Ask::Room(Box::new(ask)), wait);
+    }
+
+    fn check_allocation(&self, name: &FleetName, body: AllocateRequest) -> Result<RoomAsk, Refusal> {
+        let fleet = self.fleet(name)?;
+        if fleet.is_mesh() {
+            let instead = "ask for GET /v1/fleets/{fleet}/endpoint";
+            return Err(Refusal::WrongKind { fleet: name.clone(), kind: "mesh", instead });
+        }
+        let malformed = |message: String| Err(Refusal::Malformed(message));
+        let seats = usize::from(fleet.seats_per_room());
+        if body.players.is_empty() || body.players.len() > seats {
+            let asked = body.players.len();
+            return malformed(format!("players must be 1 to {seats} in fleet {name}, not {asked}"));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = body.players.iter().find(|player| !seen.insert(*player)) {
+            return malformed(format!("player {twice} is in players twice"));
+        }
+        let timeout_max = self.config.timings.allocation_wait_max.as_millis();
+        if body.timeout_ms.is_some_and(|timeout| u128::from(timeout) > timeout_max) {
+            return malformed(format!("timeout_ms must be at most {timeout_max}"));
+        }
+        let init = body.init.to_string();
+        let init_bytes_max = self.config.bounds.init_bytes_max;
+        if init.len() > init_bytes_max {
+            return malformed(format!("init is larger than {init_bytes_max} bytes as JSON"));
+        }
+        let hash = request_hash(name, &body, &init);
+        Ok(RoomAsk { body, hash })
+    }
+
+    /// The answer that needs no new room: given before under this idempotency key, or the key's room lives.
+    pub(super) fn settled(&mut self, fleet: &FleetName, ask: &RoomAsk) -> Option<Result<Grant, Refusal>> {
+        if let Some(key) = &ask.body.idempotency_key
+            && let Some(record) = self.answers.get(&request_key(key.as_str()))
+        {
+            return Some(if record.request_hash == ask.hash {
+                Ok(self.grant_again(record.clone()))
+            } else {
+                Err(Refusal::IdempotencyMismatch(key.to_string()))
+            });
+        }
+        let key = ask.body.key.as_ref()?;
+        let id = self.fleets.get(fleet)?.keys.get(&key.0)?.clone();
+        Some(self.join_room(&id, ask))
+    }
+
+    fn join_room(&mut self, id: &RoomId, ask: &RoomAsk) -> Result<Grant, Refusal> {
+        let room = self.rooms.get(id).ok_or_else(|| Refusal::RoomNotFound(id.clone()))?;
+        if self.suspect(&room.host).is_some() {
+            return Err(self.host_suspect(&room.host));
+        }
+        let players = players(&ask.body);
+        let (free, asked) = (room.free_seats(), room.seats_needed(&players));
+        if asked > free {
+            return Err(Refusal::RoomFull { room: id.clone(), free, asked });
+        }
+        let seats = self.reserve(id, &players);
+        self.store_room(id);
+        Ok(self.grant(id, &seats, false, ask))
+    }
+
+    /// Makes the room that `ask` wants, if a server has a place.
+    pub(super) fn make_asked(&mut self, fleet: &FleetName, ask: &RoomAsk) -> Option<Result<Grant, Refusal>> {
+        let state = self.fleets.get(fleet)?;
+        let server = choose_for_room(&state.spec, &state.view).ok()?;
+        let players = players(&ask.body);
+        let key = ask.body.key.clone().map(|key| key.0);
+        let (id, seats) = self.make_room(fleet, &server, key, &players, ask.body.init.clone())?;
+        Some(Ok(self.grant(&id, &seats, true, ask)))
+    }
+
+    /// Makes a room with a seat for each of `players` on a server that was chosen for it.
+    pub(super) fn make_room(
+        &mut self,
+        fleet: &FleetName,
+        name: &ServerName,
+        key: Option<RoomKey>,
+        players: &[PlayerId],
+        init: Value,
+    ) -> Option<(RoomId, Vec<u16>)> {
+        let seats_max = self.fleets.get(fleet)?.seats_per_room();
+        let server = self.servers.get(name)?;
+        let room = RoomState {
+            fleet: fleet.clone(),
+            key,
+            epoch: 1,
+            server: name.clone(),
+            instance: server.instance.clone(),
+            host: server.host.clone(),
+            endpoint: server.endpoint.clone(),
+            created_at: self.now,
+            seats: vec![None; usize::from(seats_max)],
+            played: Vec::new(),
+            init,
+            reported: false,
+            restored: false,
+            vacant_since: None,
+        };
+        let id = self.ids.room();
+        self.index_room(id.clone(), room);
+        let seats = self.reserve(&id, players);
+        self.store_room(&id);
+        self.refresh(name);
+        self.note(Notice::RoomMade { room: id.clone(), fleet: fleet.clone(), server: name.clone() });
+        Some((id, seats))
+    }
+
+    fn grant(&mut self, id: &RoomId, seats: &[u16], created: bool, ask: &RoomAsk) -> Grant {
+        let mut record = self.answer_record(id, seats, created);
+        record.request_hash.clone_from(&ask.hash);
+        if let Some(key) = &ask.body.idempotency_key {
+            self.keep_answer(request_key(key.as_str()), record.clone());
+        }
+        self.grant_again(record)
+    }
+
+    /// The record of an answer with these seats of a live room.
+    pub(super) fn answer_record(&self, id: &RoomId, seats: &[u16], created: bool) -> AnswerRecord {
+        let room = &self.rooms[id];
+        let seats: Vec<SeatRecord> = seats
+            .iter()
+            .filter_map(|index| Some(room.seats[usize::from(*index)].as_ref()?.record(*index)))
+            .collect();
+        AnswerRecord {
+            version: 1,
+            request_hash: String::new(),
+            room: Text(id.clone()),
+            created,
+            fleet: Text(room.fleet.clone()),
+            key: room.key.clone().map(Text),
+            epoch: room.epoch,
+            server: Text(room.server.clone()),
+            instance: Text(room.instance.clone()),
+            endpoint: room.endpoint.clone(),
+            seats,
+            owner: None,
+            ticket: None,
+            answered_at_ms: self.now.unix_ms(),
+        }
+    }
+
+    /// The grant of a recorded answer: the same claims each time, while the room lives.
+    pub(super) fn grant_again(&self, record: AnswerRecord) -> Grant {
+        match self.rooms.get(&record.room.0) {
+            Some(room) => Grant { seats_max: room.seats_max(), init: room.init.clone(), record },
+            None => {
+                let fleet = self.fleets.get(&record.fleet.0);
+                let seats_max = fleet.map_or(0, FleetState::seats_per_room);
+                Grant { seats_max, init: Value::Null, record }
+            }
+        }
+    }
+
+    pub(super) fn keep_answer(&mut self, key: String, record: AnswerRecord) {
+        self.write(Write::PutAnswer { key: key.clone(), record: record.clone() });
+        self.answers_order.push_back((self.now, key.clone()));
+        self.answers.insert(key, record);
+    }
+
+    pub(super) fn forget_answers(&mut self) {
+        let (now, kept) = (self.now, self.config.timings.answer_kept);
+        while let Some((at, _)) = self.answers_order.front()
+            && now.since(*at) >= kept
+        {
+            let Some((_, key)) = self.answers_order.pop_front() else { return };
+            let answered = self.answers.get(&key).map(|answer| answer.answered_at_ms);
+            if answered.is_some_and(|ms| now.since(Timestamp::from_unix_ms(ms)) >= kept) {
+                let answer = self.answers.remove(&key);
+                if let Some((ticket, owner)) = answer.and_then(|a| Some((a.ticket?, a.owner?))) {
+                    self.forget_unread(&owner, &ticket.0);
+                }
+                self.write(Write::DeleteAnswer { key });
+            }
+        }
+    }
+
+    pub(super) fn fleet(&self, name: &FleetName) -> Result<&FleetState, Refusal> {
+        self.fleets.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.fleets.keys().map(FleetName::as_str).collect();
+            Refusal::FleetNotFound { fleet: name.clone(), known: known.join(", ") }
+        })
+    }
+}
+
+fn players(body: &AllocateRequest) -> Vec<PlayerId> {
+    body.players.iter().map(|player| player.0.clone()).collect()
+}
+
+/// Where the answer of an idempotency key is kept. The prefix keeps callers' keys apart from tickets.
+fn request_key(key: &str) -> String {
+    format!("request:{key}")
+}
+
+/// What makes two requests the same: all but how long they wait.
+fn request_hash(fleet: &FleetName, body: &AllocateRequest, init: &str) -> String {
+    let mut hash = Sha256::new();
+    let key = body.key.as_ref().map(|key| key.as_str());
+    let mut field = |text: &str| {
+        hash.update(text.len().to_be_bytes());
+        hash.update(text.as_bytes());
+    };
+    field(fleet.as_str());
+    field(if key.is_some() { "key" } else { "new" });
+    field(key.unwrap_or_default());
+    field(init);
+    for player in &body.players {
+        field(player.as_str());
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

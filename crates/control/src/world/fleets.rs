@@ -1,0 +1,193 @@
+//! Fleets: carrying out what `core::fleet::plan` decides, and sending again what has no effect.
+//!
+//! Never decides how many: it names, places and orders.
+
+use greenroom_core::fleet::{self, Action, Demand, Fleet, Limits, Reason, StopReason};
+use greenroom_core::placement::{self, Host};
+use greenroom_core::{FleetName, HostName, ServerName};
+use greenroom_wire::Text;
+use greenroom_wire::agent::{ProcessPhase, StartOrder, ToAgent};
+use greenroom_wire::revision::sizes;
+use greenroom_wire::rooms::EndReason;
+
+use super::state::ServerState;
+use super::{Notice, World};
+
+impl World {
+    pub(super) fn plan_fleets(&mut self) {
+        if self.is_rebuilding() {
+            return;
+        }
+        let names: Vec<FleetName> = self.fleets.keys().cloned().collect();
+        for name in names {
+            self.plan_fleet(&name);
+        }
+    }
+
+    fn plan_fleet(&mut self, name: &FleetName) {
+        let asked = self.rooms_asked(name);
+        let limits = Limits { actions_max: self.config.bounds.actions_max };
+        let now = self.now;
+        let Some(state) = self.fleets.get_mut(name) else { return };
+        let demand = Demand { rooms_waiting: asked.saturating_add(state.matches_waiting) };
+        let plan = fleet::plan(&state.spec, &state.view, demand, limits, now);
+        state.replicas_wanted = plan.replicas_wanted;
+        let at_maximum = |reasons: &[Reason]| {
+            reasons.iter().find(|reason| matches!(reason, Reason::AtMaximum { .. })).map(words)
+        };
+        let newly_short = at_maximum(&plan.waiting_on).filter(|_| at_maximum(&state.waiting_on).is_none());
+        state.waiting_on = plan.waiting_on;
+        state.unplaced = 0;
+        if let Some(reason) = newly_short {
+            self.note(Notice::FleetShort { fleet: name.clone(), reason });
+        }
+        for action in plan.actions {
+            match action {
+                Action::Start => self.start_server(name),
+                Action::Stop { server, reason } => self.stop_server(&server, stop_words(reason)),
+            }
+        }
+    }
+
+    fn start_server(&mut self, name: &FleetName) {
+        let hosts: Vec<Host> = self
+            .hosts
+            .iter()
+            .map(|(name, host)| Host {
+                name: name.clone(),
+                accepts: host.connected && host.stream.is_some(),
+                servers: u32::try_from(host.servers.len()).unwrap_or(u32::MAX),
+                servers_max: host.servers_max,
+            })
+            .collect();
+        let now = self.now;
+        let Some(state) = self.fleets.get_mut(name) else { return };
+        if state.starts_after > now {
+            return;
+        }
+        let Some(host) = placement::choose(&hosts) else {
+            state.unplaced += 1;
+            return;
+        };
+        let spec = state.spec.clone();
+        let server = self.new_server_name(name);
+        let order = start_order(&server, &spec);
+        self.servers.insert(server.clone(), ordered(&server, &spec, &host, now));
+        if let Some(host) = self.hosts.get_mut(&host) {
+            host.servers.insert(server.clone());
+        }
+        self.refresh(&server);
+        self.order(&host, ToAgent::Start { term: self.config.term, order: Box::new(order) });
+        self.note(Notice::ServerOrdered { server, host });
+    }
+
+    fn new_server_name(&mut self, fleet: &FleetName) -> ServerName {
+        loop {
+            let name = self.ids.server(fleet);
+            if !self.servers.contains_key(&name) && !self.rooms_of.contains_key(&name) {
+                return name;
+            }
+        }
+    }
+
+    /// The last look before a stop: nothing was promised on it since the plan was made.
+    fn stop_server(&mut self, name: &ServerName, reason: &'static str) {
+        let busy = self.rooms_of.contains_key(name);
+        let Some(server) = self.servers.get_mut(name) else { return };
+        if busy || server.connections > 0 || server.in_flight > 0 || server.stop.is_some() {
+            return;
+        }
+        server.stop = Some(reason);
+        self.refresh(name);
+        self.order_stop(name, reason);
+        self.note(Notice::ServerStopping { server: name.clone(), reason });
+    }
+
+    pub(super) fn order_stop(&mut self, name: &ServerName, reason: &'static str) {
+        let Some(host) = self.servers.get(name).map(|server| server.host.clone()) else { return };
+        let (term, server) = (self.config.term, Text(name.clone()));
+        self.order(&host, ToAgent::Stop { term, server, reason: reason.to_owned() });
+    }
+
+    /// An order was not carried out: it is sent again, unless what was ordered is no longer wanted.
+    pub(super) fn order_start_again(&mut self, host: &HostName, name: &ServerName) {
+        let now = self.now;
+        let Some(server) = self.servers.get_mut(name) else { return };
+        let spec = self.fleets.get(&server.fleet).map(|fleet| &fleet.spec);
+        let spec = spec.filter(|spec| spec.revision == server.revision && server.stop.is_none());
+        let Some(spec) = spec else {
+            return self.forget_server(name, EndReason::Stopped, "its start is no longer wanted");
+        };
+        server.ordered_at = Some(now);
+        let order = Box::new(start_order(name, spec));
+        self.order(host, ToAgent::Start { term: self.config.term, order });
+    }
+
+    /// The agent will not start it: forgotten, and the fleet pauses before it tries another.
+    pub(super) fn order_refused(&mut self, host: &HostName, name: &ServerName, message: &str) {
+        let Some(server) = self.servers.get(name).filter(|server| server.host == *host) else { return };
+        let (fleet, never_started) = (server.fleet.clone(), server.ordered_at.is_some());
+        self.note(Notice::OrderRefused { server: name.clone(), message: message.to_owned() });
+        if !never_started {
+            return;
+        }
+        let starts_after = self.now + self.config.timings.refused_pause;
+        if let Some(fleet) = self.fleets.get_mut(&fleet) {
+            fleet.starts_after = starts_after;
+        }
+        self.forget_server(name, EndReason::ServerLost, message);
+    }
+}
+
+fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core::Timestamp) -> ServerState {
+    ServerState {
+        fleet: spec.name.clone(),
+        host: host.clone(),
+        instance: format!("{name}.0").parse().expect("a server name and a number make an instance id"),
+        revision: spec.revision.clone(),
+        phase: ProcessPhase::Starting,
+        ordered_at: Some(now),
+        stop: None,
+        endpoint: String::new(),
+        pid: None,
+        restarts: 0,
+        started_at: now,
+        connections: 0,
+        in_flight: 0,
+        message: "ordered".to_owned(),
+    }
+}
+
+fn start_order(name: &ServerName, spec: &Fleet) -> StartOrder {
+    let (rooms_per_server, seats_per_room) = sizes(spec.kind);
+    StartOrder {
+        server: Text(name.clone()),
+        fleet: Text(spec.name.clone()),
+        revision: Text(spec.revision.clone()),
+        command: spec.template.command.clone(),
+        env: spec.template.env.clone(),
+        probe: (&spec.template.probe).into(),
+        stop_grace_ms: u64::try_from(spec.template.stop_grace.as_millis()).unwrap_or(u64::MAX),
+        rooms_per_server,
+        seats_per_room,
+    }
+}
+
+const fn stop_words(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Surplus => "surplus",
+        StopReason::Outdated => "outdated",
+        StopReason::Unhealthy => "unhealthy",
+    }
+}
+
+/// A reason in words, for people.
+pub(super) fn words(reason: &Reason) -> String {
+    match reason {
+        Reason::Starting(count) => format!("{count} starting"),
+        Reason::Unhealthy(count) => format!("{count} unhealthy"),
+        Reason::AtMaximum { wanted, replicas_max } => {
+            format!("{wanted} wanted, at most {replicas_max} allowed")
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The control plane as one value: every fact it was told and every promise it made.
+//!
+//! Never does IO, reads a clock or draws unseeded randomness: events come in with their moment, effects go out. The
+//! loop of `run` owns the one real world; the simulation owns as many as it likes. An effect that tells a promise comes
+//! with the write that stores it: whoever carries the effects out writes first.
+
+mod config;
+mod grant;
+mod ids;
+mod message;
+mod notice;
+mod refusal;
+mod state;
+
+mod hosts;
+
+mod servers;
+
+mod rooms;
+mod seats;
+
+mod allocation;
+mod endpoint;
+mod waiting;
+
+mod assignments;
+mod tickets;
+
+mod fleets;
+mod restore;
+mod results;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use greenroom_core::{FleetName, HostName, PlayerId, RoomId, ServerName, TicketId, Timestamp};
+use greenroom_wire::agent::{FromAgent, ToAgent};
+use greenroom_wire::api::EventLine;
+use greenroom_wire::record::AnswerRecord;
+
+pub use config::{Bounds, Results, Timings, WorldConfig};
+pub use grant::Grant;
+pub use ids::IdSource;
+pub use message::{Answer, Call, Effect, Event, Minimum, Records, RequestId, StreamId, TicketGrant, Write};
+pub use notice::Notice;
+pub use refusal::Refusal;
+pub(crate) use results::result_key;
+
+use state::{EndedRoom, FleetState, HostState, LogsWaiting, Outbox, RoomState, ServerState, TicketState};
+
+/// All that the control plane knows. See the module.
+#[derive(Debug)]
+pub struct World {
+    config: WorldConfig,
+    ids: IdSource,
+    now: Timestamp,
+    started_at: Timestamp,
+    fleets: BTreeMap<FleetName, FleetState>,
+    hosts: BTreeMap<HostName, HostState>,
+    streams: BTreeMap<StreamId, HostName>,
+    servers: BTreeMap<ServerName, ServerState>,
+    /// Endpoint answers that still count as load, oldest first.
+    in_flight: VecDeque<(Timestamp, ServerName)>,
+    rooms: BTreeMap<RoomId, RoomState>,
+    rooms_of: BTreeMap<ServerName, BTreeSet<RoomId>>,
+    ended: BTreeMap<RoomId, EndedRoom>,
+    ended_order: VecDeque<(Timestamp, RoomId)>,
+    answers: BTreeMap<String, AnswerRecord>,
+    answers_order: VecDeque<(Timestamp, String)>,
+    /// Where a waiting allocation or endpoint call stands, for callers that go away.
+    waiting: BTreeMap<RequestId, (FleetName, u64)>,
+    waiting_next: u64,
+    logs: BTreeMap<RequestId, LogsWaiting>,
+    tickets: BTreeMap<TicketId, TicketState>,
+    ticket_of: BTreeMap<PlayerId, TicketId>,
+    /// Players with a seat in a room that a match made.
+    plays: BTreeMap<PlayerId, RoomId>,
+    outboxes: BTreeMap<String, Outbox>,
+    polls: BTreeMap<RequestId, String>,
+    results: BTreeSet<String>,
+    events: VecDeque<EventLine>,
+    /// Fleets in which something may have become possible.
+    dirty: BTreeSet<FleetName>,
+    out: Vec<Effect>,
+}
+
+impl World {
+    /// Takes an event in and gives back what must be done, in order. `now` may repeat; a step back is not followed.
+    #[must_use]
+    pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
+        self.now = self.now.max(now);
+        match event {
+            Event::Tick => self.tick(),
+            Event::StreamOpened { stream, hello } => self.stream_opened(stream, hello),
+            Event::StreamSaid { stream, message } => self.stream_said(stream, *message),
+            Event::StreamClosed { stream } => self.stream_closed(stream),
+            Event::Asked { request, call } => self.asked(request, *call),
+            Event::CallerGone { request } => self.caller_gone(request),
+            Event::ResultTaken { key } => self.result_taken(key),
+        }
+        self.settle();
+        std::mem::take(&mut self.out)
+    }
+
+    /// The present term; orders carry it.
+    #[must_use]
+    pub const fn term(&self) -> u64 {
+        self.config.term
+    }
+
+    fn tick(&mut self) {
+        self.forget_in_flight();
+        self.watch_hosts();
+        self.forget_waiting();
+        self.forget_polls();
+        self.forget_logs();
+        self.forget_answers();
+        self.forget_ended();
+        self.plan_fleets();
+        self.match_fleets();
+    }
+
+    /// Lets the calls that wait have what has become possible.
+    fn settle(&mut self) {
+        while let Some(fleet) = self.dirty.pop_first() {
+            self.pump(&fleet);
+        }
+    }
+
+    fn stream_said(&mut self, stream: StreamId, message: FromAgent) {
+        let Some(host) = self.streams.get(&stream).cloned() else { return };
+        self.heard(&host);
+        match message {
+            FromAgent::Hello(_) => self.close_stream(stream, "hello was said already"),
+            FromAgent::Report(report) => self.observe_report(&host, report),
+            FromAgent::RoomEnded { server, instance: _, ended } => {
+                self.observe_room_ended(stream, &server, ended);
+            }
+            FromAgent::Refused { server, message } => self.order_refused(&host, &server, &message),
+            FromAgent::Logs { request, outcome } => self.logs_arrived(RequestId(request), outcome),
+        }
+    }
+
+    fn asked(&mut self, request: RequestId, call: Call) {
+        match call {
+            Call::Endpoint(fleet) => self.ask_endpoint(request, &fleet),
+            Call::Allocate { fleet, body } => self.ask_allocation(request, &fleet, body),
+            Call::FileTickets { fleet, body } => {
+                let answer = self.file_tickets(&fleet, body).map(Answer::Tickets);
+                self.reply(request, answer);
+            }
+            Call::Assignments(body) => self.ask_assignments(request, body),
+            Call::CancelTicket(ticket) => {
+                let answer = self.cancel_ticket(&ticket);
+                self.reply(request, answer);
+            }
+            Call::Finish { room, body } => {
+                let answer = self.finish_room(&room, body).map(Answer::Finished);
+                self.reply(request, answer);
+            }
+            Call::Logs { server, offset, bytes_max } => self.ask_logs(request, server, offset, bytes_max),
+            Call::Fleets
+            | Call::Fleet(_)
+            | Call::Gameservers(_)
+            | Call::Gameserver(_)
+            | Call::Rooms { .. }
+            | Call::Room(_)
+            | Call::Hosts
+            | Call::Overview
+            | Call::Readiness { .. } => {
+                let answer = self.view(call);
+                self.reply(request, answer);
+            }
+        }
+    }
+
+    fn caller_gone(&mut self, request: RequestId) {
+        if let Some((fleet, place)) = self.waiting.remove(&request)
+            && let Some(fleet) = self.fleets.get_mut(&fleet)
+        {
+            fleet.waiting.remove(&place);
+        }
+        self.logs.remove(&request);
+        self.forget_poll(request);
+    }
+
+    fn reply(&mut self, request: RequestId, answer: Result<Answer, Refusal>) {
+        self.out.push(Effect::Reply { request, answer: Box::new(answer) });
+    }
+
+    fn write(&mut self, write: Write) {
+        self.out.push(Effect::Write(Box::new(write)));
+    }
+
+    /// Sends `message` to the agent of `host`, if its stream is open. Everything that matters is sent again when it
+    /// comes back without.
+    fn order(&mut self, host: &HostName, message: ToAgent) {
+        if let Some(stream) = self.hosts.get(host).and_then(|host| host.stream) {
+            self.out.push(Effect::Order { stream, message: Box::new(message) });
+        }
+    }
+
+    /// Calls that wait for something, of all kinds.
+    fn waiting_calls(&self) -> usize {
+        self.waiting.len() + self.polls.len() + self.logs.len()
+    }
+
+    /// Refuses one more waiting call when too many wait.
+    fn check_waiting(&self) -> Result<(), Refusal> {
+        let max = self.config.bounds.waiting_max;
+        if self.waiting_calls() < max { Ok(()) } else { Err(Refusal::TooMany { what: "calls", max }) }
+    }
+}

@@ -1,0 +1,146 @@
+//! What is worth a line: for the log, and for the last lines that people see.
+//!
+//! Never a secret or a token.
+
+use std::fmt;
+
+use greenroom_core::{FleetName, HostName, RoomId, ServerName, Timestamp};
+use greenroom_wire::api::EventLine;
+use greenroom_wire::rooms::EndReason;
+
+use super::{Effect, World};
+
+/// One change of the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants and fields are what Display says of them")]
+pub enum Notice {
+    HostConnected { host: HostName, servers: usize },
+    HostSilent { host: HostName },
+    HostLost { host: HostName },
+    HostRefused { host: HostName, reason: String },
+    TermRaised { term: u64 },
+    Rebuilt { rooms: usize, servers: usize },
+    HostsGivenUp { hosts: String },
+    ServerOrdered { server: ServerName, host: HostName },
+    ServerAdopted { server: ServerName, host: HostName },
+    ServerReady { server: ServerName, endpoint: String },
+    ServerUnhealthy { server: ServerName, message: String },
+    ServerRestarting { server: ServerName, restarts: u32, message: String },
+    ServerStopping { server: ServerName, reason: &'static str },
+    ServerGone { server: ServerName, message: String },
+    OrderRefused { server: ServerName, message: String },
+    ServerElsewhere { server: ServerName, host: HostName },
+    RoomMade { room: RoomId, fleet: FleetName, server: ServerName },
+    RoomAdopted { room: RoomId, server: ServerName },
+    RoomSuperseded { room: RoomId, server: ServerName },
+    RoomEnded { room: RoomId, fleet: FleetName, server: ServerName, reason: EndReason },
+    SeatOverruled { room: RoomId, server: ServerName },
+    FleetShort { fleet: FleetName, reason: String },
+}
+
+impl Notice {
+    /// Whether people want to see it on the dashboard; rooms that begin and end as planned would push out the rest.
+    const fn is_for_people(&self) -> bool {
+        match self {
+            Self::RoomMade { .. } => false,
+            Self::RoomEnded { reason, .. } => !matches!(reason, EndReason::Finished | EndReason::Empty),
+            Self::HostConnected { .. }
+            | Self::HostSilent { .. }
+            | Self::HostLost { .. }
+            | Self::HostRefused { .. }
+            | Self::TermRaised { .. }
+            | Self::Rebuilt { .. }
+            | Self::HostsGivenUp { .. }
+            | Self::ServerOrdered { .. }
+            | Self::ServerAdopted { .. }
+            | Self::ServerReady { .. }
+            | Self::ServerUnhealthy { .. }
+            | Self::ServerRestarting { .. }
+            | Self::ServerStopping { .. }
+            | Self::ServerGone { .. }
+            | Self::OrderRefused { .. }
+            | Self::ServerElsewhere { .. }
+            | Self::RoomAdopted { .. }
+            | Self::RoomSuperseded { .. }
+            | Self::SeatOverruled { .. }
+            | Self::FleetShort { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HostConnected { host, servers } => {
+                write!(f, "host {host} connected with {servers} gameservers")
+            }
+            Self::HostSilent { host } => write!(f, "host {host} is silent"),
+            Self::HostLost { host } => write!(f, "host {host} lost: silent for too long"),
+            Self::HostRefused { host, reason } => write!(f, "agent of host {host} refused: {reason}"),
+            Self::TermRaised { term } => {
+                write!(f, "term raised to {term}: an agent has seen a higher one than the store")
+            }
+            Self::Rebuilt { rooms, servers } => {
+                write!(f, "every known host has reported: {servers} gameservers, {rooms} rooms")
+            }
+            Self::HostsGivenUp { hosts } => write!(f, "no longer waiting for the agents of: {hosts}"),
+            Self::ServerOrdered { server, host } => write!(f, "gameserver {server} ordered on host {host}"),
+            Self::ServerAdopted { server, host } => write!(f, "gameserver {server} found on host {host}"),
+            Self::ServerReady { server, endpoint } => write!(f, "gameserver {server} ready at {endpoint}"),
+            Self::ServerUnhealthy { server, message } => {
+                write!(f, "gameserver {server} unhealthy: {message}")
+            }
+            Self::ServerRestarting { server, restarts, message } => {
+                write!(f, "gameserver {server} died and is started again ({restarts} so far): {message}")
+            }
+            Self::ServerStopping { server, reason } => {
+                write!(f, "gameserver {server} told to stop: {reason}")
+            }
+            Self::ServerGone { server, message } => write!(f, "gameserver {server} ended: {message}"),
+            Self::OrderRefused { server, message } => {
+                write!(f, "order for gameserver {server} refused: {message}")
+            }
+            Self::ServerElsewhere { server, host } => {
+                write!(f, "host {host} reports gameserver {server}, which another host runs: ignored")
+            }
+            Self::RoomMade { room, fleet, server } => {
+                write!(f, "room {room} of fleet {fleet} made on {server}")
+            }
+            Self::RoomAdopted { room, server } => write!(f, "room {room} found on {server}"),
+            Self::RoomSuperseded { room, server } => {
+                write!(f, "room {room} on {server} closed: it has ended or another owns its key")
+            }
+            Self::RoomEnded { room, server, reason, .. } => match reason {
+                EndReason::ServerLost => write!(f, "room {room} lost: gameserver {server} died"),
+                EndReason::HostLost => write!(f, "room {room} lost: the host of {server} is gone"),
+                EndReason::NoShow => write!(f, "room {room} on {server} ended: nobody came"),
+                EndReason::Finished => write!(f, "room {room} on {server} finished"),
+                EndReason::Empty => write!(f, "room {room} on {server} ended: everybody left"),
+                EndReason::Crashed => write!(f, "room {room} on {server} ended: its code panicked"),
+                EndReason::Superseded => write!(f, "room {room} on {server} ended: superseded"),
+                EndReason::Stopped => write!(f, "room {room} on {server} ended: stopped"),
+            },
+            Self::SeatOverruled { room, server } => {
+                write!(f, "room {room} on {server} seats somebody else than promised: its word counts")
+            }
+            Self::FleetShort { fleet, reason } => write!(f, "fleet {fleet} is short: {reason}"),
+        }
+    }
+}
+
+impl World {
+    /// Tells it to the log, and to people if they want it.
+    pub(super) fn note(&mut self, notice: Notice) {
+        if notice.is_for_people() {
+            if self.events.len() == self.config.bounds.events_max {
+                self.events.pop_back();
+            }
+            self.events.push_front(line(self.now, &notice));
+        }
+        self.out.push(Effect::Note(notice));
+    }
+}
+
+fn line(at: Timestamp, notice: &Notice) -> EventLine {
+    EventLine { at_ms: at.unix_ms(), text: notice.to_string() }
+}

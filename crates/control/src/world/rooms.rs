@@ -1,0 +1,250 @@
+//! Rooms: one live room per key, from the promise to the end.
+//!
+//! Never seats anybody by itself: that is `seats`. The server ends a live room; this module ends what nobody came to,
+//! and what died with its server or host.
+
+use greenroom_core::{RoomId, ServerName};
+use greenroom_wire::Text;
+use greenroom_wire::agent::ToAgent;
+use greenroom_wire::api::{FinishRequest, RoomPhase, RoomStatus};
+use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport};
+use serde_json::Value;
+
+use super::state::{EndedRoom, RoomState};
+use super::{Notice, Refusal, StreamId, World, Write};
+
+impl World {
+    /// Puts a room into all indexes.
+    pub(super) fn index_room(&mut self, id: RoomId, room: RoomState) {
+        if let Some(fleet) = self.fleets.get_mut(&room.fleet) {
+            fleet.rooms.insert(id.clone());
+            if let Some(key) = &room.key {
+                fleet.keys.insert(key.clone(), id.clone());
+            }
+        }
+        self.rooms_of.entry(room.server.clone()).or_default().insert(id.clone());
+        self.rooms.insert(id, room);
+    }
+
+    /// Stores a room as it is now.
+    pub(super) fn store_room(&mut self, id: &RoomId) {
+        if let Some(room) = self.rooms.get(id) {
+            let record = room.record(id);
+            self.write(Write::PutRoom(record));
+        }
+    }
+
+    /// Ends rooms on `server` whose promised instance is gone.
+    pub(super) fn lose_rooms(
+        &mut self,
+        server: &ServerName,
+        is_gone: impl Fn(&greenroom_core::InstanceId) -> bool,
+    ) {
+        for id in self.rooms_on(server) {
+            if self.rooms.get(&id).is_some_and(|room| is_gone(&room.instance)) {
+                self.end_room(&id, EndReason::ServerLost, Value::Null);
+            }
+        }
+    }
+
+    /// Takes in what a server tells of all its rooms.
+    pub(super) fn observe_rooms(&mut self, server: &ServerName, reports: Vec<RoomReport>) {
+        let mut told = std::collections::BTreeSet::new();
+        for report in reports {
+            told.insert(report.room.0.clone());
+            self.observe_room(server, report);
+        }
+        for id in self.rooms_on(server) {
+            if !told.contains(&id) {
+                self.observe_seats(&id, &[]);
+                self.end_vacant(&id);
+            }
+        }
+    }
+
+    fn observe_room(&mut self, server: &ServerName, report: RoomReport) {
+        let id = report.room.0.clone();
+        match self.rooms.get_mut(&id) {
+            Some(room) if room.server == *server && room.epoch == report.epoch => {
+                room.reported = true;
+                room.vacant_since = None;
+                self.observe_seats(&id, &report.seats);
+            }
+            // Only this process gives epochs out, so a higher one means that the store was set back: the room is right.
+            Some(room) if room.epoch < report.epoch => {
+                self.unindex_room(&id);
+                self.adopt_room(server, &report);
+            }
+            Some(_) => self.close_room(server, &report, EndReason::Superseded),
+            None => match self.ended.get(&id) {
+                Some(ended) if ended.status.epoch >= report.epoch => {
+                    let reason = ended.status.ended.unwrap_or(EndReason::Superseded);
+                    self.close_room(server, &report, reason);
+                }
+                Some(_) | None => self.adopt_room(server, &report),
+            },
+        }
+    }
+
+    fn adopt_room(&mut self, name: &ServerName, report: &RoomReport) {
+        let Some(server) = self.servers.get(name) else { return };
+        let id = report.room.0.clone();
+        let key = report.key.clone().map(|key| key.0);
+        let fleet = self.fleets.get(&server.fleet);
+        let taken = key.as_ref().zip(fleet).is_some_and(|(key, fleet)| fleet.keys.contains_key(key));
+        if taken {
+            self.close_room(name, report, EndReason::Superseded);
+            self.note(Notice::RoomSuperseded { room: id, server: name.clone() });
+            return;
+        }
+        let room = RoomState {
+            fleet: server.fleet.clone(),
+            key,
+            epoch: report.epoch,
+            server: name.clone(),
+            instance: server.instance.clone(),
+            host: server.host.clone(),
+            endpoint: server.endpoint.clone(),
+            created_at: self.now,
+            seats: vec![None; usize::from(fleet.map_or(0, super::state::FleetState::seats_per_room))],
+            played: Vec::new(),
+            init: Value::Null,
+            reported: true,
+            restored: true,
+            vacant_since: None,
+        };
+        self.index_room(id.clone(), room);
+        self.observe_seats(&id, &report.seats);
+        self.store_room(&id);
+        self.note(Notice::RoomAdopted { room: id, server: name.clone() });
+    }
+
+    fn close_room(&mut self, server: &ServerName, report: &RoomReport, reason: EndReason) {
+        let Some(host) = self.servers.get(server).map(|server| server.host.clone()) else { return };
+        let message = ToAgent::CloseRoom {
+            term: self.config.term,
+            server: Text(server.clone()),
+            room: report.room.clone(),
+            epoch: report.epoch,
+            reason,
+        };
+        self.order(&host, message);
+    }
+
+    /// Ends a room in which nobody has a seat and of which its server tells nothing.
+    fn end_vacant(&mut self, id: &RoomId) {
+        let (now, timings) = (self.now, self.config.timings);
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        if room.taken().next().is_some() {
+            room.vacant_since = None;
+            return;
+        }
+        let vacant = now.since(*room.vacant_since.get_or_insert(now));
+        let nobody_came = room.played.is_empty() && !room.reported;
+        let (grace, reason) = match (nobody_came, room.restored) {
+            (true, false) => (std::time::Duration::ZERO, EndReason::NoShow),
+            (true, true) => (timings.restored_room_grace, EndReason::NoShow),
+            (false, _) => (timings.silent_room_grace, EndReason::Empty),
+        };
+        if vacant >= grace {
+            self.end_room(id, reason, Value::Null);
+        }
+    }
+
+    /// The one way out of life: frees the key and the seats, stores the result, tells people.
+    pub(super) fn end_room(&mut self, id: &RoomId, reason: EndReason, result: Value) {
+        let Some(room) = self.unindex_room(id) else { return };
+        self.write(Write::DeleteRoom(id.clone()));
+        self.store_result(id, &room, reason, result);
+        self.note(Notice::RoomEnded {
+            room: id.clone(),
+            fleet: room.fleet.clone(),
+            server: room.server.clone(),
+            reason,
+        });
+        let mut status = super::views::room_status(id, &room);
+        status.phase = RoomPhase::Ended;
+        status.ended = Some(reason);
+        self.ended_order.push_back((self.now, id.clone()));
+        self.ended.insert(id.clone(), EndedRoom { status, ended_at: self.now });
+        self.refresh(&room.server);
+        self.dirty.insert(room.fleet);
+    }
+
+    /// Takes a room out of all indexes.
+    fn unindex_room(&mut self, id: &RoomId) -> Option<RoomState> {
+        let room = self.rooms.remove(id)?;
+        if let Some(fleet) = self.fleets.get_mut(&room.fleet) {
+            fleet.rooms.remove(id);
+            if let Some(key) = &room.key
+                && fleet.keys.get(key) == Some(id)
+            {
+                fleet.keys.remove(key);
+            }
+        }
+        if let Some(rooms) = self.rooms_of.get_mut(&room.server) {
+            rooms.remove(id);
+            if rooms.is_empty() {
+                self.rooms_of.remove(&room.server);
+            }
+        }
+        for (_, seat) in room.taken() {
+            if self.plays.get(&seat.player) == Some(id) {
+                self.plays.remove(&seat.player);
+            }
+        }
+        Some(room)
+    }
+
+    /// A server tells a room's end. Acknowledged in the same batch in which the result is stored.
+    pub(super) fn observe_room_ended(&mut self, stream: StreamId, server: &ServerName, ended: RoomEnded) {
+        let id = ended.room.0.clone();
+        let known = self.rooms.get(&id).map(|room| (room.epoch, room.server == *server));
+        match known {
+            Some((epoch, true)) if epoch == ended.epoch => {
+                self.end_room(&id, ended.reason, ended.result);
+            }
+            // An older owner's end, or a stranger's: its players are elsewhere by now.
+            Some(_) => {}
+            None => self.store_stray_result(server, &ended),
+        }
+        let ack = ToAgent::RoomEndedAck { room: ended.room, epoch: ended.epoch };
+        self.out.push(super::Effect::Order { stream, message: Box::new(ack) });
+    }
+
+    pub(super) fn finish_room(&mut self, id: &RoomId, body: FinishRequest) -> Result<RoomStatus, Refusal> {
+        if let Some(room) = self.rooms.get(id) {
+            let (epoch, server) = (room.epoch, room.server.clone());
+            if epoch != body.epoch {
+                return Err(Refusal::EpochMismatch { room: id.clone(), asked: body.epoch, has: epoch });
+            }
+            let bytes_max = self.config.bounds.result_bytes_max;
+            if body.result.to_string().len() > bytes_max {
+                return Err(Refusal::Malformed(format!("result is larger than {bytes_max} bytes as JSON")));
+            }
+            let report = RoomReport { room: Text(id.clone()), epoch, key: None, seats: Vec::new() };
+            self.close_room(&server, &report, EndReason::Finished);
+            self.end_room(id, EndReason::Finished, body.result);
+        }
+        match self.ended.get(id) {
+            Some(ended) if ended.status.epoch == body.epoch => Ok(ended.status.clone()),
+            Some(ended) => {
+                let has = ended.status.epoch;
+                Err(Refusal::EpochMismatch { room: id.clone(), asked: body.epoch, has })
+            }
+            None => Err(Refusal::RoomNotFound(id.clone())),
+        }
+    }
+
+    pub(super) fn forget_ended(&mut self) {
+        let (now, visible, max) = (self.now, self.config.timings.ended_visible, self.config.bounds.ended_max);
+        while let Some((at, _)) = self.ended_order.front()
+            && (now.since(*at) >= visible || self.ended_order.len() > max)
+        {
+            let Some((at, id)) = self.ended_order.pop_front() else { return };
+            if self.ended.get(&id).is_some_and(|ended| ended.ended_at == at) {
+                self.ended.remove(&id);
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Gameservers: what the agents report of them becomes what the decisions see.
+//!
+//! Never asks for a start or a stop by itself: that is `fleets`.
+
+use std::collections::BTreeSet;
+
+use greenroom_core::gameserver::{GameServer, State};
+use greenroom_core::{HostName, RoomId, ServerName, Timestamp};
+use greenroom_wire::Text;
+use greenroom_wire::agent::{ProcessPhase, Report, ServerReport, ToAgent};
+use greenroom_wire::api::LogsAnswer;
+use greenroom_wire::rooms::EndReason;
+
+use super::state::{LogsWaiting, ServerState};
+use super::{Answer, Notice, Refusal, RequestId, World};
+
+impl World {
+    pub(super) fn observe_report(&mut self, host: &HostName, report: Report) {
+        let mut reported = BTreeSet::new();
+        for server in report.servers {
+            let name = server.server.0.clone();
+            if self.servers.get(&name).is_some_and(|known| known.host != *host) {
+                self.note(Notice::ServerElsewhere { server: name, host: host.clone() });
+                continue;
+            }
+            reported.insert(name);
+            self.observe_server(host, server);
+        }
+        let known = self.hosts.get(host).map(|host| host.servers.clone()).unwrap_or_default();
+        for name in known.difference(&reported) {
+            self.observe_missing(host, name);
+        }
+        self.host_reported(host);
+    }
+
+    fn observe_server(&mut self, host: &HostName, report: ServerReport) {
+        let name = report.server.0.clone();
+        if report.phase == ProcessPhase::Ended {
+            self.forget_server(&name, EndReason::ServerLost, &report.message);
+            return;
+        }
+        let before = self.servers.get(&name).map(|server| (server.phase, server.restarts, server.stop));
+        let died = report.phase == ProcessPhase::Restarting;
+        self.put_server(host, &report);
+        self.lose_rooms(&name, |instance| died || *instance != report.instance.0);
+        self.observe_rooms(&name, report.rooms);
+        self.refresh(&name);
+        self.note_phase(&name, before.map(|(phase, restarts, _)| (phase, restarts)));
+        if let Some(reason) = before.and_then(|(_, _, stop)| stop)
+            && report.phase != ProcessPhase::Stopping
+        {
+            self.order_stop(&name, reason);
+        }
+    }
+
+    fn put_server(&mut self, host: &HostName, report: &ServerReport) {
+        let name = &report.server.0;
+        let old = self.servers.get(name);
+        let server = ServerState {
+            fleet: report.fleet.0.clone(),
+            host: host.clone(),
+            instance: report.instance.0.clone(),
+            revision: report.revision.0.clone(),
+            phase: report.phase,
+            ordered_at: None,
+            stop: old.and_then(|old| old.stop),
+            endpoint: report.endpoint.clone(),
+            pid: report.pid,
+            restarts: report.restarts,
+            started_at: Timestamp::from_unix_ms(report.started_at_ms),
+            connections: report.connections,
+            in_flight: old.map_or(0, |old| old.in_flight),
+            message: report.message.clone(),
+        };
+        if old.is_none()
+            && let Some(host) = self.hosts.get_mut(host)
+        {
+            host.servers.insert(name.clone());
+        }
+        self.servers.insert(name.clone(), server);
+    }
+
+    fn note_phase(&mut self, name: &ServerName, before: Option<(ProcessPhase, u32)>) {
+        let Some(server) = self.servers.get(name) else { return };
+        let (phase, restarts, message) = (server.phase, server.restarts, server.message.clone());
+        let Some((was, restarts_before)) = before else {
+            let host = server.host.clone();
+            self.note(Notice::ServerAdopted { server: name.clone(), host });
+            return;
+        };
+        if restarts > restarts_before || (phase == ProcessPhase::Restarting && was != phase) {
+            self.note(Notice::ServerRestarting { server: name.clone(), restarts, message });
+        } else if phase == ProcessPhase::Ready && was != phase {
+            let endpoint = server.endpoint.clone();
+            self.note(Notice::ServerReady { server: name.clone(), endpoint });
+        } else if phase == ProcessPhase::Unhealthy && was != phase {
+            self.note(Notice::ServerUnhealthy { server: name.clone(), message });
+        }
+    }
+
+    /// A server of this host that its report leaves out: not started yet, or gone.
+    fn observe_missing(&mut self, host: &HostName, name: &ServerName) {
+        let ordered_at = self.servers.get(name).and_then(|server| server.ordered_at);
+        match ordered_at {
+            Some(at) if self.now.since(at) < self.config.timings.order_repeat => {}
+            Some(_) => self.order_start_again(host, name),
+            None => self.forget_server(name, EndReason::ServerLost, "its agent no longer knows it"),
+        }
+    }
+
+    /// Ends what was promised on a server and forgets it.
+    pub(super) fn forget_server(&mut self, name: &ServerName, reason: EndReason, message: &str) {
+        for room in self.rooms_on(name) {
+            self.end_room(&room, reason, serde_json::Value::Null);
+        }
+        let Some(server) = self.servers.remove(name) else {
+            self.hosts.values_mut().for_each(|host| {
+                host.servers.remove(name);
+            });
+            return;
+        };
+        if let Some(host) = self.hosts.get_mut(&server.host) {
+            host.servers.remove(name);
+        }
+        if let Some(fleet) = self.fleets.get_mut(&server.fleet) {
+            fleet.view.retain(|seen| seen.name != *name);
+        }
+        self.note(Notice::ServerGone { server: name.clone(), message: message.to_owned() });
+    }
+
+    /// Rooms promised or live on a server.
+    pub(super) fn rooms_on(&self, name: &ServerName) -> Vec<RoomId> {
+        self.rooms_of.get(name).map(|rooms| rooms.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Brings the decisions' view of a server up to date. To be called after every change of what it shows.
+    pub(super) fn refresh(&mut self, name: &ServerName) {
+        let Some(server) = self.servers.get(name) else { return };
+        let state = self.state_of(name, server);
+        let rooms = self.rooms_of.get(name).map_or(0, BTreeSet::len);
+        let now = self.now;
+        let Some(fleet) = self.fleets.get_mut(&server.fleet) else { return };
+        let place = fleet.view.binary_search_by(|seen| seen.name.cmp(name));
+        let old = place.ok().map(|place| &fleet.view[place]);
+        let mut seen = GameServer {
+            name: name.clone(),
+            fleet: server.fleet.clone(),
+            host: server.host.clone(),
+            instance: server.instance.clone(),
+            revision: server.revision.clone(),
+            state,
+            rooms: u16::try_from(rooms).unwrap_or(u16::MAX),
+            connections: server.connections,
+            in_flight: server.in_flight,
+            started_at: server.started_at,
+            idle_since: None,
+        };
+        if !seen.is_busy() {
+            let turned_unhealthy =
+                state == State::Unhealthy && old.is_some_and(|old| old.state != State::Unhealthy);
+            let since = old.and_then(|old| old.idle_since).filter(|_| !turned_unhealthy);
+            seen.idle_since = Some(since.unwrap_or(now));
+        }
+        let waited_for = !fleet.waiting.is_empty() && state.takes_players();
+        match place {
+            Ok(place) => fleet.view[place] = seen,
+            Err(place) => fleet.view.insert(place, seen),
+        }
+        if waited_for {
+            self.dirty.insert(server.fleet.clone());
+        }
+    }
+
+    pub(super) fn state_of(&self, name: &ServerName, server: &ServerState) -> State {
+        if server.stop.is_some() {
+            return State::Stopped;
+        }
+        let silent = !self.hosts.get(&server.host).is_some_and(|host| host.connected);
+        match server.phase {
+            ProcessPhase::Stopping | ProcessPhase::Ended => State::Stopped,
+            ProcessPhase::Starting
+            | ProcessPhase::Restarting
+            | ProcessPhase::Ready
+            | ProcessPhase::Unhealthy
+                if silent =>
+            {
+                State::Unhealthy
+            }
+            ProcessPhase::Starting | ProcessPhase::Restarting => State::Starting,
+            ProcessPhase::Unhealthy => State::Unhealthy,
+            ProcessPhase::Ready => self.occupancy(name, server),
+        }
+    }
+
+    fn occupancy(&self, name: &ServerName, server: &ServerState) -> State {
+        let rooms = self.rooms_of.get(name).into_iter().flatten();
+        let mut rooms = rooms.filter_map(|room| self.rooms.get(room)).peekable();
+        let promised = rooms.peek().is_some();
+        if server.connections > 0 || rooms.any(|room| room.is_live()) {
+            State::Allocated
+        } else if promised {
+            State::Reserved
+        } else {
+            State::Ready
+        }
+    }
+
+    pub(super) fn ask_logs(
+        &mut self,
+        request: RequestId,
+        server: ServerName,
+        offset: Option<u64>,
+        bytes_max: Option<u32>,
+    ) {
+        let checked = self.check_logs(&server, bytes_max);
+        let host = match checked {
+            Ok(host) => host,
+            Err(refusal) => return self.reply(request, Err(refusal)),
+        };
+        let bytes_max = bytes_max.unwrap_or(65_536);
+        self.order(
+            &host,
+            ToAgent::ReadLogs { request: request.0, server: Text(server.clone()), offset, bytes_max },
+        );
+        let deadline = self.now + self.config.timings.logs_wait;
+        self.logs.insert(request, LogsWaiting { server, host, deadline });
+    }
+
+    fn check_logs(&self, server: &ServerName, bytes_max: Option<u32>) -> Result<HostName, Refusal> {
+        if bytes_max.is_some_and(|bytes| bytes == 0 || bytes > 262_144) {
+            return Err(Refusal::Malformed("bytes_max must be 1 to 262144".to_owned()));
+        }
+        self.check_waiting()?;
+        let state = self.servers.get(server).ok_or_else(|| Refusal::ServerNotFound(server.clone()))?;
+        let host = self.hosts.get(&state.host);
+        match host {
+            Some(host) if host.stream.is_some() => Ok(state.host.clone()),
+            Some(_) | None => Err(self.host_suspect(&state.host)),
+        }
+    }
+
+    pub(super) fn host_suspect(&self, name: &HostName) -> Refusal {
+        let heard_at = self.hosts.get(name).map_or(self.started_at, |host| host.heard_at);
+        Refusal::HostSuspect { host: name.clone(), silent: self.now.since(heard_at) }
+    }
+
+    pub(super) fn logs_arrived(&mut self, request: RequestId, outcome: Result<LogsAnswer, String>) {
+        let Some(waiting) = self.logs.remove(&request) else { return };
+        let answer =
+            outcome.map(Answer::Logs).map_err(|message| Refusal::Agent { server: waiting.server, message });
+        self.reply(request, answer);
+    }
+
+    pub(super) fn forget_logs(&mut self) {
+        let now = self.now;
+        let over: Vec<RequestId> =
+            self.logs.iter().filter(|(_, logs)| logs.deadline <= now).map(|(id, _)| *id).collect();
+        for request in over {
+            if let Some(waiting) = self.logs.remove(&request) {
+                let refusal = self.host_suspect(&waiting.host);
+                self.reply(request, Err(refusal));
+            }
+        }
+    }
+}

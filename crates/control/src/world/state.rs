@@ -1,0 +1,247 @@
+//! What the world remembers of each thing.
+//!
+//! Never decides: these are values with the small questions that only they can answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use greenroom_core::fleet::{Fleet, FleetKind, Reason};
+use greenroom_core::gameserver::GameServer;
+use greenroom_core::matchmake::Ticket;
+use greenroom_core::{
+    FleetName, HostName, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName, TicketId, Timestamp,
+};
+use greenroom_wire::agent::ProcessPhase;
+use greenroom_wire::api::{AllocateRequest, RoomStatus};
+use greenroom_wire::record::{RoomRecord, SeatRecord};
+use greenroom_wire::rooms::SeatPhase;
+use greenroom_wire::{Text, revision};
+use serde_json::Value;
+
+use super::{RequestId, StreamId};
+
+/// One configured fleet.
+#[derive(Debug)]
+pub(super) struct FleetState {
+    pub(super) spec: Fleet,
+    /// Its servers as the decisions see them, by name; kept in step with [`ServerState`].
+    pub(super) view: Vec<GameServer>,
+    pub(super) rooms: BTreeSet<RoomId>,
+    pub(super) keys: BTreeMap<RoomKey, RoomId>,
+    /// Calls that wait, in the order they came.
+    pub(super) waiting: BTreeMap<u64, Waiting>,
+    /// Tickets that wait, in no order.
+    pub(super) queue: Vec<Ticket>,
+    /// Whether the queue has changed since the last step of matching.
+    pub(super) queue_changed: bool,
+    /// Matches that found no server at the last step.
+    pub(super) matches_waiting: u32,
+    pub(super) replicas_wanted: u32,
+    pub(super) waiting_on: Vec<Reason>,
+    /// Servers that should start but for which no host has a place.
+    pub(super) unplaced: u32,
+    /// Nothing is started before this moment.
+    pub(super) starts_after: Timestamp,
+}
+
+impl FleetState {
+    pub(super) fn new(spec: Fleet) -> Self {
+        Self {
+            replicas_wanted: spec.replicas_min,
+            spec,
+            view: Vec::new(),
+            rooms: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            queue: Vec::new(),
+            queue_changed: false,
+            matches_waiting: 0,
+            waiting_on: Vec::new(),
+            unplaced: 0,
+            starts_after: Timestamp::default(),
+        }
+    }
+
+    /// Seats of one room; 0 for mesh.
+    pub(super) const fn seats_per_room(&self) -> u16 {
+        revision::sizes(self.spec.kind).1
+    }
+
+    pub(super) const fn is_mesh(&self) -> bool {
+        matches!(self.spec.kind, FleetKind::Mesh)
+    }
+}
+
+/// A call that waits for a server.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) request: RequestId,
+    pub(super) deadline: Timestamp,
+    pub(super) ask: Ask,
+}
+
+/// What a waiting call asks for.
+#[derive(Debug, Clone)]
+pub(super) enum Ask {
+    Endpoint,
+    Room(Box<RoomAsk>),
+}
+
+/// A checked allocation request.
+#[derive(Debug, Clone)]
+pub(super) struct RoomAsk {
+    pub(super) body: AllocateRequest,
+    /// Hash of all that makes the request this one.
+    pub(super) hash: String,
+}
+
+/// A call that waits for a piece of output.
+#[derive(Debug)]
+pub(super) struct LogsWaiting {
+    pub(super) server: ServerName,
+    pub(super) host: HostName,
+    pub(super) deadline: Timestamp,
+}
+
+/// One host.
+#[derive(Debug)]
+pub(super) struct HostState {
+    pub(super) stream: Option<StreamId>,
+    pub(super) boot: String,
+    pub(super) servers_max: u32,
+    pub(super) heard_at: Timestamp,
+    pub(super) connected: bool,
+    /// Known from the records and not yet heard: planning waits for its report.
+    pub(super) awaited: bool,
+    /// Servers on it, those that only a stored room names included.
+    pub(super) servers: BTreeSet<ServerName>,
+}
+
+/// One gameserver.
+#[derive(Debug)]
+pub(super) struct ServerState {
+    pub(super) fleet: FleetName,
+    pub(super) host: HostName,
+    pub(super) instance: InstanceId,
+    pub(super) revision: Revision,
+    pub(super) phase: ProcessPhase,
+    /// When the order was sent that no report has confirmed yet.
+    pub(super) ordered_at: Option<Timestamp>,
+    /// Why it was told to stop.
+    pub(super) stop: Option<&'static str>,
+    pub(super) endpoint: String,
+    pub(super) pid: Option<u32>,
+    pub(super) restarts: u32,
+    pub(super) started_at: Timestamp,
+    pub(super) connections: u32,
+    pub(super) in_flight: u32,
+    pub(super) message: String,
+}
+
+/// One live or promised room.
+#[derive(Debug)]
+pub(super) struct RoomState {
+    pub(super) fleet: FleetName,
+    pub(super) key: Option<RoomKey>,
+    pub(super) epoch: u32,
+    pub(super) server: ServerName,
+    pub(super) instance: InstanceId,
+    pub(super) host: HostName,
+    pub(super) endpoint: String,
+    pub(super) created_at: Timestamp,
+    pub(super) seats: Vec<Option<SeatState>>,
+    /// Players who sat here and have left.
+    pub(super) played: Vec<PlayerId>,
+    pub(super) init: Value,
+    /// Whether its server has told of it since this process knows it.
+    pub(super) reported: bool,
+    /// From the records: what happened before this process started is unknown.
+    pub(super) restored: bool,
+    /// Since when nobody has a seat and nobody reports it.
+    pub(super) vacant_since: Option<Timestamp>,
+}
+
+/// One taken or promised seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SeatState {
+    pub(super) player: PlayerId,
+    /// The token given out last; empty for a seat learnt from a report.
+    pub(super) token_id: String,
+    pub(super) expires_at: Timestamp,
+    /// Whether that token may still be used for the first time.
+    pub(super) outstanding: bool,
+    /// As reported last; `None` while the player has not arrived.
+    pub(super) phase: Option<SeatPhase>,
+}
+
+impl RoomState {
+    /// Whether a player has ever been seen in it.
+    pub(super) fn is_live(&self) -> bool {
+        !self.played.is_empty() || self.taken().any(|(_, seat)| seat.phase.is_some())
+    }
+
+    pub(super) fn taken(&self) -> impl Iterator<Item = (u16, &SeatState)> {
+        (0u16..).zip(&self.seats).filter_map(|(index, seat)| Some((index, seat.as_ref()?)))
+    }
+
+    pub(super) fn seats_max(&self) -> u16 {
+        u16::try_from(self.seats.len()).unwrap_or(u16::MAX)
+    }
+
+    pub(super) fn record(&self, room: &RoomId) -> RoomRecord {
+        RoomRecord {
+            version: 1,
+            room: Text(room.clone()),
+            fleet: Text(self.fleet.clone()),
+            key: self.key.clone().map(Text),
+            epoch: self.epoch,
+            server: Text(self.server.clone()),
+            instance: Text(self.instance.clone()),
+            host: Text(self.host.clone()),
+            endpoint: self.endpoint.clone(),
+            created_at_ms: self.created_at.unix_ms(),
+            seats_max: self.seats_max(),
+            seats: self.taken().map(|(index, seat)| seat.record(index)).collect(),
+            played: self.played.iter().cloned().map(Text).collect(),
+            init: self.init.clone(),
+        }
+    }
+}
+
+impl SeatState {
+    pub(super) fn record(&self, index: u16) -> SeatRecord {
+        SeatRecord {
+            seat: index,
+            player: Text(self.player.clone()),
+            token_id: self.token_id.clone(),
+            expires_at_ms: self.expires_at.unix_ms(),
+        }
+    }
+}
+
+/// A room that is over, shown for a while.
+#[derive(Debug)]
+pub(super) struct EndedRoom {
+    pub(super) status: RoomStatus,
+    pub(super) ended_at: Timestamp,
+}
+
+/// A ticket that waits; its players are in the fleet's queue.
+#[derive(Debug)]
+pub(super) struct TicketState {
+    pub(super) fleet: FleetName,
+    pub(super) owner: String,
+    pub(super) enqueued_at: Timestamp,
+}
+
+/// What one owner of tickets has not acknowledged yet, and its calls that wait.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) unread: BTreeSet<TicketId>,
+    pub(super) polls: BTreeMap<RequestId, Timestamp>,
+}
+
+impl Outbox {
+    pub(super) fn is_idle(&self) -> bool {
+        self.unread.is_empty() && self.polls.is_empty()
+    }
+}

@@ -1,0 +1,146 @@
+//! Calls that wait for a server, in the order they came, until their deadline.
+//!
+//! Never lets a later call that needs a new room pass an earlier one.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use greenroom_core::FleetName;
+use greenroom_core::allocate::{choose_for_player, choose_for_room};
+
+use super::state::{Ask, Waiting};
+use super::{Answer, Refusal, RequestId, World};
+
+impl World {
+    /// Answers at once if something is free, else when it becomes free, else with a refusal after `wait`.
+    pub(super) fn wait_for_server(
+        &mut self,
+        request: RequestId,
+        fleet: &FleetName,
+        ask: Ask,
+        wait: Duration,
+    ) {
+        if let Err(refusal) = self.check_waiting() {
+            return self.reply(request, Err(refusal));
+        }
+        let deadline = self.now + wait;
+        let place = self.waiting_next;
+        self.waiting_next += 1;
+        let Some(state) = self.fleets.get_mut(fleet) else { return };
+        state.waiting.insert(place, Waiting { request, deadline, ask });
+        self.waiting.insert(request, (fleet.clone(), place));
+        self.pump(fleet);
+        if wait.is_zero() {
+            self.refuse_overdue(fleet);
+        }
+    }
+
+    /// Gives the waiting calls of a fleet what there is.
+    pub(super) fn pump(&mut self, name: &FleetName) {
+        let rebuilding = self.is_rebuilding();
+        let Some(fleet) = self.fleets.get_mut(name) else { return };
+        if fleet.waiting.is_empty() {
+            return;
+        }
+        let mut kept = std::mem::take(&mut fleet.waiting);
+        let mut nothing_free = rebuilding;
+        kept.retain(|_, waiting| {
+            let answer = match self.attempt(name, &waiting.ask, nothing_free) {
+                Some(answer) => answer,
+                None => {
+                    nothing_free = true;
+                    return true;
+                }
+            };
+            self.waiting.remove(&waiting.request);
+            self.reply(waiting.request, answer);
+            false
+        });
+        if let Some(fleet) = self.fleets.get_mut(name) {
+            fleet.waiting = kept;
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        fleet: &FleetName,
+        ask: &Ask,
+        nothing_free: bool,
+    ) -> Option<Result<Answer, Refusal>> {
+        match ask {
+            Ask::Endpoint if nothing_free => None,
+            Ask::Endpoint => self.endpoint(fleet).map(|answer| Ok(Answer::Endpoint(answer))),
+            Ask::Room(ask) => {
+                let made = match self.settled(fleet, ask) {
+                    None if nothing_free => None,
+                    None => self.make_asked(fleet, ask),
+                    settled => settled,
+                };
+                made.map(|grant| grant.map(|grant| Answer::Allocated(Box::new(grant))))
+            }
+        }
+    }
+
+    pub(super) fn forget_waiting(&mut self) {
+        let names: Vec<FleetName> = self
+            .fleets
+            .iter()
+            .filter(|(_, fleet)| !fleet.waiting.is_empty())
+            .map(|(n, _)| n.clone())
+            .collect();
+        for name in names {
+            self.refuse_overdue(&name);
+        }
+    }
+
+    fn refuse_overdue(&mut self, name: &FleetName) {
+        let now = self.now;
+        let Some(fleet) = self.fleets.get(name) else { return };
+        let over: Vec<(u64, RequestId)> = fleet
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.deadline <= now)
+            .map(|(place, waiting)| (*place, waiting.request))
+            .collect();
+        if over.is_empty() {
+            return;
+        }
+        let refusal = self.why_nothing(name);
+        for (place, request) in over {
+            if let Some(fleet) = self.fleets.get_mut(name) {
+                fleet.waiting.remove(&place);
+            }
+            self.waiting.remove(&request);
+            self.reply(request, Err(refusal.clone()));
+        }
+    }
+
+    fn why_nothing(&self, name: &FleetName) -> Refusal {
+        let hosts = self.awaited_hosts();
+        if !hosts.is_empty() {
+            return Refusal::Rebuilding { hosts: hosts.join(", ") };
+        }
+        let fleet = match self.fleet(name) {
+            Ok(fleet) => fleet,
+            Err(refusal) => return refusal,
+        };
+        let chosen = if fleet.is_mesh() {
+            choose_for_player(&fleet.spec, &fleet.view).map_err(Refusal::from)
+        } else {
+            choose_for_room(&fleet.spec, &fleet.view).map_err(Refusal::from)
+        };
+        // A call that is overdue has just been tried, so something free now came in between: the caller retries.
+        chosen.err().unwrap_or(Refusal::Rebuilding { hosts: "none".to_owned() })
+    }
+
+    /// Rooms that waiting calls need: one per key, one per call without.
+    pub(super) fn rooms_asked(&self, name: &FleetName) -> u32 {
+        let Some(fleet) = self.fleets.get(name) else { return 0 };
+        let mut keys = BTreeSet::new();
+        let asked = fleet.waiting.values().filter(|waiting| match &waiting.ask {
+            Ask::Endpoint => false,
+            Ask::Room(ask) => ask.body.key.as_ref().is_none_or(|key| keys.insert(key)),
+        });
+        u32::try_from(asked.count()).unwrap_or(u32::MAX)
+    }
+}
