@@ -1,1 +1,169 @@
-//! Placeholder line; the owner of this crate replaces it.
+//! Runs gameservers on one host: starts, probes, restarts and stops them, tells control, and carries their links.
+//!
+//! Never decides what should run: control orders, the agent obeys the newest term. Never in the data path: players
+//! talk to gameservers directly, and killing the agent disturbs nobody; the next one adopts what runs.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use greenroom_core::HostName;
+use greenroom_provider::{ProcessProvider, Provider};
+use tokio_util::sync::CancellationToken;
+
+mod control_stream;
+pub mod journal;
+mod link;
+mod lock;
+mod outbox;
+mod probe;
+mod shell;
+pub mod supervisor;
+
+pub use journal::JournalError;
+
+/// How one agent runs.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Name of this host, unique under one control plane.
+    pub host: HostName,
+    /// Base URL of control's HTTP API, `http://host:port`.
+    pub control: String,
+    /// The data folder; the agent writes only below `<data_dir>/agent`.
+    pub data_dir: PathBuf,
+    /// Host part of the addresses that players dial. Default `127.0.0.1`.
+    pub public_host: String,
+    /// Address that servers bind. Default `127.0.0.1`.
+    pub bind: IpAddr,
+    /// Ports for servers, one each. Default 7000 to 8000.
+    pub ports: RangeInclusive<u16>,
+    /// Browser origins that servers admit, `*` for any. Default none: same-origin and non-browser only.
+    pub allowed_origins: Vec<String>,
+    /// Labels of the host, for placement. Default none.
+    pub labels: BTreeMap<String, String>,
+    /// What happens to servers when the agent is told to stop. Default [`OnExit::LeaveServers`].
+    pub on_exit: OnExit,
+    /// Most servers at once. Default: one for each port.
+    pub servers_max: u32,
+}
+
+impl AgentConfig {
+    /// An agent with all defaults.
+    #[must_use]
+    pub fn new(host: HostName, control: String, data_dir: PathBuf) -> Self {
+        let ports = 7000..=8000;
+        Self {
+            host,
+            control,
+            data_dir,
+            public_host: "127.0.0.1".to_owned(),
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            servers_max: u32::try_from(ports.len()).unwrap_or(u32::MAX),
+            ports,
+            allowed_origins: Vec::new(),
+            labels: BTreeMap::new(),
+            on_exit: OnExit::LeaveServers,
+        }
+    }
+}
+
+/// What happens to running servers when the agent is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExit {
+    /// They run on; the next agent on the same data folder adopts them.
+    LeaveServers,
+    /// They are stopped, all at once, each with its grace time; the agent returns when the last one is gone.
+    StopServers,
+}
+
+/// Why an agent ended by itself or did not start. Running servers run on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A value of the config cannot be used. Mend it.
+    #[error("{key} cannot be {value}: {reason}")]
+    Config {
+        /// Which.
+        key: &'static str,
+        /// What it was.
+        value: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Another agent runs on this data folder. Stop it first, or use another folder.
+    #[error("the data folder {folder} is used by another agent: {first}")]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// The first agent: its process id and host.
+        first: String,
+    },
+    /// The data folder cannot be used. Mend its mode or its disk.
+    #[error("the data folder {folder} cannot be used: {source}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal in this folder names servers of another host. Use that host's name, or another folder.
+    #[error(
+        "the data folder belongs to host {found}, which has {servers} gameservers; this is host {wanted}"
+    )]
+    OtherHost {
+        /// As configured.
+        wanted: HostName,
+        /// As journalled.
+        found: HostName,
+        /// How many servers are journalled.
+        servers: usize,
+    },
+    /// The link listener's port is taken. Running servers look for their agent there, so no other one will do: end
+    /// whatever holds it.
+    #[error(
+        "link port {port}, where {servers} running gameservers look for their agent, cannot be bound: {source}"
+    )]
+    LinkPort {
+        /// Which.
+        port: u16,
+        /// How many servers need it.
+        servers: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No port at all can be bound on loopback.
+    #[error("the link cannot listen on loopback: {source}")]
+    Link {
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Runs an agent with real processes until `stop` is cancelled, or until it cannot go on. Servers whose output is in
+/// `<data_dir>/agent/logs` and whose processes are in the journal are adopted.
+///
+/// # Errors
+/// See [`RunError`]; whatever the error, running servers run on and are adopted by the next agent.
+pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), RunError> {
+    let logs_dir = config.data_dir.join("agent").join("logs");
+    run_on(config, Arc::new(ProcessProvider::new(logs_dir)), stop).await
+}
+
+/// As [`run`], on any engine.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(
+    config: AgentConfig,
+    provider: Arc<dyn Provider>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    shell::run(config, provider, stop).await
+}

@@ -1,0 +1,220 @@
+//! The stream to control: dials, says hello, dials again.
+//!
+//! Never holds orders or reports back for the next session: reports are whole and results are repeated.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use greenroom_wire::agent::{FromAgent, Hello, ToAgent, VERSION};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_util::sync::CancellationToken;
+
+use crate::outbox::{OutboxReader, outbox};
+use crate::shell::{Input, to_line};
+use crate::supervisor::Event;
+
+/// Longest time to connect, to be welcomed, without a word, and for one write.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Time between two pings; their answers are what breaks the silence.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// First pause before dialling again; doubles with each failure, and half of it is random.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest such pause.
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Most bytes waiting for control; more ends the session.
+const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest message from control.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Where control is and who dials it.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialler {
+    /// `ws://host:port/v1/agents/stream`.
+    pub(crate) url: String,
+    /// `term_seen` is filled in anew for each session.
+    pub(crate) hello: Hello,
+    /// Highest term the supervisor has seen.
+    pub(crate) term_seen: Arc<AtomicU64>,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("control cannot be reached: {0}")]
+    Connect(Box<tokio_tungstenite::tungstenite::Error>),
+    #[error("control was not reached within {} s", SILENCE.as_secs())]
+    ConnectTimeout,
+    #[error("the stream broke: {0}")]
+    Stream(Box<tokio_tungstenite::tungstenite::Error>),
+    #[error("control closed the stream: {0}")]
+    Closed(String),
+    #[error("control was silent for {} s", SILENCE.as_secs())]
+    Silent,
+    #[error("control has read nothing for {} s", SILENCE.as_secs())]
+    Stalled,
+    #[error("control sent what is not a message of version {VERSION}: {0}")]
+    Malformed(String),
+    #[error("control speaks version {0} of the agent protocol, this agent speaks {VERSION}")]
+    Version(u32),
+    #[error("too many bytes wait for control")]
+    Overflow,
+    #[error("the agent ends")]
+    Ends,
+}
+
+/// Keeps a session with control until `stop`; then what waits is sent, and the stream closed in order.
+pub(crate) async fn keep(dialler: Dialler, inbox: mpsc::Sender<Input>, stop: CancellationToken) {
+    let mut failures = 0;
+    while !stop.is_cancelled() {
+        let mut welcomed = false;
+        let outcome = session(&dialler, &inbox, &stop, &mut welcomed).await;
+        if inbox.send(Input::Event(Event::ControlLost)).await.is_err() {
+            return;
+        }
+        let Err(error) = outcome else { return };
+        failures = if welcomed { 1 } else { failures + 1 };
+        // Told when it happens, then only now and then: an absent control is no news each second.
+        if failures == 1 || failures % 30 == 0 {
+            tracing::warn!(control = dialler.url, %error, failures, "no session with control; dialling again");
+        } else {
+            tracing::debug!(control = dialler.url, %error, failures, "no session with control");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause(failures)) => {}
+        }
+    }
+}
+
+fn pause(failures: u32) -> Duration {
+    let whole =
+        BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(BACKOFF_MAX);
+    // Without randomness all agents of one control come back in step, which is no reason to stop.
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    whole / 2 + whole.mul_f64(f64::from(random) / f64::from(u32::MAX)) / 2
+}
+
+async fn session(
+    dialler: &Dialler,
+    inbox: &mpsc::Sender<Input>,
+    stop: &CancellationToken,
+    welcomed: &mut bool,
+) -> Result<(), SessionError> {
+    let mut limits = WebSocketConfig::default();
+    limits.max_message_size = Some(MESSAGE_BYTES_MAX);
+    limits.max_frame_size = Some(MESSAGE_BYTES_MAX);
+    let connecting = connect_async_with_config(&dialler.url, Some(limits), true);
+    let connected = tokio::select! {
+        connected = tokio::time::timeout(SILENCE, connecting) => connected,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let (mut socket, _) = connected
+        .map_err(|_| SessionError::ConnectTimeout)?
+        .map_err(|error| SessionError::Connect(Box::new(error)))?;
+    let term_seen = dialler.term_seen.load(Ordering::Relaxed);
+    let hello = to_line(&FromAgent::Hello(Hello { term_seen, ..dialler.hello.clone() }));
+    write(socket.send(Message::text(&*hello))).await?;
+    let (outbox, reader) = outbox(OUTBOX_BYTES_MAX);
+    inbox.send(Input::ControlUp(outbox)).await.map_err(|_| SessionError::Ends)?;
+    let (sink, source) = socket.split();
+    let (mut reading, mut writing) =
+        (pin!(read(source, inbox, welcomed)), pin!(write_all(sink, reader, stop)));
+    tokio::select! {
+        outcome = &mut reading => outcome,
+        outcome = &mut writing => outcome,
+    }
+}
+
+async fn read(
+    mut source: SplitStream<Socket>,
+    inbox: &mpsc::Sender<Input>,
+    welcomed: &mut bool,
+) -> Result<(), SessionError> {
+    loop {
+        let next = tokio::time::timeout(SILENCE, source.next()).await.map_err(|_| SessionError::Silent)?;
+        let message = match next {
+            Some(message) => message.map_err(|error| SessionError::Stream(Box::new(error)))?,
+            None => return Err(SessionError::Closed("without a reason".to_owned())),
+        };
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Close(frame) => {
+                let reason = frame.map_or_else(String::new, |frame| frame.reason.to_string());
+                return Err(SessionError::Closed(reason));
+            }
+            Message::Binary(_) => return Err(SessionError::Malformed("a binary message".to_owned())),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
+        };
+        let order: ToAgent =
+            serde_json::from_str(&text).map_err(|error| SessionError::Malformed(error.to_string()))?;
+        if let ToAgent::Welcome { version, term, .. } = &order {
+            if *version != VERSION {
+                return Err(SessionError::Version(*version));
+            }
+            tracing::info!(term, "session with control");
+            *welcomed = true;
+        } else if !*welcomed {
+            return Err(SessionError::Malformed("an order before the welcome".to_owned()));
+        }
+        inbox.send(Input::Event(Event::Control(order))).await.map_err(|_| SessionError::Ends)?;
+    }
+}
+
+async fn write_all(
+    mut sink: SplitSink<Socket, Message>,
+    mut outbox: OutboxReader,
+    stop: &CancellationToken,
+) -> Result<(), SessionError> {
+    let mut ping_at = Instant::now() + PING_EVERY;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep_until(ping_at) => {
+                ping_at = Instant::now() + PING_EVERY;
+                write(sink.send(Message::Ping(bytes::Bytes::new()))).await?;
+            }
+            line = outbox.next() => {
+                let line = line.ok_or(SessionError::Overflow)?;
+                write(sink.send(Message::text(&*line))).await?;
+                outbox.written(&line);
+            }
+        }
+    }
+    while let Some(line) = outbox.try_next() {
+        write(sink.send(Message::text(&*line))).await?;
+    }
+    write(sink.send(Message::Close(None))).await
+}
+
+async fn write(
+    sending: impl Future<Output = Result<(), tokio_tungstenite::tungstenite::Error>>,
+) -> Result<(), SessionError> {
+    let sent = tokio::time::timeout(SILENCE, sending).await.map_err(|_| SessionError::Stalled)?;
+    sent.map_err(|error| SessionError::Stream(Box::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_two_seconds_and_half_of_it_is_random() {
+        for (failures, whole_ms) in [(1, 100), (2, 200), (3, 400), (5, 1600), (6, 2000), (1000, 2000)] {
+            let pause = pause(failures);
+            let whole = Duration::from_millis(whole_ms);
+            assert!(pause >= whole / 2 && pause <= whole, "{failures} failures: {pause:?}");
+        }
+    }
+}

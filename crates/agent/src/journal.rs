@@ -1,0 +1,180 @@
+//! What an agent must remember over its own death: one JSON file, replaced whole.
+//!
+//! Never holds what is reported anew anyway: rooms, connections, health.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use greenroom_core::{HostName, InstanceId, ServerName};
+use greenroom_wire::Text;
+use greenroom_wire::agent::StartOrder;
+use greenroom_wire::rooms::RoomEnded;
+use greenroom_wire::token::PublicKeys;
+use serde::{Deserialize, Serialize};
+
+/// The file's format; another one is refused.
+pub const VERSION: u32 = 1;
+
+/// Everything the next agent process needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Journal {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Whose servers these are.
+    pub host: Text<HostName>,
+    /// Highest term that was obeyed.
+    pub term_seen: u64,
+    /// The port of the link listener, where running servers look for their agent.
+    pub link_port: u16,
+    /// Keys that JoinTokens are checked with: a server that links again before control is back keeps them.
+    pub keys: PublicKeys,
+    /// Servers that run or shall run.
+    pub servers: Vec<JournalServer>,
+    /// Results that control has not acknowledged.
+    pub room_ended: Vec<JournalRoomEnded>,
+    /// Ports not to be given out, and until when (Unix milliseconds).
+    pub quarantined_ports: BTreeMap<u16, u64>,
+    /// Servers that ended lately, and when (Unix milliseconds): a late order does not start them again.
+    pub ended_servers: BTreeMap<Text<ServerName>, u64>,
+}
+
+impl Journal {
+    /// The journal of a host that never ran anything.
+    #[must_use]
+    pub const fn empty(host: HostName, link_port: u16) -> Self {
+        Self {
+            version: VERSION,
+            host: Text(host),
+            term_seen: 0,
+            link_port,
+            keys: PublicKeys { keys: Vec::new() },
+            servers: Vec::new(),
+            room_ended: Vec::new(),
+            quarantined_ports: BTreeMap::new(),
+            ended_servers: BTreeMap::new(),
+        }
+    }
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JournalServer {
+    /// What was ordered.
+    pub order: StartOrder,
+    /// Its port, for all its processes.
+    pub port: u16,
+    /// Its link secret, for all its processes.
+    pub link_secret: String,
+    /// Number of its present or next process.
+    pub restarts: u32,
+    /// Unix milliseconds of the first start.
+    pub started_at_ms: u64,
+    /// The engine's name of its process; absent while none was known to run.
+    pub handle: Option<String>,
+    /// Its probe has passed.
+    pub ready: bool,
+    /// It has linked, so it will link again.
+    pub linked: bool,
+    /// It was told to stop.
+    pub stop_reason: Option<String>,
+    /// Unix milliseconds of its latest deaths.
+    pub deaths_ms: Vec<u64>,
+    /// How its last process ended.
+    pub last_end: String,
+}
+
+/// One result on its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JournalRoomEnded {
+    /// From which server.
+    pub server: Text<ServerName>,
+    /// From which process of it.
+    pub instance: Text<InstanceId>,
+    /// The result.
+    pub ended: RoomEnded,
+}
+
+/// Why a journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The disk refused. Mend its cause and start again; running servers are found again then.
+    #[error("the journal {path} cannot be {doing}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `written`.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is damaged or of another version. Moved away, its servers are no longer known to any agent and must be
+    /// ended by hand.
+    #[error("the journal {path} cannot be understood: {message}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The file.
+#[derive(Debug, Clone)]
+pub(crate) struct JournalFile {
+    path: PathBuf,
+}
+
+impl JournalFile {
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self { path: folder.join("journal.json") }
+    }
+
+    /// The journal; `None` when there is none yet.
+    pub(crate) fn read(&self) -> Result<Option<Journal>, JournalError> {
+        let text = match std::fs::read(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(self.failed("read", source)),
+        };
+        let malformed = |message: String| JournalError::Malformed { path: self.path.clone(), message };
+        let value: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(VERSION) => {}
+            Some(version) => {
+                return Err(malformed(format!(
+                    "it has version {version}, this agent reads version {VERSION}"
+                )));
+            }
+            None => return Err(malformed("it has no version".to_owned())),
+        }
+        serde_json::from_value(value).map(Some).map_err(|error| malformed(error.to_string()))
+    }
+
+    /// Replaces the journal: after a crash at any moment there is the old one or the new one.
+    pub(crate) fn write(&self, journal: &Journal) -> Result<(), JournalError> {
+        let text = serde_json::to_vec_pretty(journal).expect("a journal has only string keys");
+        self.replace(&text).map_err(|source| self.failed("written", source))
+    }
+
+    fn replace(&self, text: &[u8]) -> io::Result<()> {
+        let beside = self.path.with_extension("json.new");
+        // It holds link secrets.
+        let mut file =
+            OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, &self.path)?;
+        match self.path.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    fn failed(&self, doing: &'static str, source: io::Error) -> JournalError {
+        JournalError::Io { path: self.path.clone(), doing, source }
+    }
+}

@@ -1,0 +1,472 @@
+//! The loop around the supervisor: gathers events, writes the journal, does the effects.
+//!
+//! Never decides: whatever depends on state is the supervisor's.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use greenroom_core::{ServerName, Timestamp};
+use greenroom_provider::{LogPiece, Provider, Running, StartSpec};
+use greenroom_wire::agent::{FromAgent, Hello, VERSION};
+use greenroom_wire::api::LogsAnswer;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::control_stream::{self, Dialler};
+use crate::journal::{Journal, JournalFile};
+use crate::lock::Lock;
+use crate::outbox::Outbox;
+use crate::supervisor::{Effect, Event, LinkId, Process, Settings, Supervisor};
+use crate::{AgentConfig, JournalError, OnExit, RunError, link, probe};
+
+/// Inputs that may wait for the loop; whoever brings more waits.
+const INBOX_MAX: usize = 1024;
+/// Inputs handled before the journal is written once for all of them.
+const BATCH_MAX: usize = 256;
+/// Time between two attempts to adopt a process when the engine does not answer.
+const ADOPT_AGAIN: Duration = Duration::from_secs(1);
+/// Longest time to send the last messages to control.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What the tasks bring to the loop.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// For the supervisor.
+    Event(Event),
+    /// A stream to control is open; hello was said.
+    ControlUp(Outbox),
+    /// A link connection says hello.
+    Linking(LinkId, Outbox),
+}
+
+/// One message as one line of JSON.
+pub(crate) fn to_line(message: &impl Serialize) -> Arc<str> {
+    serde_json::to_string(message).expect("a wire message has only string keys").into()
+}
+
+/// Milliseconds since the epoch that never step back: the system's clock is read once.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    epoch: Timestamp,
+    started: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let epoch = Timestamp::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        Self { epoch, started: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.epoch + self.started.elapsed()
+    }
+
+    /// Timers round up to whole milliseconds, so that a moment has come when its timer fires.
+    fn instant(&self, at: Timestamp) -> Instant {
+        self.started + at.since(self.epoch) + Duration::from_millis(1)
+    }
+}
+
+pub(crate) async fn run(
+    config: AgentConfig,
+    provider: Arc<dyn Provider>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let url = stream_url(&config)?;
+    if config.ports.is_empty() || *config.ports.start() == 0 {
+        let value = format!("{}-{}", config.ports.start(), config.ports.end());
+        return Err(RunError::Config {
+            key: "ports",
+            value,
+            reason: "it must hold at least one port, from 1 on",
+        });
+    }
+    let folder = config.data_dir.join("agent");
+    std::fs::create_dir_all(&folder).map_err(|source| RunError::Folder { folder: folder.clone(), source })?;
+    let _lock = Lock::take(&folder, &config.host)?;
+    let (listener, journal) = open(&config, &folder).await?;
+    let link = listener.local_addr().map_err(|source| RunError::Link { source })?;
+    let settings = Settings {
+        host: config.host.clone(),
+        control: config.control.clone(),
+        public_host: config.public_host.clone(),
+        bind: config.bind,
+        ports: config.ports.clone(),
+        allowed_origins: config.allowed_origins.clone(),
+        servers_max: config.servers_max,
+        link,
+    };
+    let clock = Clock::new();
+    let secrets = Box::new(|| random_hex().expect("the system gave random bytes before"));
+    let term_seen = Arc::new(AtomicU64::new(journal.term_seen));
+    let hello = Hello {
+        version: VERSION,
+        host: config.host.clone().into(),
+        boot: random_hex().map_err(RunError::Random)?,
+        labels: config.labels.clone(),
+        servers_max: config.servers_max,
+        term_seen: journal.term_seen,
+    };
+    let (inbox, inputs) = mpsc::channel(INBOX_MAX);
+    let mut shell = Shell {
+        supervisor: Supervisor::new(settings, journal, secrets, clock.now()),
+        journal: JournalFile::new(&folder),
+        provider,
+        inbox: inbox.clone(),
+        tasks: JoinSet::new(),
+        control: None,
+        links: BTreeMap::new(),
+        overflows_total: 0,
+        probe_ip: reachable(config.bind),
+        bind: config.bind,
+        term_seen: term_seen.clone(),
+        clock,
+    };
+    tracing::info!(host = %config.host, control = config.control, %link, "agent runs");
+    let mut streams = JoinSet::new();
+    let links_max = 2 * config.servers_max as usize + 64;
+    streams.spawn(link::listen(listener, links_max, inbox.clone()));
+    let hang_up = CancellationToken::new();
+    let farewell = hang_up.clone();
+    let mut control = JoinSet::new();
+    control
+        .spawn(async move { control_stream::keep(Dialler { url, hello, term_seen }, inbox, farewell).await });
+    let outcome = shell.run(inputs, config.on_exit, &stop).await;
+    hang_up.cancel();
+    // The last report may not arrive; control then learns from the silence.
+    let _ = tokio::time::timeout(FAREWELL, control.join_next()).await;
+    let running = shell.supervisor.servers_live();
+    tracing::info!(host = %config.host, running, "agent ends");
+    outcome
+}
+
+/// The journal to go on with and the link's listener on its port.
+async fn open(config: &AgentConfig, folder: &Path) -> Result<(TcpListener, Journal), RunError> {
+    let found = JournalFile::new(folder).read()?;
+    let servers = found.as_ref().map_or(0, |journal| journal.servers.len());
+    let results = found.as_ref().map_or(0, |journal| journal.room_ended.len());
+    match &found {
+        Some(journal) if journal.host.0 != config.host && servers + results > 0 => {
+            let (wanted, found) = (config.host.clone(), journal.host.0.clone());
+            return Err(RunError::OtherHost { wanted, found, servers });
+        }
+        Some(_) | None => {}
+    }
+    let port = found.as_ref().map_or(0, |journal| journal.link_port);
+    let listener = match link::bind(port).await {
+        Ok(listener) => listener,
+        Err(source) if servers > 0 => return Err(RunError::LinkPort { port, servers, source }),
+        Err(_) => link::bind(0).await.map_err(|source| RunError::Link { source })?,
+    };
+    let port = listener.local_addr().map_err(|source| RunError::Link { source })?.port();
+    let mut journal = found.unwrap_or_else(|| Journal::empty(config.host.clone(), port));
+    journal.link_port = port;
+    Ok((listener, journal))
+}
+
+fn stream_url(config: &AgentConfig) -> Result<String, RunError> {
+    let authority = config.control.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+    match authority {
+        Some(authority) if !authority.is_empty() && !authority.contains('/') => {
+            Ok(format!("ws://{authority}/v1/agents/stream"))
+        }
+        Some(_) | None => Err(RunError::Config {
+            key: "control",
+            value: config.control.clone(),
+            reason: "it must be http://host:port",
+        }),
+    }
+}
+
+fn random_hex() -> Result<String, getrandom::Error> {
+    let (high, low) = (getrandom::u64()?, getrandom::u64()?);
+    Ok(format!("{high:016x}{low:016x}"))
+}
+
+/// An address on this machine at which a server that binds `bind` answers.
+const fn reachable(bind: IpAddr) -> IpAddr {
+    match bind {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V4(_) | IpAddr::V6(_) => bind,
+    }
+}
+
+struct Shell {
+    supervisor: Supervisor,
+    journal: JournalFile,
+    provider: Arc<dyn Provider>,
+    inbox: mpsc::Sender<Input>,
+    tasks: JoinSet<()>,
+    control: Option<Outbox>,
+    links: BTreeMap<LinkId, Outbox>,
+    overflows_total: u64,
+    probe_ip: IpAddr,
+    bind: IpAddr,
+    term_seen: Arc<AtomicU64>,
+    clock: Clock,
+}
+
+impl Shell {
+    async fn run(
+        &mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        on_exit: OnExit,
+        stop: &CancellationToken,
+    ) -> Result<(), RunError> {
+        let mut stopping = false;
+        let mut effects = self.supervisor.handle(self.clock.now(), Event::Tick);
+        loop {
+            self.persist().await?;
+            for effect in effects.drain(..) {
+                self.apply(effect);
+            }
+            if stopping && self.supervisor.is_done(self.clock.now()) {
+                return Ok(());
+            }
+            let wake_at = self.supervisor.wake_at().map(|at| self.clock.instant(at));
+            let input = tokio::select! {
+                biased;
+                () = stop.cancelled(), if !stopping => {
+                    if on_exit == OnExit::LeaveServers {
+                        return Ok(());
+                    }
+                    stopping = true;
+                    Input::Event(Event::StopAll)
+                }
+                Some(input) = inputs.recv() => input,
+                Some(ended) = self.tasks.join_next() => {
+                    ended.expect("a task neither panics nor is aborted while the loop runs");
+                    continue;
+                }
+                () = tokio::time::sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {
+                    Input::Event(Event::Tick)
+                }
+            };
+            self.take(input, &mut effects);
+            for _ in 1..BATCH_MAX {
+                let Ok(input) = inputs.try_recv() else { break };
+                self.take(input, &mut effects);
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input, effects: &mut Vec<Effect>) {
+        let event = match input {
+            Input::ControlUp(outbox) => {
+                self.control = Some(outbox);
+                return;
+            }
+            Input::Linking(link, outbox) => {
+                self.links.insert(link, outbox);
+                return;
+            }
+            Input::Event(event) => event,
+        };
+        if event == Event::ControlLost {
+            self.control = None;
+        }
+        if let Event::LinkLost { link } = &event {
+            self.links.remove(link);
+        }
+        effects.extend(self.supervisor.handle(self.clock.now(), event));
+    }
+
+    /// Writes the journal if the last events changed it: nothing is done or told that a crash would forget.
+    async fn persist(&mut self) -> Result<(), JournalError> {
+        self.term_seen.store(self.supervisor.term_seen(), Ordering::Relaxed);
+        let Some(journal) = self.supervisor.take_journal() else { return Ok(()) };
+        let file = self.journal.clone();
+        let written = tokio::task::spawn_blocking(move || file.write(&journal)).await;
+        written.expect("writing the journal does not panic")
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start { port, spec } => {
+                let address = SocketAddr::new(self.bind, port);
+                self.tasks.spawn(start(self.provider.clone(), address, spec, self.inbox.clone()));
+            }
+            Effect::Adopt { server, instance, handle } => {
+                let (provider, inbox) = (self.provider.clone(), self.inbox.clone());
+                self.tasks.spawn(async move {
+                    let found = loop {
+                        match provider.adopt(&instance, handle.as_ref()).await {
+                            Ok(found) => break found,
+                            Err(error) => tracing::warn!(%server, %error, "adoption failed; tried again"),
+                        }
+                        tokio::time::sleep(ADOPT_AGAIN).await;
+                    };
+                    let (process, exit) = found.map(split).unzip();
+                    tell(
+                        &inbox,
+                        Event::Adopted { server: server.clone(), instance: instance.clone(), found: process },
+                    )
+                    .await;
+                    if let Some(exit) = exit {
+                        tell(&inbox, Event::Exited { server, instance, exit: exit.await }).await;
+                    }
+                });
+            }
+            Effect::Signal { server, handle, signal } => {
+                let provider = self.provider.clone();
+                self.tasks.spawn(async move {
+                    if let Err(error) = provider.signal(&handle, signal).await {
+                        tracing::warn!(%server, %error, "a gameserver was not signalled");
+                    }
+                });
+            }
+            Effect::Probe { server, instance, port, probe } => {
+                let (address, inbox) = (SocketAddr::new(self.probe_ip, port), self.inbox.clone());
+                self.tasks.spawn(async move {
+                    let outcome = probe::probe(address, &probe).await.map_err(|error| error.to_string());
+                    tell(&inbox, Event::Probed { server, instance, outcome }).await;
+                });
+            }
+            Effect::Tell(message) => self.tell_control(&message),
+            Effect::ReadLogs { request, server, offset, bytes_max } => {
+                let Some(control) = self.control.clone() else { return };
+                let read = read_logs(self.provider.clone(), control, request, server, offset, bytes_max);
+                self.tasks.spawn(read);
+            }
+            Effect::TellServer { link, message } => self.tell_server(link, to_line(&message)),
+            Effect::Deliver { links, relay } => {
+                let line = to_line(&greenroom_wire::link::ToServer::Deliver(relay));
+                for link in links {
+                    self.tell_server(link, line.clone());
+                }
+            }
+            Effect::CloseLink { link, why } => {
+                tracing::warn!(link = link.0, reason = why, "link refused");
+                if let Some(outbox) = self.links.remove(&link) {
+                    outbox.close();
+                }
+            }
+        }
+    }
+
+    fn tell_control(&mut self, message: &FromAgent) {
+        let Some(control) = &self.control else { return };
+        if let Err(overflow) = control.push(to_line(message)) {
+            self.overflows_total += 1;
+            let queued_bytes = overflow.queued_bytes;
+            tracing::warn!(queued_bytes, overflows_total = self.overflows_total, "control reads too slowly");
+        }
+    }
+
+    fn tell_server(&mut self, link: LinkId, line: Arc<str>) {
+        let Some(outbox) = self.links.get(&link) else { return };
+        if let Err(overflow) = outbox.push(line) {
+            self.overflows_total += 1;
+            let queued_bytes = overflow.queued_bytes;
+            let overflows_total = self.overflows_total;
+            tracing::warn!(
+                link = link.0,
+                queued_bytes,
+                overflows_total,
+                "a gameserver reads its link too slowly"
+            );
+        }
+    }
+}
+
+fn split(running: Running) -> (Process, greenroom_provider::BoxFuture<'static, greenroom_provider::Exit>) {
+    (Process { handle: running.handle, pid: running.pid }, running.exit)
+}
+
+/// The receiver is gone only when the agent ends; then nobody asks.
+async fn tell(inbox: &mpsc::Sender<Input>, event: Event) {
+    let _ = inbox.send(Input::Event(event)).await;
+}
+
+async fn start(
+    provider: Arc<dyn Provider>,
+    address: SocketAddr,
+    spec: Box<StartSpec>,
+    inbox: mpsc::Sender<Input>,
+) {
+    let (server, instance) = (spec.server.clone(), spec.instance.clone());
+    if let Err(error) = TcpListener::bind(address).await {
+        tracing::info!(%server, %address, %error, "the port cannot be bound");
+        return tell(&inbox, Event::PortTaken { server, instance }).await;
+    }
+    match provider.start(&spec).await {
+        Ok(running) => {
+            let (process, exit) = split(running);
+            let (to, of) = (server.clone(), instance.clone());
+            tell(&inbox, Event::Started { server: to, instance: of, process }).await;
+            tell(&inbox, Event::Exited { server, instance, exit: exit.await }).await;
+        }
+        Err(error) => tell(&inbox, Event::NotStarted { server, instance, message: error.to_string() }).await,
+    }
+}
+
+async fn read_logs(
+    provider: Arc<dyn Provider>,
+    control: Outbox,
+    request: u64,
+    server: ServerName,
+    offset: Option<u64>,
+    bytes_max: usize,
+) {
+    let outcome =
+        provider.logs(&server, offset, bytes_max).await.map(answer).map_err(|error| error.to_string());
+    if let Err(overflow) = control.push(to_line(&FromAgent::Logs { request, outcome })) {
+        tracing::warn!(queued_bytes = overflow.queued_bytes, "control reads too slowly");
+    }
+}
+
+/// A piece as text. A character that is cut by its end is left for the next piece.
+fn answer(mut piece: LogPiece) -> LogsAnswer {
+    let cut = match std::str::from_utf8(&piece.bytes) {
+        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => {
+            piece.bytes.len() - error.valid_up_to()
+        }
+        Ok(_) | Err(_) => 0,
+    };
+    piece.bytes.truncate(piece.bytes.len() - cut);
+    LogsAnswer {
+        text: String::from_utf8_lossy(&piece.bytes).into_owned(),
+        next_offset: piece.next_offset - cut as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_cut_by_the_end_of_a_piece_comes_with_the_next_one() {
+        let cases: [(&[u8], &str, u64); 4] = [
+            (b"abc", "abc", 13),
+            ("ab€".as_bytes(), "ab€", 15),
+            (&"ab€".as_bytes()[..4], "ab", 12),
+            (b"a\xffb", "a\u{fffd}b", 13),
+        ];
+        for (bytes, text, next_offset) in cases {
+            let piece = LogPiece { bytes: bytes.to_vec(), next_offset: 10 + bytes.len() as u64 };
+            assert_eq!(answer(piece), LogsAnswer { text: text.to_owned(), next_offset });
+        }
+    }
+
+    #[test]
+    fn the_stream_url_comes_from_the_base_url() {
+        let config =
+            |control: &str| AgentConfig::new("h".parse().unwrap(), control.to_owned(), "unused".into());
+        assert_eq!(
+            stream_url(&config("http://127.0.0.1:8700/")).unwrap(),
+            "ws://127.0.0.1:8700/v1/agents/stream"
+        );
+        let refused = stream_url(&config("https://a:1")).unwrap_err().to_string();
+        assert_eq!(refused, "control cannot be https://a:1: it must be http://host:port");
+    }
+}

@@ -1,0 +1,438 @@
+//! One gameserver: its process, its probe, its link, and what is told of it.
+//!
+//! Never knows of other servers.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use greenroom_core::{InstanceId, Timestamp};
+use greenroom_provider::{Handle, StopSignal};
+use greenroom_wire::agent::{ProcessPhase, ServerReport, StartOrder};
+use greenroom_wire::link::Status;
+
+use super::{Effect, LinkId, Process, Settings};
+use crate::journal::JournalServer;
+
+/// Time between two probes until the first one passes, and after one failed.
+const PROBE_SOON: Duration = Duration::from_millis(250);
+/// Time between two probes of a server that passes them.
+const PROBE_LATER: Duration = Duration::from_secs(2);
+/// Failed probes in a row that make a ready server unhealthy.
+const PROBE_FAILURES: u32 = 2;
+/// Silence on the link after which a server that was heard on it is unhealthy.
+const SILENCE: Duration = Duration::from_secs(3);
+/// First pause before a dead process is started again; doubles with each death.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest such pause.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Deaths within [`DEATHS_WITHIN`] after which a server is given up are more than this.
+const DEATHS_MAX: usize = 5;
+/// See [`DEATHS_MAX`].
+const DEATHS_WITHIN: Duration = Duration::from_secs(60);
+/// Time between two SIGKILLs to a process that does not end.
+const KILL_AGAIN: Duration = Duration::from_secs(5);
+
+/// What the steps of one event leave behind for the supervisor.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    pub(super) effects: Vec<Effect>,
+    /// The journal must be written.
+    pub(super) dirty: bool,
+    /// The report differs from the last one.
+    pub(super) changed: bool,
+    /// Ports that are used no longer.
+    pub(super) freed: Vec<u16>,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// This agent is new and does not know yet whether the process runs.
+    Adopting { handle: Option<Handle>, was_ready: bool },
+    /// The engine was asked to start it.
+    Launching,
+    /// It runs.
+    Running { process: Process, health: Health },
+    /// It died and is started again.
+    Waiting { until: Timestamp },
+    /// It runs and was told to stop.
+    Stopping { process: Process, kill_at: Timestamp, killed: bool },
+    /// It is over.
+    Ended { message: String },
+}
+
+#[derive(Debug)]
+pub(super) struct Health {
+    /// A probe has passed in this process.
+    ready: bool,
+    probe_at: Timestamp,
+    probing: bool,
+    failures: u32,
+    probe_error: String,
+    silent: bool,
+}
+
+impl Health {
+    fn new(now: Timestamp, ready: bool) -> Self {
+        Self { ready, probe_at: now, probing: false, failures: 0, probe_error: String::new(), silent: false }
+    }
+
+    const fn phase(&self) -> ProcessPhase {
+        match (self.ready, self.silent || self.failures >= PROBE_FAILURES) {
+            (false, _) => ProcessPhase::Starting,
+            (true, true) => ProcessPhase::Unhealthy,
+            (true, false) => ProcessPhase::Ready,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct LinkState {
+    pub(super) id: Option<LinkId>,
+    /// This process has linked at least once, so its silence means something.
+    pub(super) ever: bool,
+    heard_at: Timestamp,
+}
+
+#[derive(Debug)]
+pub(super) struct Managed {
+    pub(super) order: StartOrder,
+    pub(super) port: u16,
+    pub(super) secret: String,
+    pub(super) restarts: u32,
+    started_at: Timestamp,
+    pub(super) stage: Stage,
+    stop_reason: Option<String>,
+    deaths: VecDeque<Timestamp>,
+    last_end: String,
+    pub(super) link: LinkState,
+    status: Status,
+}
+
+impl Managed {
+    pub(super) fn new(order: StartOrder, port: u16, secret: String, now: Timestamp) -> Self {
+        Self {
+            order,
+            port,
+            secret,
+            restarts: 0,
+            started_at: now,
+            stage: Stage::Waiting { until: now },
+            stop_reason: None,
+            deaths: VecDeque::new(),
+            last_end: String::new(),
+            link: LinkState { id: None, ever: false, heard_at: now },
+            status: Status::default(),
+        }
+    }
+
+    pub(super) fn restore(entry: JournalServer, now: Timestamp) -> Self {
+        let handle = entry.handle.map(Handle::from_text);
+        let started_at = Timestamp::from_unix_ms(entry.started_at_ms);
+        let mut managed = Self::new(entry.order, entry.port, entry.link_secret, started_at);
+        managed.restarts = entry.restarts;
+        managed.stage = Stage::Adopting { handle, was_ready: entry.ready };
+        managed.stop_reason = entry.stop_reason;
+        managed.deaths = entry.deaths_ms.into_iter().map(Timestamp::from_unix_ms).collect();
+        managed.last_end = entry.last_end;
+        managed.link = LinkState { id: None, ever: entry.linked, heard_at: now };
+        managed
+    }
+
+    /// What the next agent must know; `None` once it has ended.
+    pub(super) fn journal(&self) -> Option<JournalServer> {
+        let (handle, ready) = match &self.stage {
+            Stage::Adopting { handle, was_ready } => (handle.clone(), *was_ready),
+            Stage::Launching | Stage::Waiting { .. } => (None, false),
+            Stage::Running { process, health } => (Some(process.handle.clone()), health.ready),
+            Stage::Stopping { process, .. } => (Some(process.handle.clone()), false),
+            Stage::Ended { .. } => return None,
+        };
+        Some(JournalServer {
+            order: self.order.clone(),
+            port: self.port,
+            link_secret: self.secret.clone(),
+            restarts: self.restarts,
+            started_at_ms: self.started_at.unix_ms(),
+            handle: handle.map(|handle| handle.as_str().to_owned()),
+            ready,
+            linked: self.link.ever,
+            stop_reason: self.stop_reason.clone(),
+            deaths_ms: self.deaths.iter().map(|at| at.unix_ms()).collect(),
+            last_end: self.last_end.clone(),
+        })
+    }
+
+    pub(super) fn instance(&self) -> InstanceId {
+        let name = format!("{}.{}", self.order.server, self.restarts);
+        name.parse().expect("a server name, a dot and a number are an instance id")
+    }
+
+    pub(super) const fn is_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended { .. })
+    }
+
+    /// Asks the engine for a process.
+    pub(super) fn launch(&mut self, settings: &Settings, out: &mut Out) {
+        self.stage = Stage::Launching;
+        let spec = Box::new(settings.spec(self));
+        out.effects.push(Effect::Start { port: self.port, spec });
+        out.dirty = true;
+        out.changed = true;
+    }
+
+    /// A process is there: just started, or found again.
+    pub(super) fn runs(&mut self, process: Process, now: Timestamp, out: &mut Out) {
+        let ready = matches!(self.stage, Stage::Adopting { was_ready: true, .. });
+        self.link.heard_at = now;
+        self.stage = Stage::Running { process, health: Health::new(now, ready) };
+        out.dirty = true;
+        out.changed = true;
+        if self.stop_reason.is_some() {
+            self.ask_to_end(now, out);
+        }
+    }
+
+    /// The process ended, was not found, or could not be started.
+    pub(super) fn died(&mut self, how: &str, now: Timestamp, out: &mut Out) {
+        if let Some(reason) = &self.stop_reason {
+            let message = format!("stopped ({reason}): {how}");
+            return self.end(message, out);
+        }
+        self.deaths.push_back(now);
+        self.deaths.retain(|at| now.since(*at) < DEATHS_WITHIN);
+        if self.deaths.len() > DEATHS_MAX {
+            let (times, seconds) = (self.deaths.len(), DEATHS_WITHIN.as_secs());
+            return self.end(format!("died {times} times within {seconds} s; the last time: {how}"), out);
+        }
+        let doublings = u32::try_from(self.deaths.len() - 1).unwrap_or(u32::MAX);
+        let pause = BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(doublings)).min(BACKOFF_MAX);
+        tracing::warn!(server = %self.order.server, instance = %self.instance(), how, "gameserver died");
+        how.clone_into(&mut self.last_end);
+        self.restarts += 1;
+        self.stage = Stage::Waiting { until: now + pause };
+        self.forget_process(out);
+    }
+
+    /// It is over for good.
+    pub(super) fn end(&mut self, message: String, out: &mut Out) {
+        tracing::info!(server = %self.order.server, instance = %self.instance(), reason = message, "gameserver ended");
+        self.stage = Stage::Ended { message };
+        out.freed.push(self.port);
+        self.forget_process(out);
+    }
+
+    fn forget_process(&mut self, out: &mut Out) {
+        self.status = Status::default();
+        // The connection ends by itself, after what the process said last has been read.
+        self.link.id = None;
+        self.link.ever = false;
+        out.dirty = true;
+        out.changed = true;
+    }
+
+    /// Told to stop. Telling it again changes nothing.
+    pub(super) fn stop(&mut self, reason: &str, now: Timestamp, out: &mut Out) {
+        if self.stop_reason.is_some() || self.is_ended() {
+            return;
+        }
+        tracing::info!(server = %self.order.server, reason, "gameserver is told to stop");
+        self.stop_reason = Some(reason.to_owned());
+        out.dirty = true;
+        out.changed = true;
+        match self.stage {
+            Stage::Running { .. } => self.ask_to_end(now, out),
+            Stage::Waiting { .. } => self.end(format!("stopped ({reason}): was not running"), out),
+            // The engine's answer comes first; `runs` and `died` look at the reason.
+            Stage::Adopting { .. } | Stage::Launching | Stage::Stopping { .. } | Stage::Ended { .. } => {}
+        }
+    }
+
+    fn ask_to_end(&mut self, now: Timestamp, out: &mut Out) {
+        let Stage::Running { process, .. } = &self.stage else { return };
+        let process = process.clone();
+        out.effects.push(Effect::Signal {
+            server: self.order.server.0.clone(),
+            handle: process.handle.clone(),
+            signal: StopSignal::Ask,
+        });
+        let kill_at = now + Duration::from_millis(self.order.stop_grace_ms);
+        self.stage = Stage::Stopping { process, kill_at, killed: false };
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self, now: Timestamp, settings: &Settings, out: &mut Out) {
+        let instance = self.instance();
+        let server = &self.order.server.0;
+        match &mut self.stage {
+            Stage::Waiting { until } if *until <= now => self.launch(settings, out),
+            Stage::Running { health, .. } => {
+                if !health.probing && health.probe_at <= now {
+                    health.probing = true;
+                    let (server, probe) = (server.clone(), self.order.probe.clone());
+                    out.effects.push(Effect::Probe { server, instance, port: self.port, probe });
+                }
+                if self.link.ever && !health.silent && now.since(self.link.heard_at) >= SILENCE {
+                    tracing::warn!(%server, silence_ms = SILENCE.as_millis(), "gameserver is silent");
+                    health.silent = true;
+                    out.changed = true;
+                }
+            }
+            Stage::Stopping { process, kill_at, killed } if *kill_at <= now => {
+                tracing::warn!(%server, handle = %process.handle, "gameserver outlived its grace time; killed");
+                *killed = true;
+                *kill_at = now + KILL_AGAIN;
+                let (server, handle) = (server.clone(), process.handle.clone());
+                out.effects.push(Effect::Signal { server, handle, signal: StopSignal::Kill });
+                out.changed = true;
+            }
+            Stage::Waiting { .. }
+            | Stage::Stopping { .. }
+            | Stage::Adopting { .. }
+            | Stage::Launching
+            | Stage::Ended { .. } => {}
+        }
+    }
+
+    /// When [`Managed::tick`] has something to do.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        match &self.stage {
+            Stage::Waiting { until } => Some(*until),
+            Stage::Stopping { kill_at, .. } => Some(*kill_at),
+            Stage::Running { health, .. } => {
+                let probe_at = (!health.probing).then_some(health.probe_at);
+                let silent_at = (self.link.ever && !health.silent).then_some(self.link.heard_at + SILENCE);
+                probe_at.into_iter().chain(silent_at).min()
+            }
+            Stage::Adopting { .. } | Stage::Launching | Stage::Ended { .. } => None,
+        }
+    }
+
+    /// A probe came back.
+    pub(super) fn probed(&mut self, outcome: Result<(), String>, now: Timestamp, out: &mut Out) {
+        let Stage::Running { health, .. } = &mut self.stage else { return };
+        let (before, error_before) = (health.phase(), health.probe_error.clone());
+        health.probing = false;
+        match outcome {
+            Ok(()) => {
+                health.failures = 0;
+                health.probe_error.clear();
+                out.dirty |= !health.ready;
+                health.ready = true;
+                health.probe_at = now + PROBE_LATER;
+            }
+            Err(error) => {
+                health.failures = health.failures.saturating_add(1);
+                health.probe_error = error;
+                health.probe_at = now + PROBE_SOON;
+            }
+        }
+        let after = health.phase();
+        if before != after {
+            let error = &health.probe_error;
+            tracing::info!(server = %self.order.server, from = ?before, to = ?after, error, "gameserver probed");
+        }
+        out.changed |= before != after || error_before != health.probe_error;
+    }
+
+    /// A link connection proved to be this process's. Returns the one it replaces.
+    pub(super) fn linked(&mut self, link: LinkId, now: Timestamp, out: &mut Out) -> Option<LinkId> {
+        out.dirty |= !self.link.ever;
+        self.link.ever = true;
+        self.heard(now, out);
+        self.link.id.replace(link)
+    }
+
+    /// Anything was heard on the link.
+    pub(super) fn heard(&mut self, now: Timestamp, out: &mut Out) {
+        self.link.heard_at = now;
+        if let Stage::Running { health, .. } = &mut self.stage {
+            out.changed |= health.silent;
+            health.silent = false;
+        }
+    }
+
+    /// The server told its state.
+    pub(super) fn told(&mut self, status: Status, out: &mut Out) {
+        if self.status != status {
+            self.status = status;
+            out.changed = true;
+        }
+    }
+
+    /// The link connection is over.
+    pub(super) fn unlinked(&mut self, out: &mut Out) {
+        self.link.id = None;
+        out.changed |= matches!(self.stage, Stage::Stopping { .. });
+    }
+
+    fn phase(&self) -> ProcessPhase {
+        match &self.stage {
+            Stage::Ended { .. } => ProcessPhase::Ended,
+            Stage::Stopping { .. } => ProcessPhase::Stopping,
+            _ if self.stop_reason.is_some() => ProcessPhase::Stopping,
+            Stage::Adopting { .. } | Stage::Launching => ProcessPhase::Starting,
+            Stage::Waiting { .. } if self.restarts == 0 => ProcessPhase::Starting,
+            Stage::Waiting { .. } => ProcessPhase::Restarting,
+            Stage::Running { health, .. } => health.phase(),
+        }
+    }
+
+    fn message(&self) -> String {
+        let before = || match self.last_end.as_str() {
+            "" => String::new(),
+            end => format!("the process before this one: {end}"),
+        };
+        match &self.stage {
+            Stage::Adopting { .. } => "the agent restarted and looks for the process".to_owned(),
+            Stage::Launching | Stage::Waiting { .. } => self.last_end.clone(),
+            Stage::Ended { message } => message.clone(),
+            Stage::Stopping { killed, .. } => self.message_stopping(*killed),
+            Stage::Running { health, .. } => match health.phase() {
+                ProcessPhase::Unhealthy if health.silent => {
+                    format!("nothing was heard on its link for {} s", SILENCE.as_secs())
+                }
+                ProcessPhase::Unhealthy => format!("its probe fails: {}", health.probe_error),
+                ProcessPhase::Starting if !health.probe_error.is_empty() => {
+                    format!("its probe has not passed yet: {}", health.probe_error)
+                }
+                ProcessPhase::Starting
+                | ProcessPhase::Ready
+                | ProcessPhase::Restarting
+                | ProcessPhase::Stopping
+                | ProcessPhase::Ended => before(),
+            },
+        }
+    }
+
+    fn message_stopping(&self, killed: bool) -> String {
+        let reason = self.stop_reason.as_deref().unwrap_or("no reason");
+        let closed = self.link.ever && self.link.id.is_none();
+        let note = match (killed, closed) {
+            (true, _) => "; its grace time is over, SIGKILL was sent",
+            (false, true) => "; it has closed its link but its process has not exited",
+            (false, false) => "",
+        };
+        format!("stopping ({reason}){note}")
+    }
+
+    pub(super) fn report(&self, settings: &Settings) -> ServerReport {
+        let pid = match &self.stage {
+            Stage::Running { process, .. } | Stage::Stopping { process, .. } => process.pid,
+            Stage::Adopting { .. } | Stage::Launching | Stage::Waiting { .. } | Stage::Ended { .. } => None,
+        };
+        ServerReport {
+            server: self.order.server.clone(),
+            instance: self.instance().into(),
+            fleet: self.order.fleet.clone(),
+            revision: self.order.revision.clone(),
+            phase: self.phase(),
+            endpoint: settings.endpoint(self.port),
+            pid,
+            restarts: self.restarts,
+            started_at_ms: self.started_at.unix_ms(),
+            connections: self.status.connections,
+            rooms: self.status.rooms.clone(),
+            message: self.message(),
+        }
+    }
+}
