@@ -1,0 +1,128 @@
+//! Owns whether the generator itself may be trusted: its processor time, the lag of its timers, its file limit.
+//! Never judges the servers.
+
+use std::time::Duration;
+
+use rustix::{
+    process::{Resource, getrlimit, setrlimit},
+    time::{ClockId, clock_gettime},
+};
+use serde::Serialize;
+
+use crate::measure::{Summary, Times};
+
+/// The timers may be this late at the 99th percentile.
+pub const LAG_P99_MAX: Duration = Duration::from_millis(50);
+/// The share of one core that the generator may use.
+pub const CPU_SHARE_MAX: f64 = 0.8;
+/// Files that the process needs beside its players.
+const FILES_RESERVED: u64 = 64;
+/// Lobby and game are open at once during the handover.
+const FILES_PER_PLAYER: u64 = 2;
+
+/// How the generator did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GeneratorHealth {
+    /// Processor seconds of the generator's thread.
+    pub cpu_seconds: f64,
+    /// The same as a share of one core over the run.
+    pub cpu_share: f64,
+    /// How late actions began.
+    pub timer_lag: Summary,
+    /// Why the measures of this run mean nothing; empty when they can be trusted.
+    pub invalid: Vec<String>,
+}
+
+impl GeneratorHealth {
+    /// The verdict on a run that took `elapsed` and `cpu` of its thread.
+    #[must_use]
+    pub fn judge(elapsed: Duration, cpu: Duration, lag: &Times) -> Self {
+        let cpu_seconds = cpu.as_secs_f64();
+        let cpu_share = if elapsed.is_zero() { 0.0 } else { cpu_seconds / elapsed.as_secs_f64() };
+        let timer_lag = lag.summary();
+        let mut invalid = Vec::new();
+        if lag.at(0.99) > LAG_P99_MAX {
+            invalid.push(format!(
+                "timer lag p99 {:.0} ms is above {} ms",
+                timer_lag.p99_ms,
+                LAG_P99_MAX.as_millis()
+            ));
+        }
+        if cpu_share > CPU_SHARE_MAX {
+            invalid.push(format!(
+                "the generator used {:.0} % of one core, more than {:.0} %",
+                cpu_share * 100.0,
+                CPU_SHARE_MAX * 100.0
+            ));
+        }
+        Self { cpu_seconds, cpu_share, timer_lag, invalid }
+    }
+}
+
+/// Processor time of the calling thread until now.
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(spent.tv_sec).unwrap_or_default(),
+        u32::try_from(spent.tv_nsec).unwrap_or_default(),
+    )
+}
+
+/// How many players a process that may open `files_max` files can hold; `None` stands for no limit.
+#[must_use]
+pub fn players_possible(files_max: Option<u64>) -> u64 {
+    files_max.map_or(u64::MAX, |files| files.saturating_sub(FILES_RESERVED) / FILES_PER_PLAYER)
+}
+
+/// Raises this process's file limit as far as it may by itself, and gives the limit; `None` when there is none.
+/// Calling it again changes nothing.
+#[must_use]
+pub fn raise_file_limit() -> Option<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let wanted = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+        // Refused only by systems with a lower bound of their own; then the present limit stands.
+        if setrlimit(Resource::Nofile, wanted).is_ok() {
+            limit = getrlimit(Resource::Nofile);
+        }
+    }
+    limit.current
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_or_busy_generator_makes_the_run_invalid() {
+        let cases = [
+            ("calm", 1, 300, vec![]),
+            ("late", 80, 300, vec!["timer lag p99 80 ms is above 50 ms".to_owned()]),
+            ("busy", 1, 900, vec!["the generator used 90 % of one core, more than 80 %".to_owned()]),
+        ];
+        for (name, lag_ms, cpu_ms, invalid) in cases {
+            let mut lag = Times::default();
+            lag.record(Duration::from_millis(lag_ms));
+            let health = GeneratorHealth::judge(Duration::from_secs(1), Duration::from_millis(cpu_ms), &lag);
+            assert_eq!(health.invalid, invalid, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_limit_is_a_number_of_players() {
+        for (files, players) in [(None, u64::MAX), (Some(0), 0), (Some(64), 0), (Some(1024), 480)] {
+            assert_eq!(players_possible(files), players, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn the_threads_processor_time_goes_forward() {
+        let before = thread_cpu();
+        let mut sum = 0_u64;
+        while thread_cpu() == before {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(thread_cpu() > before);
+    }
+}

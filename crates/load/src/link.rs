@@ -1,0 +1,446 @@
+//! Owns one Socket.IO connection in the client role, from the first byte after the WebSocket upgrade: the opening, the
+//! heartbeat, reading packets, and the bytes that wait to be written.
+//! Never does IO or reads a clock.
+
+use std::time::Duration;
+
+use greenroom_socketio::{
+    Limits,
+    engine::{EnginePacket, Heartbeat, HeartbeatStep, Moment, Open},
+    packet::{ConnectRefused, Decoder, Draft, EncodeError, MAIN_NAMESPACE, Packet, PacketKind, Prepared},
+    ws::{self, MaskKey, Opcode},
+};
+
+use crate::{draws::Draws, player::ClosedBy};
+
+/// Bytes that may wait to be written. A server that does not read a few inputs per second is a fault to be shown.
+pub const OUT_BYTES_MAX: usize = 64 * 1024;
+
+/// What a connection tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// The namespace is connected.
+    Connected,
+    /// The namespace was refused, with the server's code, or its message where it has none.
+    Refused(String),
+    /// An event, with its first argument as JSON text.
+    Event(&'a str, Option<&'a str>),
+    /// It is over; nothing more is told.
+    Closed(ClosedBy),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Link {
+    frames: ws::Decoder,
+    packets: Decoder,
+    /// JSON object for the CONNECT packet, until it is sent.
+    auth: Option<Box<str>>,
+    beat: Option<Beat>,
+    out: Vec<u8>,
+    masks: Draws,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Beat {
+    heartbeat: Heartbeat,
+    open: Open,
+}
+
+impl Link {
+    /// A connection whose WebSocket has just opened. `auth` is a JSON object. `masks` are the mask keys; they need not
+    /// be hard to guess here, because no untrusted page chooses what a load generator sends.
+    #[must_use]
+    pub fn new(auth: Option<String>, masks: Draws) -> Self {
+        Self {
+            frames: ws::Decoder::new(ws::Role::Client, Limits::DEFAULT.payload_bytes_max),
+            packets: Decoder::new(),
+            auth: auth.map(Into::into),
+            beat: None,
+            out: Vec::new(),
+            masks,
+            ended: false,
+        }
+    }
+
+    /// What waits to be written.
+    #[must_use]
+    pub fn out(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// The first `bytes` of [`Self::out`] were written.
+    pub fn wrote(&mut self, bytes: usize) {
+        if bytes == self.out.len() {
+            self.out = Vec::new();
+        } else {
+            self.out.drain(..bytes);
+        }
+    }
+
+    /// Takes in what was read; it is unmasked in place.
+    pub fn handle_bytes(&mut self, input: &mut [u8], now: Duration, hear: &mut dyn FnMut(Heard<'_>)) {
+        let mut talk = Talk {
+            packets: &mut self.packets,
+            auth: &mut self.auth,
+            beat: &mut self.beat,
+            out: &mut self.out,
+            masks: &mut self.masks,
+            now: moment(now),
+        };
+        let mut feed = self.frames.feed(input);
+        while !self.ended {
+            let closed = match feed.next() {
+                Ok(Some(event)) => talk.handle(&event, hear),
+                Ok(None) => return,
+                Err(error) => Some(ClosedBy::Transport(error.to_string())),
+            };
+            if let Some(by) = closed {
+                self.ended = true;
+                hear(Heard::Closed(by));
+            }
+        }
+    }
+
+    /// The transport ended.
+    pub fn handle_end(&mut self, reason: &str, hear: &mut dyn FnMut(Heard<'_>)) {
+        if !std::mem::replace(&mut self.ended, true) {
+            hear(Heard::Closed(ClosedBy::Transport(reason.to_owned())));
+        }
+    }
+
+    /// Tells when the server's ping is overdue. To be called about once a second.
+    pub fn handle_time(&mut self, now: Duration, hear: &mut dyn FnMut(Heard<'_>)) {
+        let Some(beat) = &mut self.beat else { return };
+        match beat.heartbeat.poll(beat.open.ping_timeout, moment(now)) {
+            HeartbeatStep::TimedOut => self.handle_end("ping timeout", hear),
+            HeartbeatStep::Wait(_) | HeartbeatStep::Ping => {}
+        }
+    }
+
+    /// Sends an event with one argument, raw JSON. More than [`OUT_BYTES_MAX`] waiting bytes end the connection.
+    ///
+    /// # Errors
+    /// A name or an argument that no packet can carry.
+    pub fn emit(
+        &mut self,
+        event: &str,
+        argument: &str,
+        hear: &mut dyn FnMut(Heard<'_>),
+    ) -> Result<(), EncodeError> {
+        let packet = Draft::event(event)?.raw_arg(argument)?.prepare(MAIN_NAMESPACE, None)?;
+        if self.out.len() + packet.frames_bytes() > OUT_BYTES_MAX {
+            self.handle_end("the server does not read", hear);
+        } else {
+            write(&packet, &mut self.masks, &mut self.out);
+        }
+        Ok(())
+    }
+
+    /// Leaves: queues the namespace's and the WebSocket's goodbye. Nothing is told any more.
+    pub fn leave(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            let packet = Prepared::disconnect(MAIN_NAMESPACE).expect("the main namespace has a valid name");
+            write(&packet, &mut self.masks, &mut self.out);
+            let key = mask_key(&mut self.masks);
+            ws::write_frame(Opcode::Close, &ws::close_payload(1000, ""), Some(key), &mut self.out);
+        }
+    }
+
+    /// Whether nothing more is told.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+fn moment(now: Duration) -> Moment {
+    Moment::from_millis(0).after(now)
+}
+
+fn mask_key(masks: &mut Draws) -> MaskKey {
+    let [a, b, c, d, ..] = masks.bits().to_le_bytes();
+    [a, b, c, d]
+}
+
+fn write(packet: &Prepared, masks: &mut Draws, out: &mut Vec<u8>) {
+    packet.write_masked(|| mask_key(masks), out);
+}
+
+/// The parts of a link that an incoming frame touches.
+struct Talk<'a> {
+    packets: &'a mut Decoder,
+    auth: &'a mut Option<Box<str>>,
+    beat: &'a mut Option<Beat>,
+    out: &'a mut Vec<u8>,
+    masks: &'a mut Draws,
+    now: Moment,
+}
+
+impl Talk<'_> {
+    /// Handles one frame; gives how the connection ended if it did.
+    fn handle(&mut self, event: &ws::Event<'_>, hear: &mut dyn FnMut(Heard<'_>)) -> Option<ClosedBy> {
+        match event {
+            ws::Event::Text(text) => match EnginePacket::decode_text(text) {
+                Ok(packet) => self.engine_packet(&packet, hear),
+                Err(error) => transport(error),
+            },
+            ws::Event::Binary(bytes) => self.engine_packet(&EnginePacket::decode_binary(bytes), hear),
+            ws::Event::Ping(payload) => {
+                let key = mask_key(self.masks);
+                ws::write_frame(Opcode::Pong, payload, Some(key), self.out);
+                None
+            }
+            ws::Event::Pong(_) => None,
+            ws::Event::Close(frame) => {
+                let key = mask_key(self.masks);
+                frame.write_reply(Some(key), self.out);
+                let code = frame.code.map_or("without a code".to_owned(), |code| format!("with code {code}"));
+                transport(format_args!("closed by the server {code}"))
+            }
+        }
+    }
+
+    fn engine_packet(
+        &mut self,
+        packet: &EnginePacket<'_>,
+        hear: &mut dyn FnMut(Heard<'_>),
+    ) -> Option<ClosedBy> {
+        let read = match packet {
+            EnginePacket::Open(payload) => return self.open(payload),
+            EnginePacket::Ping(payload) => return self.ping(payload),
+            EnginePacket::Close => return transport("closed by the server"),
+            EnginePacket::Noop | EnginePacket::Pong(_) | EnginePacket::Upgrade => return None,
+            EnginePacket::Text(text) => self.packets.handle_text(text, &Limits::DEFAULT),
+            EnginePacket::Binary(bytes) => self.packets.handle_binary(bytes, &Limits::DEFAULT),
+        };
+        match read {
+            Ok(Some(packet)) => socketio_packet(&packet, hear),
+            Ok(None) => None,
+            Err(error) => transport(error),
+        }
+    }
+
+    fn open(&mut self, payload: &str) -> Option<ClosedBy> {
+        let mut open = match Open::from_json(payload) {
+            Ok(open) if self.beat.is_none() => open,
+            Ok(_) => return transport("a second open packet came"),
+            Err(error) => return transport(error),
+        };
+        // Only the heartbeat's times are needed from here on.
+        open.sid = String::new();
+        open.upgrades = Vec::new();
+        *self.beat = Some(Beat { heartbeat: Heartbeat::client(&open, self.now), open });
+        match Prepared::connect(MAIN_NAMESPACE, self.auth.take().as_deref()) {
+            Ok(connect) => {
+                write(&connect, self.masks, self.out);
+                None
+            }
+            Err(error) => transport(error),
+        }
+    }
+
+    fn ping(&mut self, payload: &str) -> Option<ClosedBy> {
+        let Some(beat) = self.beat else { return transport("a ping came before the open packet") };
+        if let Err(error) = beat.heartbeat.handle_ping(&beat.open, self.now) {
+            return transport(error);
+        }
+        let key = mask_key(self.masks);
+        EnginePacket::Pong(payload).write_frame(Some(key), self.out);
+        None
+    }
+}
+
+fn socketio_packet(packet: &Packet, hear: &mut dyn FnMut(Heard<'_>)) -> Option<ClosedBy> {
+    if packet.namespace() != MAIN_NAMESPACE {
+        return None;
+    }
+    match packet.kind() {
+        PacketKind::Connect => hear(Heard::Connected),
+        PacketKind::ConnectError => hear(Heard::Refused(refusal_code(packet.data()))),
+        PacketKind::Disconnect => return Some(ClosedBy::Server),
+        PacketKind::Event => {
+            hear(Heard::Event(packet.event().unwrap_or_default(), packet.args().next()));
+        }
+        PacketKind::Ack => {}
+    }
+    None
+}
+
+/// `data.code` of a refusal, else its message.
+fn refusal_code(json: &str) -> String {
+    #[derive(serde::Deserialize)]
+    struct Coded {
+        code: String,
+    }
+    let Ok(refused) = serde_json::from_str::<ConnectRefused>(json) else {
+        return format!("unreadable refusal {json}");
+    };
+    let coded = refused.data.as_ref().and_then(|data| serde_json::from_str::<Coded>(data.get()).ok());
+    coded.map_or(refused.message, |coded| coded.code)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every caller ends the connection with it")]
+fn transport(reason: impl std::fmt::Display) -> Option<ClosedBy> {
+    Some(ClosedBy::Transport(reason.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom_socketio::{engine::EnginePacket, ws::Role};
+
+    use super::*;
+
+    const OPEN: &str =
+        r#"0{"sid":"s","upgrades":[],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000}"#;
+
+    /// A link and the far end's reading of what it sends.
+    struct Wire {
+        link: Link,
+        server: ws::Decoder,
+        heard: Vec<String>,
+    }
+
+    impl Wire {
+        fn new(auth: Option<&str>) -> Self {
+            Self {
+                link: Link::new(auth.map(str::to_owned), Draws::new(1, 1)),
+                server: ws::Decoder::new(Role::Server, 1_000),
+                heard: Vec::new(),
+            }
+        }
+
+        /// Hands texts over as frames, cut into pieces of `piece` bytes.
+        fn hand(&mut self, texts: &[&str], now_ms: u64, piece: usize) {
+            let mut bytes = Vec::new();
+            for text in texts {
+                ws::write_frame(Opcode::Text, text.as_bytes(), None, &mut bytes);
+            }
+            let now = Duration::from_millis(now_ms);
+            for piece in bytes.chunks_mut(piece) {
+                let heard = &mut self.heard;
+                self.link.handle_bytes(piece, now, &mut |what| heard.push(format!("{what:?}")));
+            }
+        }
+
+        fn sent(&mut self) -> Vec<String> {
+            let mut bytes = self.link.out().to_vec();
+            self.link.wrote(bytes.len());
+            let mut feed = self.server.feed(&mut bytes);
+            let mut sent = Vec::new();
+            while let Some(event) = feed.next().unwrap() {
+                sent.push(match event {
+                    ws::Event::Text(text) => text.to_owned(),
+                    other => format!("{other:?}"),
+                });
+            }
+            sent
+        }
+    }
+
+    #[test]
+    fn a_link_opens_answers_pings_and_tells_events_however_the_bytes_are_cut() {
+        for piece in [1, 7, 10_000] {
+            let mut wire = Wire::new(Some(r#"{"token":"t"}"#));
+            wire.hand(&[OPEN], 0, piece);
+            assert_eq!(wire.sent(), [r#"40{"token":"t"}"#]);
+            wire.hand(
+                &[r#"40{"sid":"x","pid":"p"}"#, "2", r#"42["state",{"t":1},2]"#, r#"42["bare"]"#],
+                10,
+                piece,
+            );
+            assert_eq!(wire.sent(), ["3"]);
+            assert_eq!(
+                wire.heard,
+                ["Connected", r#"Event("state", Some("{\"t\":1}"))"#, r#"Event("bare", None)"#],
+                "in pieces of {piece}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_end_is_told_once_and_with_its_kind() {
+        let cases = [
+            ("41", "Closed(Server)"),
+            ("1", r#"Closed(Transport("closed by the server"))"#),
+            ("9", r#"Closed(Transport("engine packet type '9' is unknown"))"#),
+            ("47", r#"Closed(Transport("packet type is unknown"))"#),
+            (
+                r#"44{"message":"nope","data":{"code":"token_used","message":"m"}}"#,
+                r#"Refused("token_used")"#,
+            ),
+            (r#"44{"message":"nope"}"#, r#"Refused("nope")"#),
+        ];
+        for (text, expected) in cases {
+            let mut wire = Wire::new(None);
+            wire.hand(&[OPEN, text, text], 0, 10_000);
+            assert_eq!(wire.heard[0], expected, "{text}");
+            let ends = wire.heard.iter().filter(|word| word.starts_with("Closed")).count();
+            assert_eq!(ends, usize::from(expected.starts_with("Closed")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_close_is_answered_and_told_with_its_code() {
+        let mut wire = Wire::new(None);
+        let mut bytes = Vec::new();
+        ws::write_frame(Opcode::Close, &ws::close_payload(1001, "bye"), None, &mut bytes);
+        let heard = &mut wire.heard;
+        wire.link.handle_bytes(&mut bytes, Duration::ZERO, &mut |what| heard.push(format!("{what:?}")));
+        assert_eq!(wire.heard, [r#"Closed(Transport("closed by the server with code 1001"))"#]);
+        assert_eq!(wire.sent(), [r#"Close(CloseFrame { code: Some(1001), reason: "" })"#]);
+    }
+
+    #[test]
+    fn a_silent_server_is_given_up() {
+        let mut wire = Wire::new(None);
+        let mut closed = Vec::new();
+        wire.hand(&[OPEN], 0, 10_000);
+        wire.hand(&["2"], 300, 10_000);
+        for now_ms in [799, 800, 900] {
+            wire.link.handle_time(Duration::from_millis(now_ms), &mut |what| {
+                closed.push(format!("{now_ms} {what:?}"))
+            });
+        }
+        assert_eq!(closed, [r#"800 Closed(Transport("ping timeout"))"#]);
+    }
+
+    #[test]
+    fn leaving_says_goodbye_and_hears_nothing_more() {
+        let mut wire = Wire::new(None);
+        wire.hand(&[OPEN, r#"40{"sid":"x"}"#], 0, 10_000);
+        wire.link.emit("steer", r#"{"x":1}"#, &mut |_| ()).unwrap();
+        wire.link.leave();
+        wire.link.leave();
+        wire.hand(&[r#"42["late"]"#, "41"], 1, 10_000);
+        assert_eq!(wire.heard, ["Connected"]);
+        assert_eq!(
+            wire.sent(),
+            ["40", r#"42["steer",{"x":1}]"#, "41", r#"Close(CloseFrame { code: Some(1000), reason: "" })"#]
+        );
+        assert!(wire.link.has_ended());
+    }
+
+    #[test]
+    fn a_server_that_does_not_read_ends_the_link() {
+        let mut wire = Wire::new(None);
+        wire.hand(&[OPEN, r#"40{"sid":"x"}"#], 0, 10_000);
+        let argument = format!("\"{}\"", "x".repeat(1_000));
+        let mut heard = Vec::new();
+        for _ in 0..100 {
+            wire.link.emit("steer", &argument, &mut |what| heard.push(format!("{what:?}"))).unwrap();
+        }
+        assert_eq!(heard, [r#"Closed(Transport("the server does not read"))"#]);
+        assert!(wire.link.out().len() <= OUT_BYTES_MAX);
+    }
+
+    #[test]
+    fn frames_of_a_client_are_masked() {
+        let mut link = Link::new(None, Draws::new(1, 1));
+        let mut open = Vec::new();
+        EnginePacket::Open(&OPEN[1..]).write_frame(None, &mut open);
+        link.handle_bytes(&mut open, Duration::ZERO, &mut |_| ());
+        assert_eq!(link.out()[1] & 0x80, 0x80);
+    }
+}

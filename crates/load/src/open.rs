@@ -1,0 +1,93 @@
+//! Owns the opening of a connection: TCP, then the HTTP upgrade to WebSocket.
+//! Never reads a frame: the stream and what came with the answer are handed on.
+
+use std::{io, pin::pin};
+
+use bytes::Bytes;
+use greenroom_socketio::ws::{accept_key, client_key};
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::Empty;
+use hyper::{client::conn::http1, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Why a connection could not be opened. The player counts as failed; another one may fare better.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("{url} is not an http address")]
+    Url { url: String },
+    #[error("cannot connect to {url}: {source}")]
+    Connect { url: String, source: io::Error },
+    #[error("no http answer from {url}: {source}")]
+    Http { url: String, source: hyper::Error },
+    #[error("{url} answered {status} instead of opening a websocket")]
+    Status { url: String, status: StatusCode },
+    #[error("{url} opened no valid websocket")]
+    NotWebSocket { url: String },
+    #[error("{url} took longer than {within:?}")]
+    Late { url: String, within: std::time::Duration },
+}
+
+/// A WebSocket whose HTTP part is over.
+pub(crate) struct Opened {
+    pub(crate) stream: TcpStream,
+    /// The first bytes of the stream, when they came together with the answer.
+    pub(crate) first: Bytes,
+}
+
+/// Opens an Engine.IO session over WebSocket at `url`. `nonce` makes the handshake's key.
+pub(crate) async fn open(url: &str, nonce: [u8; 16]) -> Result<Opened, OpenError> {
+    let not_http = || OpenError::Url { url: url.to_owned() };
+    let uri: Uri = url.parse().map_err(|_| not_http())?;
+    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(not_http)?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80)))
+        .await
+        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+        .map_err(|source| OpenError::Connect { url: url.to_owned(), source })?;
+
+    let key = client_key(nonce);
+    let request = Request::get("/socket.io/?EIO=4&transport=websocket")
+        .header(header::HOST, authority.as_str())
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, &key)
+        .body(Empty::<Bytes>::new())
+        .expect("every part of the request is valid");
+    let upgraded = upgrade(url, stream, request, &accept_key(&key)).await?;
+    let parts = upgraded
+        .downcast::<TokioIo<TcpStream>>()
+        .map_err(|_| OpenError::NotWebSocket { url: url.to_owned() })?;
+    Ok(Opened { stream: parts.io.into_inner(), first: parts.read_buf })
+}
+
+async fn upgrade(
+    url: &str,
+    stream: TcpStream,
+    request: Request<Empty<Bytes>>,
+    accept: &str,
+) -> Result<Upgraded, OpenError> {
+    let broken = |source| OpenError::Http { url: url.to_owned(), source };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let answer = async move {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(OpenError::Status { url: url.to_owned(), status: response.status() });
+        }
+        let told = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+        if told.is_none_or(|told| told.as_bytes() != accept.as_bytes()) {
+            return Err(OpenError::NotWebSocket { url: url.to_owned() });
+        }
+        hyper::upgrade::on(response).await.map_err(broken)
+    };
+    let (mut connection, mut answer) = (pin!(connection.with_upgrades()), pin!(answer));
+    tokio::select! {
+        biased;
+        answered = &mut answer => answered,
+        ended = &mut connection => {
+            ended.map_err(broken)?;
+            answer.await
+        }
+    }
+}

@@ -1,0 +1,249 @@
+use super::*;
+use crate::SwarmConfig;
+use SocketName::{Game, Lobby};
+
+const SEAT: &str = r#"{"room":"r1","endpoint":"127.0.0.1:7001","token":"t\"1","seat":2,"fleet":"arena"}"#;
+const ARRIVAL_MS: u64 = 500;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A player of the shipped flow and what it wanted so far, one word an action.
+struct Stage {
+    flow: Flow,
+    player: Player,
+    now: Duration,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let config = SwarmConfig { hz: 2.0, play: ms(2_000), ..SwarmConfig::default() };
+        let player = Player::new("swarm-1-0", ms(ARRIVAL_MS), Draws::new(1, 0));
+        Self { flow: config.flow(), player, now: ms(ARRIVAL_MS) }
+    }
+
+    fn hear(&mut self, event: &Event<'_>) -> Vec<String> {
+        let actions = self.player.handle(&self.flow, self.now, event);
+        actions.into_iter().map(|action| self.words(action)).collect()
+    }
+
+    fn words(&self, action: Action) -> String {
+        match action {
+            Action::Find { step } => format!("find {step}"),
+            Action::Connect { socket, url, auth, .. } => {
+                format!("connect {socket} {url} {}", auth.unwrap_or_default())
+            }
+            Action::Emit { socket, step, argument } => match &self.flow.steps[step] {
+                Step::Emit { event, .. } | Step::Play { event, .. } => {
+                    format!("emit {socket} {event} {argument}")
+                }
+                other => panic!("{other:?} emits nothing"),
+            },
+            Action::Leave(socket) => format!("leave {socket}"),
+            Action::Tell(Fact::Measured(measure, took)) => format!("{measure:?} {took:?}"),
+            Action::Tell(fact) => format!("{fact:?}"),
+        }
+    }
+
+    fn after(&mut self, span: Duration, event: &Event<'_>) -> Vec<String> {
+        self.now += span;
+        self.hear(event)
+    }
+
+    /// Goes on to where the lobby is connected and the match is asked for.
+    fn in_lobby() -> Self {
+        let mut stage = Self::new();
+        stage.hear(&Event::Woken);
+        stage.hear(&Event::Found(Ok("http://127.0.0.1:7000".into())));
+        stage.after(ms(10), &Event::Connected(Lobby));
+        stage
+    }
+
+    /// Goes on to where the game has begun.
+    fn in_game() -> Self {
+        let mut stage = Self::in_lobby();
+        stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
+        stage.hear(&Event::Connected(Game));
+        stage
+    }
+}
+
+#[test]
+fn a_player_goes_through_lobby_match_and_game() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.player.wake_at(), Some(ms(ARRIVAL_MS)));
+    stage.now = ms(ARRIVAL_MS + 3);
+    assert_eq!(stage.hear(&Event::Woken), ["Arrived", "find 0"]);
+    assert_eq!(
+        stage.after(ms(2), &Event::Found(Ok("http://127.0.0.1:7000".into()))),
+        ["connect lobby http://127.0.0.1:7000 "]
+    );
+    assert_eq!(
+        stage.after(ms(5), &Event::Connected(Lobby)),
+        ["Connect 10ms", r#"emit lobby match {"player":"swarm-1-0"}"#],
+        "measured from the intended arrival, not from the late one"
+    );
+    assert_eq!(stage.hear(&Event::Received(Lobby, "queued", Some("3"))), [""; 0]);
+    assert_eq!(
+        stage.after(ms(40), &Event::Received(Lobby, "matched", Some(SEAT))),
+        [
+            r#"Assigned(Seat { room: "r1", endpoint: "127.0.0.1:7001", seat: 2 })"#,
+            "Match 40ms",
+            r#"connect game http://127.0.0.1:7001 {"token":"t\"1"}"#,
+        ]
+    );
+    assert_eq!(stage.after(ms(7), &Event::Connected(Game)), ["Enter 7ms", "Playing"]);
+    assert_eq!(stage.hear(&Event::Received(Game, "state", Some("{}"))), [""; 0]);
+
+    let (mut told, entered_at) = (Vec::new(), stage.now);
+    while let Some(at) = stage.player.wake_at() {
+        stage.now = at;
+        told.extend(stage.hear(&Event::Woken));
+    }
+    assert_eq!(stage.now - entered_at, ms(2_000), "the play time is whole");
+    assert_eq!(told.iter().filter(|word| word.starts_with("emit game steer {\"x\":")).count(), 4, "{told:?}");
+    assert_eq!(told.iter().filter(|word| *word == "leave lobby").count(), 1, "{told:?}");
+    assert!(told.ends_with(&["leave game".to_owned(), "Finished".to_owned()]), "{told:?}");
+    assert!(stage.player.is_done());
+}
+
+#[test]
+fn a_play_ends_with_its_room() {
+    let mut stage = Stage::in_game();
+    assert_eq!(stage.hear(&Event::Closed(Game, ClosedBy::Server)), ["RoomEnded", "leave lobby", "Finished"]);
+}
+
+#[test]
+fn what_goes_wrong_is_told_and_ends_the_player() {
+    let lost = || ClosedBy::Transport("reset".to_owned());
+    let cases: [(&str, Stage, Event<'_>, &[&str]); 8] = [
+        (
+            "no lobby",
+            {
+                let mut stage = Stage::new();
+                stage.hear(&Event::Woken);
+                stage
+            },
+            Event::Found(Err("no_capacity".into())),
+            &[r#"Failed { during: "asking for the lobby", reason: "no_capacity" }"#],
+        ),
+        (
+            "lobby lost before the match",
+            Stage::in_lobby(),
+            Event::Closed(Lobby, lost()),
+            &[r#"Lost { socket: Lobby, during: "waiting for a match", reason: "reset" }"#],
+        ),
+        (
+            "lobby disconnects",
+            Stage::in_lobby(),
+            Event::Closed(Lobby, ClosedBy::Server),
+            &[
+                r#"Lost { socket: Lobby, during: "waiting for a match", reason: "server disconnected the socket" }"#,
+            ],
+        ),
+        (
+            "unreadable match",
+            Stage::in_lobby(),
+            Event::Received(Lobby, "matched", Some("{}")),
+            &[
+                r#"Failed { during: "waiting for a match", reason: "\"matched\" cannot be read: missing field `room` at line 1 column 2" }"#,
+                "leave lobby",
+            ],
+        ),
+        (
+            "token refused",
+            {
+                let mut stage = Stage::in_lobby();
+                stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
+                stage
+            },
+            Event::Refused(Game, "token_expired".into()),
+            &[r#"Refused { socket: Game, code: "token_expired" }"#, "leave lobby", "leave game"],
+        ),
+        (
+            "game not reached",
+            {
+                let mut stage = Stage::in_lobby();
+                stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
+                stage
+            },
+            Event::Closed(Game, lost()),
+            &[r#"Failed { during: "connecting to the game", reason: "reset" }"#, "leave lobby"],
+        ),
+        (
+            "game lost",
+            Stage::in_game(),
+            Event::Closed(Game, lost()),
+            &[r#"Lost { socket: Game, during: "playing", reason: "reset" }"#, "leave lobby"],
+        ),
+        ("stopped", Stage::in_game(), Event::Stopped, &["leave lobby", "leave game"]),
+    ];
+    for (name, mut stage, event, expected) in cases {
+        assert_eq!(stage.hear(&event), expected, "{name}");
+        assert!(stage.player.is_done(), "{name}");
+        assert_eq!(stage.player.wake_at(), None, "{name}");
+        assert_eq!(stage.hear(&Event::Woken), [""; 0], "{name}: a player who is done wants nothing");
+    }
+}
+
+#[test]
+fn a_lobby_lost_during_the_handover_is_told_but_the_game_goes_on() {
+    let mut stage = Stage::in_game();
+    assert_eq!(
+        stage.hear(&Event::Closed(Lobby, ClosedBy::Transport("reset".into()))),
+        [r#"Lost { socket: Lobby, during: "playing", reason: "reset" }"#]
+    );
+    assert!(!stage.player.is_done());
+}
+
+#[test]
+fn a_second_assignment_is_told_and_changes_nothing() {
+    let mut stage = Stage::in_game();
+    let again = SEAT.replace("r1", "r2");
+    assert_eq!(
+        stage.hear(&Event::Received(Lobby, "matched", Some(&again))),
+        [r#"Assigned(Seat { room: "r2", endpoint: "127.0.0.1:7001", seat: 2 })"#]
+    );
+    assert!(!stage.player.is_done());
+}
+
+#[test]
+fn a_step_that_takes_too_long_fails() {
+    let mut stage = Stage::in_lobby();
+    stage.now = stage.player.wake_at().unwrap();
+    assert_eq!(
+        stage.hear(&Event::Woken),
+        [r#"Failed { during: "waiting for a match", reason: "not done within 60s" }"#, "leave lobby"]
+    );
+}
+
+#[test]
+fn missed_inputs_are_not_sent_in_a_burst() {
+    let mut stage = Stage::in_game();
+    stage.player.leave_at = [None; 2];
+    let due = stage.player.input_at.unwrap();
+    stage.now = due + ms(1_200);
+    assert_eq!(stage.hear(&Event::Woken).len(), 1);
+    assert_eq!(stage.player.input_at, Some(due + ms(1_500)), "the rhythm is kept");
+}
+
+#[test]
+fn the_same_seed_takes_the_same_actions_at_the_same_moments() {
+    let play = |seed| {
+        let mut stage = Stage::new();
+        stage.player = Player::new("swarm-1-0", ms(ARRIVAL_MS), Draws::new(seed, 0));
+        let mut told = vec![(stage.now, stage.hear(&Event::Woken))];
+        stage.hear(&Event::Found(Ok("http://127.0.0.1:7000".into())));
+        stage.after(ms(10), &Event::Connected(Lobby));
+        stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
+        stage.hear(&Event::Connected(Game));
+        while let Some(at) = stage.player.wake_at() {
+            stage.now = at;
+            told.push((at, stage.hear(&Event::Woken)));
+        }
+        told
+    };
+    assert_eq!(play(5), play(5));
+    assert_ne!(play(5), play(6));
+}
