@@ -58,8 +58,8 @@ pub trait Room: Serialize + DeserializeOwned + Send + 'static {
     /// connection of the same player takes the seat over. Default: nothing.
     fn resumed(&mut self, _ctx: &mut Ctx<Self>, _seat: Seat) {}
 
-    /// A seat is free again. Called exactly once for every successful join that ends before the room does.
-    /// Default: nothing.
+    /// A seat becomes free: during this call it still counts as taken, so that its player can be named. Called
+    /// exactly once for every successful join that ends before the room does. Default: nothing.
     fn left(&mut self, _ctx: &mut Ctx<Self>, _seat: Seat, _why: Why) {}
 
     /// The process that holds the room wants to stop. Called at most once. Default: [`Drain::Move`].
