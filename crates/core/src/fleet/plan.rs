@@ -49,7 +49,7 @@ struct Target {
     available_unbounded: u32,
     /// The same within the bounds.
     available: u32,
-    /// Live servers in all, within the bounds.
+    /// The same and unhealthy servers with somebody on them, within the bounds. Draining ones are on their way out.
     replicas: u32,
 }
 
@@ -93,15 +93,16 @@ impl<'a> Census<'a> {
 
     /// Busy servers are needed where they are; waiting rooms fill their free places before they need more.
     fn target(&self, fleet: &Fleet, demand: Demand) -> Target {
-        let (busy, gone): (Vec<&GameServer>, Vec<&GameServer>) =
-            self.live.iter().filter(|s| !s.is_idle()).partition(|s| is_available(s));
+        let busy = || self.live.iter().filter(|s| !s.is_idle());
+        let available: Vec<&GameServer> = busy().filter(|s| is_available(s)).copied().collect();
+        let unhealthy = count(busy().filter(|s| s.state == State::Unhealthy));
         let needed = match fleet.kind {
             FleetKind::Room { rooms_per_server, .. } => {
-                let free = busy
+                let free = available
                     .iter()
                     .fold(0u32, |sum, s| sum.saturating_add(u32::from(s.rooms_free(rooms_per_server))));
                 let homeless = demand.rooms_waiting.saturating_sub(free);
-                count(&busy).saturating_add(homeless.div_ceil(u32::from(rooms_per_server.max(1))))
+                count(&available).saturating_add(homeless.div_ceil(u32::from(rooms_per_server.max(1))))
             }
             FleetKind::Mesh => 0,
         };
@@ -109,7 +110,7 @@ impl<'a> Census<'a> {
         Target {
             available_unbounded: unbounded,
             available: unbounded.min(fleet.replicas_max),
-            replicas: unbounded.saturating_add(count(&gone)).min(fleet.replicas_max),
+            replicas: unbounded.saturating_add(unhealthy).min(fleet.replicas_max),
         }
     }
 
@@ -178,7 +179,8 @@ impl<'a> Census<'a> {
 
     fn reasons(&self, fleet: &Fleet, target: &Target, start: &Start, starting: u32) -> Vec<Reason> {
         let mut reasons = Vec::new();
-        if self.ready() < target.available_unbounded || start.count + start.refused > 0 {
+        let wanted = target.available_unbounded.max(target.replicas);
+        if self.ready() < wanted || start.count + start.refused > 0 {
             let unhealthy = self.unhealthy();
             if starting > 0 {
                 reasons.push(Reason::Starting(starting));
