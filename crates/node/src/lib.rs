@@ -1,1 +1,60 @@
-//! Placeholder line; the owner of this crate replaces it.
+//! The realtime node: one process, one thread of sockets, one port; Socket.IO handlers and authoritative rooms.
+//! Never a lock and never a second thread: what belongs to a node lives on the thread that runs it.
+//!
+//! A server of plain handlers:
+//!
+//! ```no_run
+//! use greenroom_node::Node;
+//! use serde_json::json;
+//!
+//! let mut node = Node::from_env();
+//! node.namespace("/")
+//!     .on_connect(|socket| socket.set_data(json!({"color": "black"})))
+//!     .on("drawing", |socket, event| socket.broadcast().forward("drawing", &event))
+//!     .on("name", |socket, mut event| match event.arg::<String>(0) {
+//!         Ok(name) => {
+//!             socket.join(&format!("name:{name}"));
+//!             event.reply(&json!({"ok": true}));
+//!         }
+//!         Err(error) => event.reply(&json!({"ok": false, "message": error.to_string()})),
+//!     })
+//!     .on_disconnect(|socket, reason| socket.broadcast().emit("left", reason.as_str()));
+//! node.run();
+//! ```
+//!
+//! A room server is [`Node::rooms`] with a type that implements [`greenroom_room::Room`].
+
+pub mod config;
+pub mod env;
+
+mod broadcast;
+mod counters;
+mod dispatch;
+mod event;
+mod groups;
+mod handshake;
+mod http;
+mod line;
+mod link;
+mod namespace;
+mod node;
+mod outbound;
+mod rooms;
+mod session;
+mod socket;
+mod state;
+mod websocket;
+mod wheel;
+
+pub use broadcast::Broadcast;
+pub use config::Config;
+pub use counters::Counters;
+pub use event::{Ack, ArgError, Event, Reply};
+pub use greenroom_room as room;
+pub use greenroom_socketio::SocketId;
+pub use greenroom_socketio::engine::{DisconnectReason, Transport};
+pub use greenroom_socketio::packet::{Draft, EncodeError, Placeholder};
+pub use handshake::{ConnectRequest, Handshake, Refusal};
+pub use namespace::Handlers;
+pub use node::{BoundNode, Node, NodeHandle, StartError};
+pub use socket::{AckError, Socket};

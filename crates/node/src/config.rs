@@ -1,0 +1,145 @@
+//! Every number that a node works by, with its default.
+//! Never read from the environment here: `env` does that.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use greenroom_core::{FleetName, InstanceId};
+use greenroom_socketio::Limits;
+
+/// File descriptors that are never given to players: listener, link, logs, refusals.
+const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// What a node needs to know to run. [`Config::default`] is a node of its own, without fleet and link.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address to listen on. Default `127.0.0.1:3000`; port 0 takes any free one, see [`crate::BoundNode::address`].
+    pub bind: SocketAddr,
+    /// Path of the Engine.IO endpoint, with a slash at both ends. Default `/socket.io/`.
+    pub path: String,
+    /// Browser origins that may connect. Default: those of this very host.
+    pub origins: Origins,
+    /// Time between two pings. Default 25 s.
+    pub ping_interval: Duration,
+    /// How long a pong may take before the session counts as gone. Default 20 s.
+    pub ping_timeout: Duration,
+    /// How long the move from polling to WebSocket may take. Default 10 s.
+    pub upgrade_timeout: Duration,
+    /// How long a session may be without a connected namespace. Default 5 s.
+    pub connect_timeout: Duration,
+    /// How long the head of an HTTP request may take, and how long an idle HTTP connection is kept. Default 5 s.
+    pub header_timeout: Duration,
+    /// How long the body of a polling request may take. Default 10 s.
+    pub body_timeout: Duration,
+    /// How long a closed WebSocket may take to hear the last bytes. Default 2 s.
+    pub close_timeout: Duration,
+    /// How long the end of the process waits for results to reach the agent. Default 2 s.
+    pub flush_timeout: Duration,
+    /// What one remote peer may make this process hold.
+    pub limits: Limits,
+    /// Bytes that may wait for one connection; one more reliable event closes it. Default 1 MiB. A single larger
+    /// packet goes through when nothing else waits.
+    pub outbound_bytes_max: usize,
+    /// TCP connections at once; more get 503. Default: the process's file descriptor limit less 64.
+    pub connections_max: usize,
+    /// Events of one socket that may wait for the client's ack at once. Default 1,024.
+    pub acks_max: usize,
+    /// How long a room that everybody left stays open. Default 10 s.
+    pub room_linger: Duration,
+    /// How long an ended room is remembered, so that its tokens are told so. Default 10 min.
+    pub room_memory: Duration,
+    /// Rooms at once. Default unlimited.
+    pub rooms_max: usize,
+    /// Bytes of mesh broadcasts that wait for the agent; more are dropped for the other nodes, counted. Default 1 MiB.
+    pub publish_bytes_max: usize,
+    /// The fleet that this process belongs to, if any.
+    pub membership: Option<Membership>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
+            path: "/socket.io/".to_owned(),
+            origins: Origins::Same,
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            upgrade_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(2),
+            flush_timeout: Duration::from_secs(2),
+            limits: Limits::DEFAULT,
+            outbound_bytes_max: 1024 * 1024,
+            connections_max: connections_allowed(),
+            acks_max: 1024,
+            room_linger: Duration::from_secs(10),
+            room_memory: Duration::from_secs(600),
+            rooms_max: usize::MAX,
+            publish_bytes_max: 1024 * 1024,
+            membership: None,
+        }
+    }
+}
+
+/// What the file descriptor limit of this process leaves for players.
+fn connections_allowed() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |files| {
+        usize::try_from(files.saturating_sub(DESCRIPTORS_RESERVED).max(1)).unwrap_or(usize::MAX)
+    })
+}
+
+/// Which web pages may connect. What is not a browser sends no origin and is not judged by this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// Pages of this very host and port.
+    Same,
+    /// These too, each as `scheme://host[:port]`.
+    Listed(Vec<String>),
+    /// Every page.
+    Any,
+}
+
+/// The fleet that a server belongs to and who it is there.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// The fleet; tokens of another one are refused.
+    pub fleet: FleetName,
+    /// This process; tokens for another one are refused.
+    pub instance: InstanceId,
+    /// The agent's link, if there is one.
+    pub link: Option<LinkConfig>,
+}
+
+/// Where the agent listens for its servers.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// `host:port`.
+    pub address: String,
+    /// Proves that this process is the one the agent started.
+    pub secret: Secret,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}

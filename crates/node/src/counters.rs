@@ -1,0 +1,84 @@
+//! What a node counts, for metrics and tests.
+//! Never a label and never a decision.
+
+use std::cell::Cell;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What happened since the start. Each field only grows.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        #[derive(Debug, Default)]
+        pub(crate) struct Counting {
+            $(pub(crate) $name: Count,)*
+        }
+
+        impl Counting {
+            pub(crate) fn read(&self) -> Counters {
+                Counters { $($name: self.$name.0.get(),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Sessions opened.
+    sessions_opened_total,
+    /// Sessions that moved from polling to WebSocket.
+    sessions_upgraded_total,
+    /// Connections refused because the node is full.
+    connections_refused_total,
+    /// Requests refused for their origin.
+    origins_refused_total,
+    /// Requests refused with an Engine.IO error.
+    requests_refused_total,
+    /// Namespaces refused by a middleware or the token check.
+    connects_refused_total,
+    /// Volatile events dropped because the connection could not take them.
+    volatile_dropped_total,
+    /// Sessions closed because a reliable event did not fit the outbound queue.
+    slow_closed_total,
+    /// Sessions closed for bytes that are no packets.
+    faulty_closed_total,
+    /// Sessions closed because no pong came.
+    ping_timeouts_total,
+    /// Sessions closed because no namespace was connected in time.
+    connect_timeouts_total,
+    /// Handlers that panicked; their session was closed.
+    handler_panics_total,
+    /// Events that could not be encoded, a fault of this program.
+    emit_faults_total,
+    /// Room ticks run.
+    ticks_total,
+    /// Room ticks skipped because the node was too far behind.
+    ticks_skipped_total,
+    /// Room inputs refused: unknown event or wrong argument.
+    inputs_refused_total,
+    /// Rooms opened.
+    rooms_opened_total,
+    /// Rooms that ended by a panic.
+    rooms_crashed_total,
+    /// Mesh broadcasts given to the agent.
+    published_total,
+    /// Mesh broadcasts that did not fit the queue to the agent, or met no agent.
+    publish_dropped_total,
+    /// Mesh broadcasts of other nodes that were delivered here.
+    delivered_total,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Count(Cell<u64>);
+
+impl Count {
+    pub(crate) fn add(&self, by: u64) {
+        self.0.set(self.0.get() + by);
+    }
+
+    pub(crate) fn one(&self) {
+        self.add(1);
+    }
+}

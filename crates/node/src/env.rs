@@ -1,0 +1,161 @@
+//! The environment contract of a server that an agent starts, read once into a [`Config`].
+//! Never read again after the start, and never a secret in a message.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use greenroom_wire::link::env as names;
+
+use crate::config::{Config, LinkConfig, Membership, Origins, Secret};
+
+/// Milliseconds that a room stays open after everybody left. Default 10,000.
+pub const ROOM_LINGER_MS: &str = "GREENROOM_ROOM_LINGER_MS";
+
+/// All that is wrong with the environment, told together. The process cannot start; whoever set the variables mends
+/// them.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", faults.join("; "))]
+pub struct EnvError {
+    /// One text for each fault, naming the variable.
+    pub faults: Vec<String>,
+}
+
+/// Reads the variables through `get`, so that a test brings its own. What is absent keeps its default; without
+/// `GREENROOM_FLEET` the node belongs to nobody.
+///
+/// # Errors
+/// When any variable that is set cannot be read, or fleet and instance do not come together.
+pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
+    let mut reader = Reader { get, faults: Vec::new() };
+    let mut config = Config::default();
+    let port = reader.parse::<u16>(names::GREENROOM_PORT).or_else(|| reader.parse(names::PORT));
+    let ip = reader.parse::<IpAddr>(names::BIND).unwrap_or(config.bind.ip());
+    config.bind = SocketAddr::new(ip, port.unwrap_or(config.bind.port()));
+    if let Some(origins) = reader.text(names::ALLOWED_ORIGINS) {
+        config.origins = read_origins(&origins);
+    }
+    if let Some(linger) = reader.parse(ROOM_LINGER_MS) {
+        config.room_linger = Duration::from_millis(linger);
+    }
+    if let Some(rooms) = reader.parse(names::ROOMS_PER_SERVER) {
+        config.rooms_max = rooms;
+    }
+    let fleet = reader.parse(names::FLEET);
+    let instance = reader.parse(names::INSTANCE);
+    let address = reader.text(names::LINK);
+    let secret = reader.text(names::LINK_SECRET);
+    let link = match (address, secret) {
+        (Some(address), Some(secret)) => Some(LinkConfig { address, secret: Secret::new(secret) }),
+        (None, _) => None,
+        (Some(_), None) => {
+            reader.faults.push(format!("{} is set without {}", names::LINK, names::LINK_SECRET));
+            None
+        }
+    };
+    config.membership = match (fleet, instance) {
+        (Some(fleet), Some(instance)) => Some(Membership { fleet, instance, link }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            reader.faults.push(format!("{} and {} come together", names::FLEET, names::INSTANCE));
+            None
+        }
+    };
+    if reader.faults.is_empty() { Ok(config) } else { Err(EnvError { faults: reader.faults }) }
+}
+
+fn read_origins(text: &str) -> Origins {
+    let listed: Vec<String> = text
+        .split(',')
+        .map(|origin| origin.trim().trim_end_matches('/').to_ascii_lowercase())
+        .filter(|origin| !origin.is_empty())
+        .collect();
+    if listed.iter().any(|origin| origin == "*") {
+        Origins::Any
+    } else if listed.is_empty() {
+        Origins::Same
+    } else {
+        Origins::Listed(listed)
+    }
+}
+
+struct Reader<G> {
+    get: G,
+    faults: Vec<String>,
+}
+
+impl<G: Fn(&str) -> Option<String>> Reader<G> {
+    /// An empty variable counts as absent.
+    fn text(&self, name: &str) -> Option<String> {
+        (self.get)(name).filter(|text| !text.is_empty())
+    }
+
+    fn parse<T: FromStr<Err: std::fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        let text = self.text(name)?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.faults.push(format!("{name}={text:?}: {error}"));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_pairs(pairs: &[(&str, &str)]) -> Result<Config, EnvError> {
+        read(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn what_the_agent_sets_is_read() {
+        let config = read_pairs(&[
+            ("PORT", "1"),
+            ("GREENROOM_PORT", "7001"),
+            ("GREENROOM_BIND", "0.0.0.0"),
+            ("GREENROOM_FLEET", "arena"),
+            ("GREENROOM_INSTANCE", "arena-a1b2c.0"),
+            ("GREENROOM_LINK", "127.0.0.1:9"),
+            ("GREENROOM_LINK_SECRET", "hush"),
+            ("GREENROOM_ROOMS_PER_SERVER", "4"),
+            ("GREENROOM_ROOM_LINGER_MS", "50"),
+            ("GREENROOM_ALLOWED_ORIGINS", "https://Play.example/, http://localhost:8700"),
+        ])
+        .unwrap();
+        assert_eq!(config.bind.to_string(), "0.0.0.0:7001");
+        assert_eq!((config.rooms_max, config.room_linger), (4, Duration::from_millis(50)));
+        let listed = ["https://play.example".to_owned(), "http://localhost:8700".to_owned()];
+        assert_eq!(config.origins, Origins::Listed(listed.to_vec()));
+        let membership = config.membership.unwrap();
+        assert_eq!(membership.fleet.as_str(), "arena");
+        assert_eq!(membership.link.as_ref().unwrap().address, "127.0.0.1:9");
+        assert!(!format!("{membership:?}").contains("hush"));
+    }
+
+    #[test]
+    fn an_empty_environment_is_a_node_of_its_own() {
+        let config = read_pairs(&[("PORT", "")]).unwrap();
+        assert_eq!(config.bind.to_string(), "127.0.0.1:3000");
+        assert_eq!(config.origins, Origins::Same);
+        assert!(config.membership.is_none());
+        assert_eq!(read_pairs(&[("GREENROOM_ALLOWED_ORIGINS", "*")]).unwrap().origins, Origins::Any);
+    }
+
+    #[test]
+    fn all_faults_are_told_together() {
+        let error = read_pairs(&[
+            ("PORT", "70000"),
+            ("GREENROOM_FLEET", "Arena"),
+            ("GREENROOM_INSTANCE", "a.0"),
+            ("GREENROOM_LINK", "127.0.0.1:9"),
+        ])
+        .unwrap_err();
+        let told = error.to_string();
+        for name in ["PORT=\"70000\"", "GREENROOM_FLEET=\"Arena\"", "GREENROOM_LINK_SECRET"] {
+            assert!(told.contains(name), "{told}");
+        }
+    }
+}

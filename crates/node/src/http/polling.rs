@@ -1,0 +1,146 @@
+//! The three requests of long-polling: open, wait for packets, hand packets in.
+//! Never holds a session open: a request that goes away closes it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use greenroom_socketio::engine::{DisconnectReason, PayloadError, PayloadReader, RequestError, Transport};
+use http::StatusCode;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::oneshot;
+
+use super::{Request, Response, plain, refusal, respond};
+use crate::handshake::Handshake;
+use crate::line::Line;
+use crate::session::{Goodbye, Session};
+use crate::state::NodeState;
+
+fn packets(body: Bytes) -> Response {
+    respond(StatusCode::OK, "text/plain; charset=UTF-8", body)
+}
+
+pub(super) fn open(state: &Rc<NodeState>, handshake: Handshake) -> Response {
+    let session = Session::open_polling(state, handshake);
+    packets(Bytes::from(format!("0{}", session.open_payload(Transport::Polling))))
+}
+
+/// What a poll meets.
+enum Met {
+    Packets(Bytes),
+    Nothing(oneshot::Receiver<Bytes>),
+    Another,
+    NoLine,
+}
+
+pub(super) async fn poll(session: &Rc<Session>) -> Response {
+    let met = meet(session);
+    match met {
+        Met::Packets(body) => {
+            if session.is_closing() {
+                session.flush();
+            }
+            packets(body)
+        }
+        Met::Nothing(waiting) => {
+            let watch = Watch { session: Rc::clone(session), is_over: false };
+            let answer = waiting.await;
+            watch.disarm();
+            answer.map_or_else(|_| refusal(RequestError::UnknownSession), packets)
+        }
+        Met::Another => {
+            session.close_faulty(DisconnectReason::TransportError, None);
+            refusal(RequestError::BadRequest)
+        }
+        Met::NoLine => refusal(RequestError::BadRequest),
+    }
+}
+
+fn meet(session: &Rc<Session>) -> Met {
+    let Line::Polling(polling) = &mut *session.line.borrow_mut() else { return Met::NoLine };
+    if polling.waiter.is_some() {
+        return Met::Another;
+    }
+    if !polling.is_empty() {
+        return Met::Packets(polling.take_body(session.state.config.limits.payload_bytes_max));
+    }
+    if session.upgrade.get().is_probed() {
+        return Met::Packets(Bytes::from_static(b"6"));
+    }
+    let (waiter, waiting) = oneshot::channel();
+    polling.waiter = Some(waiter);
+    Met::Nothing(waiting)
+}
+
+/// Closes the session when the request it watches goes away unanswered.
+struct Watch {
+    session: Rc<Session>,
+    is_over: bool,
+}
+
+impl Watch {
+    fn disarm(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.session.close(DisconnectReason::TransportClose, Goodbye::HangUp);
+        }
+    }
+}
+
+pub(super) async fn post(session: &Rc<Session>, request: Request) -> Response {
+    let is_another = match &mut *session.line.borrow_mut() {
+        Line::Polling(polling) => std::mem::replace(&mut polling.is_posting, true),
+        Line::WebSocket(_) | Line::Gone => return refusal(RequestError::BadRequest),
+    };
+    if is_another {
+        session.close_faulty(DisconnectReason::TransportError, None);
+        return refusal(RequestError::BadRequest);
+    }
+    let watch = Watch { session: Rc::clone(session), is_over: false };
+    let bytes_max = session.state.config.limits.payload_bytes_max;
+    let body = Limited::new(request.into_body(), bytes_max).collect();
+    let body = tokio::time::timeout(session.state.config.body_timeout, body).await;
+    watch.disarm();
+    if let Line::Polling(polling) = &mut *session.line.borrow_mut() {
+        polling.is_posting = false;
+    }
+    match body {
+        Ok(Ok(body)) => hand_in(session, &body.to_bytes(), bytes_max),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => too_long(session),
+        Ok(Err(_)) | Err(_) => {
+            session.close_faulty(DisconnectReason::TransportError, None);
+            plain(StatusCode::REQUEST_TIMEOUT, "the body did not come")
+        }
+    }
+}
+
+fn too_long(session: &Rc<Session>) -> Response {
+    session.close_faulty(DisconnectReason::TransportError, None);
+    plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long")
+}
+
+fn hand_in(session: &Rc<Session>, body: &[u8], bytes_max: usize) -> Response {
+    let reader = match PayloadReader::new(body, bytes_max) {
+        Ok(reader) => reader,
+        Err(PayloadError::TooLong { .. }) => return too_long(session),
+        Err(PayloadError::InvalidUtf8 | PayloadError::Base64 | PayloadError::Packet(_)) => {
+            session.close_faulty(DisconnectReason::ParseError, None);
+            return refusal(RequestError::BadRequest);
+        }
+    };
+    for packet in reader {
+        match packet {
+            Ok(packet) => session.handle_packet(packet),
+            Err(error) => {
+                tracing::debug!(%error, "polling body refused");
+                session.close_faulty(DisconnectReason::ParseError, None);
+                return refusal(RequestError::BadRequest);
+            }
+        }
+    }
+    respond(StatusCode::OK, "text/html", Bytes::from_static(b"ok"))
+}

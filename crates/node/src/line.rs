@@ -1,0 +1,241 @@
+//! The two lines a session can be on, and what waits in them: HTTP long-polling and WebSocket.
+//! Never decides when a session ends.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use greenroom_socketio::engine::PayloadWriter;
+use greenroom_socketio::packet::Prepared;
+use greenroom_socketio::ws::{Opcode, close_payload, server_frame};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use crate::outbound::{Outbound, SLICES_MAX};
+use crate::session::{Goodbye, Session};
+
+/// Where the bytes of a session go.
+pub(crate) enum Line {
+    Polling(Box<Polling>),
+    WebSocket(WebSocket),
+    Gone,
+}
+
+/// A WebSocket and what waits for it.
+pub(crate) struct WebSocket {
+    stream: Rc<TcpStream>,
+    pub(crate) out: Outbound,
+    /// The kernel took no more; a task waits until it does.
+    is_blocked: bool,
+}
+
+/// A polling session's queue and its waiting request.
+#[derive(Default)]
+pub(crate) struct Polling {
+    queue: VecDeque<Unit>,
+    bytes: usize,
+    pub(crate) waiter: Option<oneshot::Sender<Bytes>>,
+    pub(crate) is_posting: bool,
+    /// The WebSocket that the session may move to.
+    pub(crate) candidate: Option<Rc<TcpStream>>,
+}
+
+/// One thing in a polling queue; it may still leave by WebSocket.
+enum Unit {
+    Packet(Prepared),
+    Engine(&'static str, Bytes),
+}
+
+impl Line {
+    /// Whether a volatile event may be sent.
+    pub(crate) fn is_writable(&self) -> bool {
+        match self {
+            Self::Polling(polling) => polling.waiter.is_some() && polling.queue.is_empty(),
+            Self::WebSocket(line) => !line.is_blocked,
+            Self::Gone => false,
+        }
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        match self {
+            Self::Polling(polling) => polling.bytes,
+            Self::WebSocket(line) => line.out.bytes(),
+            Self::Gone => 0,
+        }
+    }
+
+    pub(crate) fn push_packet(&mut self, packet: &Prepared) {
+        match self {
+            Self::Polling(polling) => {
+                polling.bytes += packet.frames_bytes();
+                polling.queue.push_back(Unit::Packet(packet.clone()));
+            }
+            Self::WebSocket(line) => packet.frames().for_each(|frame| line.out.push(frame.clone())),
+            Self::Gone => {}
+        }
+    }
+
+    /// Queues an Engine.IO packet without payload in the form that the line wants.
+    pub(crate) fn push_engine(&mut self, text: &'static str, frame: Bytes) {
+        match self {
+            Self::Polling(polling) => polling.queue.push_back(Unit::Engine(text, frame)),
+            Self::WebSocket(line) => line.out.push(frame),
+            Self::Gone => {}
+        }
+    }
+
+    /// Whether a polling session has handed out its last words.
+    pub(crate) fn is_spent(&self) -> bool {
+        match self {
+            Self::Polling(polling) => polling.queue.is_empty(),
+            Self::WebSocket(_) => false,
+            Self::Gone => true,
+        }
+    }
+
+    /// Writes what can be written now. A line that `is_closing` is shut down after its last byte.
+    pub(crate) fn flush(&mut self, session: &Rc<Session>, is_closing: bool) -> io::Result<()> {
+        match self {
+            Self::Polling(polling) => {
+                if !polling.queue.is_empty()
+                    && let Some(waiter) = polling.waiter.take()
+                {
+                    let body = polling.take_body(session.state.config.limits.payload_bytes_max);
+                    // A request that went away has closed the session by its own.
+                    let _gone = waiter.send(body);
+                }
+                Ok(())
+            }
+            Self::WebSocket(line) => {
+                let was_blocked = line.is_blocked;
+                line.write()?;
+                if line.is_blocked {
+                    if !was_blocked {
+                        line.wait(session);
+                    }
+                } else if is_closing {
+                    socket2::SockRef::from(&*line.stream).shutdown(Shutdown::Write)?;
+                }
+                Ok(())
+            }
+            Self::Gone => Ok(()),
+        }
+    }
+
+    /// Queues the last words. The answer says whether anything is left to send.
+    pub(crate) fn say_goodbye(&mut self, goodbye: Goodbye) -> bool {
+        match (self, goodbye) {
+            (Self::Gone, _) | (_, Goodbye::HangUp) => false,
+            (Self::Polling(polling), Goodbye::Answered) => {
+                if let Some(waiter) = polling.waiter.take() {
+                    let _gone = waiter.send(Bytes::from_static(b"6"));
+                }
+                false
+            }
+            (Self::Polling(polling), Goodbye::Polite(_)) => {
+                polling.queue.push_back(Unit::Engine("1", Bytes::new()));
+                true
+            }
+            (Self::WebSocket(line), goodbye) => {
+                let payload = match goodbye {
+                    Goodbye::Polite(Some(code)) => close_payload(code, ""),
+                    Goodbye::Polite(None) | Goodbye::HangUp | Goodbye::Answered => Vec::new(),
+                };
+                line.out.push(server_frame(Opcode::Close, &payload));
+                true
+            }
+        }
+    }
+
+    /// Ends the TCP connection at once.
+    pub(crate) fn hang_up(&self) {
+        match self {
+            Self::Polling(polling) => {
+                if let Some(candidate) = &polling.candidate {
+                    hang_up(candidate);
+                }
+            }
+            Self::WebSocket(line) => hang_up(&line.stream),
+            Self::Gone => {}
+        }
+    }
+}
+
+/// Shuts a connection down in both directions: whoever reads it learns so at once.
+pub(crate) fn hang_up(stream: &TcpStream) {
+    // It fails when the other end was faster, which is as good.
+    let _closed_before = socket2::SockRef::from(stream).shutdown(Shutdown::Both);
+}
+
+impl WebSocket {
+    pub(crate) fn new(stream: &Rc<TcpStream>) -> Self {
+        Self { stream: Rc::clone(stream), out: Outbound::default(), is_blocked: false }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        while !self.out.is_empty() && !self.is_blocked {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = self.out.slices(&mut slices);
+            match self.stream.try_write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.out.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_blocked = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Flushes again once the kernel takes more. Only a blocked line costs this task.
+    fn wait(&self, session: &Rc<Session>) {
+        let (stream, weak) = (Rc::clone(&self.stream), Rc::downgrade(session));
+        session.state.spawn(async move {
+            let writable = stream.writable().await;
+            let Some(session) = weak.upgrade() else { return };
+            if let Line::WebSocket(line) = &mut *session.line.borrow_mut() {
+                line.is_blocked = writable.is_err();
+            }
+            session.flush();
+        });
+    }
+}
+
+impl Polling {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// As much of the queue as fits into one body.
+    pub(crate) fn take_body(&mut self, bytes_max: usize) -> Bytes {
+        let mut writer = PayloadWriter::new(bytes_max);
+        while let Some(unit) = self.queue.front() {
+            let fits = match unit {
+                Unit::Packet(packet) => writer.push_prepared(packet.polling()),
+                Unit::Engine(text, _) => writer.push_prepared(text.as_bytes()),
+            };
+            if !fits {
+                break;
+            }
+            if let Some(Unit::Packet(packet)) = self.queue.pop_front() {
+                self.bytes -= packet.frames_bytes();
+            }
+        }
+        Bytes::from(writer.finish())
+    }
+
+    /// The session moves to a WebSocket.
+    pub(crate) fn move_to(self, line: &mut WebSocket) {
+        if let Some(waiter) = self.waiter {
+            let _gone = waiter.send(Bytes::from_static(b"6"));
+        }
+        for unit in self.queue {
+            match unit {
+                Unit::Packet(packet) => packet.frames().for_each(|frame| line.out.push(frame.clone())),
+                Unit::Engine(_, frame) => line.out.push(frame),
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The stream to this host's agent: status out, results until they are acknowledged, mesh broadcasts both ways.
+//! Never needed to serve: a node whose agent is away goes on, and dials again.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt as _;
+use greenroom_core::RoomId;
+use greenroom_socketio::packet::{Decoder, Draft, Packet, Prepared};
+use greenroom_wire::link::{FromServer, LINE_BYTES_MAX, Relay, Status, ToServer, VERSION};
+use greenroom_wire::rooms::RoomEnded;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::codec::{FramedRead, LinesCodec};
+
+use crate::config::{LinkConfig, Membership};
+use crate::session::Urgency;
+use crate::state::{NodeState, random_u64};
+
+/// Status is sent at least this often: it is the heartbeat.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// Changes within this time are one status.
+const STATUS_AFTER: Duration = Duration::from_millis(20);
+/// A result that was not acknowledged is sent again on the same stream.
+const RESULT_EVERY: Duration = Duration::from_secs(5);
+/// Longest wait for a connection or a write.
+const PATIENCE: Duration = Duration::from_secs(5);
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// What waits for the agent.
+pub(crate) struct Link {
+    config: LinkConfig,
+    hello: String,
+    outbox: RefCell<VecDeque<String>>,
+    outbox_bytes: Cell<usize>,
+    is_connected: Cell<bool>,
+    status_due: Cell<Option<Instant>>,
+    unacked: RefCell<BTreeMap<(RoomId, u32), RoomEnded>>,
+    work: Notify,
+    acked: Notify,
+}
+
+impl Link {
+    pub(crate) fn of(membership: &Membership) -> Option<Self> {
+        let config = membership.link.clone()?;
+        let hello = line(&FromServer::Hello {
+            version: VERSION,
+            instance: membership.instance.clone().into(),
+            secret: config.secret.reveal().to_owned(),
+        });
+        Some(Self {
+            config,
+            hello,
+            outbox: RefCell::default(),
+            outbox_bytes: Cell::new(0),
+            is_connected: Cell::new(false),
+            status_due: Cell::new(None),
+            unacked: RefCell::default(),
+            work: Notify::new(),
+            acked: Notify::new(),
+        })
+    }
+
+    /// Sends a status soon.
+    pub(crate) fn status_changed(&self) {
+        if self.status_due.get().is_none() {
+            self.status_due.set(Some(Instant::now() + STATUS_AFTER));
+            self.work.notify_one();
+        }
+    }
+
+    /// Keeps a result and sends it until it is acknowledged.
+    pub(crate) fn room_ended(&self, ended: RoomEnded) {
+        self.push(line(&FromServer::RoomEnded(ended.clone())));
+        self.unacked.borrow_mut().insert((ended.room.0.clone(), ended.epoch), ended);
+    }
+
+    /// Waits until every result is acknowledged.
+    pub(crate) async fn wait_delivered(&self) {
+        while !self.unacked.borrow().is_empty() {
+            self.acked.notified().await;
+        }
+    }
+
+    /// Hands a mesh broadcast to the agent, for the other nodes.
+    pub(crate) fn publish(
+        &self,
+        state: &NodeState,
+        namespace: &str,
+        groups: &[String],
+        except: &[String],
+        packet: &Prepared,
+    ) {
+        if !self.is_connected.get() || self.outbox_bytes.get() >= state.config.publish_bytes_max {
+            state.counting.publish_dropped_total.one();
+            return;
+        }
+        state.counting.published_total.one();
+        self.push(line(&FromServer::Publish(Relay {
+            namespace: namespace.to_owned(),
+            groups: groups.to_vec(),
+            except: except.to_vec(),
+            packet: packet.text().to_owned(),
+            attachments: packet.attachments().map(|bytes| STANDARD.encode(bytes)).collect(),
+        })));
+    }
+
+    /// Queues a line for a stream that is up; what must survive a new stream is kept elsewhere.
+    fn push(&self, line: String) {
+        if self.is_connected.get() {
+            self.outbox_bytes.set(self.outbox_bytes.get() + line.len());
+            self.outbox.borrow_mut().push_back(line);
+            self.work.notify_one();
+        }
+    }
+
+    fn take_outbox(&self) -> String {
+        self.outbox_bytes.set(0);
+        self.outbox.take().into_iter().collect()
+    }
+
+    fn results(&self) -> String {
+        self.unacked.borrow().values().map(|ended| line(&FromServer::RoomEnded(ended.clone()))).collect()
+    }
+}
+
+fn line(message: &FromServer) -> String {
+    let mut text = serde_json::to_string(message).expect("messages of ours always become json");
+    text.push('\n');
+    text
+}
+
+/// Why a stream to the agent ended. It is dialled again.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error("the agent did not answer in time")]
+    TimedOut,
+    #[error("the stream to the agent failed")]
+    Io(#[from] std::io::Error),
+    #[error("the agent closed the stream")]
+    Closed,
+    #[error("the agent sent a line that cannot be read: {0}")]
+    Line(String),
+}
+
+/// Dials the agent, for ever.
+pub(crate) async fn run(state: Rc<NodeState>) {
+    let Some(link) = &state.link else { return };
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let began_at = Instant::now();
+        let Err(error) = hold(&state, link).await;
+        link.is_connected.set(false);
+        link.take_outbox();
+        tracing::warn!(%error, "the link to the agent is down");
+        if began_at.elapsed() > PATIENCE {
+            backoff = BACKOFF_FIRST;
+        }
+        // Up to a quarter more, so that the nodes of a host do not come back in step.
+        let jitter_ms = random_u64() % (u64::try_from(backoff.as_millis()).unwrap_or(0) / 4 + 1);
+        tokio::time::sleep(backoff + Duration::from_millis(jitter_ms)).await;
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+/// One stream, from the dial to its end.
+async fn hold(state: &Rc<NodeState>, link: &Link) -> Result<std::convert::Infallible, StreamError> {
+    let dial = TcpStream::connect(&link.config.address);
+    let stream = tokio::time::timeout(PATIENCE, dial).await.map_err(|_| StreamError::TimedOut)??;
+    stream.set_nodelay(true)?;
+    let (read, mut write) = stream.into_split();
+    let mut lines = FramedRead::new(read, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
+    send(&mut write, link.hello.clone() + &status(state) + &link.results()).await?;
+    link.is_connected.set(true);
+    let mut status_at = Instant::now() + STATUS_EVERY;
+    let mut results_at = Instant::now() + RESULT_EVERY;
+    loop {
+        let wake_at = link.status_due.get().unwrap_or(status_at).min(status_at);
+        tokio::select! {
+            line = lines.next() => {
+                let line = line.ok_or(StreamError::Closed)?.map_err(|error| StreamError::Line(error.to_string()))?;
+                let message = serde_json::from_str(&line).map_err(|error| StreamError::Line(error.to_string()))?;
+                handle(state, link, message);
+            }
+            () = link.work.notified() => {}
+            () = tokio::time::sleep_until(wake_at) => {}
+        }
+        let now = Instant::now();
+        let mut text = link.take_outbox();
+        if link.status_due.get().is_some_and(|due| due <= now) || status_at <= now {
+            link.status_due.set(None);
+            status_at = now + STATUS_EVERY;
+            text += &status(state);
+        }
+        if results_at <= now {
+            results_at = now + RESULT_EVERY;
+            text += &link.results();
+        }
+        if !text.is_empty() {
+            send(&mut write, text).await?;
+        }
+    }
+}
+
+async fn send(write: &mut OwnedWriteHalf, text: String) -> Result<(), StreamError> {
+    let sent = tokio::time::timeout(PATIENCE, write.write_all(text.as_bytes())).await;
+    Ok(sent.map_err(|_| StreamError::TimedOut)??)
+}
+
+fn status(state: &NodeState) -> String {
+    let connections = u32::try_from(state.sessions.borrow().len()).unwrap_or(u32::MAX);
+    let rooms = state.rooms.as_ref().map_or_else(Vec::new, |rooms| rooms.report());
+    line(&FromServer::Status(Status { connections, rooms }))
+}
+
+fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
+    match message {
+        ToServer::Welcome { version, keys } => {
+            tracing::info!(version, "the link to the agent is up");
+            if let Some(rooms) = &state.rooms {
+                rooms.set_keys(&keys);
+            }
+        }
+        ToServer::Keys { keys } => {
+            if let Some(rooms) = &state.rooms {
+                rooms.set_keys(&keys);
+            }
+        }
+        ToServer::RoomEndedAck { room, epoch } => {
+            link.unacked.borrow_mut().remove(&(room.0, epoch));
+            link.acked.notify_one();
+        }
+        ToServer::CloseRoom { room, epoch, reason } => {
+            if let Some(rooms) = &state.rooms {
+                rooms.close(state, &room, epoch, reason);
+            }
+        }
+        ToServer::Deliver(relay) => deliver(state, &relay),
+    }
+}
+
+/// Hands a broadcast of another node to the sockets of this one.
+fn deliver(state: &NodeState, relay: &Relay) {
+    let Some(namespace) = state.namespaces.get(&relay.namespace) else { return };
+    match read_relay(state, relay) {
+        Ok(packet) => {
+            state.counting.delivered_total.one();
+            namespace.deliver(&packet, &relay.groups, &relay.except, Urgency::Reliable);
+        }
+        Err(error) => tracing::warn!(%error, "a mesh broadcast cannot be read"),
+    }
+}
+
+/// Reads a relay as strictly as a client's packet, and prepares it anew for this node's sockets.
+fn read_relay(state: &NodeState, relay: &Relay) -> Result<Prepared, Box<dyn std::error::Error>> {
+    let limits = &state.config.limits;
+    let mut decoder = Decoder::new();
+    let mut packet: Option<Packet> = decoder.handle_text(&relay.packet, limits)?;
+    for attachment in &relay.attachments {
+        packet = decoder.handle_binary(&STANDARD.decode(attachment)?, limits)?;
+    }
+    let packet = packet.ok_or("attachments are missing")?;
+    let name = packet.event().ok_or("it is no event")?;
+    Ok(Draft::event(name)?.args_of(&packet)?.prepare(&relay.namespace, None)?)
+}

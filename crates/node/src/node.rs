@@ -1,0 +1,334 @@
+//! The author's door: what a node serves, its start, its run and its end.
+//! Never more than one thread: everything of a node lives on the thread that runs it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use greenroom_room::{Room, RoomKind};
+use greenroom_socketio::engine::DisconnectReason;
+use greenroom_wire::rooms::EndReason;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::LocalSet;
+
+use crate::broadcast::Broadcast;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::env::EnvError;
+use crate::http;
+use crate::link::Link;
+use crate::namespace::{Handlers, Namespace};
+use crate::rooms::Rooms;
+use crate::session::{Goodbye, Session};
+use crate::state::{NodeState, run_flusher, run_wheel};
+
+/// Exit code of a wrong environment, as `sysexits.h` has it for wrong usage.
+const EXIT_USAGE: u8 = 64;
+
+/// How many connections the kernel may hold for us before they are accepted.
+const BACKLOG: u32 = 4096;
+
+type StartHandler = Box<dyn FnOnce(&NodeHandle)>;
+
+/// A realtime node in the making.
+///
+/// ```no_run
+/// use greenroom_node::Node;
+/// use serde_json::json;
+///
+/// fn main() -> std::process::ExitCode {
+///     let mut node = Node::from_env();
+///     node.namespace("/")
+///         .on_connect(|socket| socket.set_data(json!({"color": "black"})))
+///         .on("drawing", |socket, event| socket.broadcast().forward("drawing", &event));
+///     node.run()
+/// }
+/// ```
+pub struct Node {
+    config: Result<Config, EnvError>,
+    namespaces: BTreeMap<String, Handlers>,
+    kind: Option<RoomKind>,
+    on_start: Vec<StartHandler>,
+}
+
+impl Node {
+    /// A node as the environment tells, see [`crate::env`]. Faults are told by [`Self::run`].
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::with(crate::env::read(|name| std::env::var(name).ok()))
+    }
+
+    /// A node as `config` tells.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self::with(Ok(config))
+    }
+
+    fn with(config: Result<Config, EnvError>) -> Self {
+        let namespaces = BTreeMap::from([("/".to_owned(), Handlers::default())]);
+        Self { config, namespaces, kind: None, on_start: Vec::new() }
+    }
+
+    /// The handlers of a namespace, which exists from the first call on; `/` always does.
+    ///
+    /// # Panics
+    /// When the name does not begin with `/` or has a comma or question mark, which no client could ask for.
+    pub fn namespace(&mut self, name: &str) -> &mut Handlers {
+        assert!(
+            name.starts_with('/') && !name.contains([',', '?']),
+            "namespace {name:?} cannot be asked for"
+        );
+        self.namespaces.entry(name.to_owned()).or_default()
+    }
+
+    /// Makes it a room server: who connects to `/` needs a JoinToken and sits in a room of the kind `R`. The room gets
+    /// all events that `/` has no handler for. A second call replaces the kind.
+    pub fn rooms<R: Room>(&mut self) -> &mut Self {
+        self.room_kind(RoomKind::of::<R>())
+    }
+
+    /// The same for a kind that carries default options of this process.
+    pub fn room_kind(&mut self, kind: RoomKind) -> &mut Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Called on the node's thread when it listens; the place to start tasks of the program.
+    pub fn on_start(&mut self, handler: impl FnOnce(&NodeHandle) + 'static) -> &mut Self {
+        self.on_start.push(Box::new(handler));
+        self
+    }
+
+    /// Runs until SIGTERM or SIGINT. Exit codes: 0 after an ordered end, 64 for a wrong environment, 1 when the port
+    /// cannot be had. The fault is written to standard error.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let ran = runtime.map_err(StartError::Bind).and_then(|runtime| {
+            let local = LocalSet::new();
+            local.block_on(&runtime, async {
+                let bound = self.bind()?;
+                let stop = bound.handle();
+                bound.handle().spawn(async move {
+                    wait_for_signal().await;
+                    stop.shutdown();
+                });
+                bound.serve().await;
+                Ok(())
+            })
+        });
+        match ran {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                match error {
+                    StartError::Environment(_) | StartError::NoMembership => ExitCode::from(EXIT_USAGE),
+                    StartError::Bind(_) => ExitCode::FAILURE,
+                }
+            }
+        }
+    }
+
+    /// Listens, without serving yet. To be called within a [`LocalSet`], which then runs [`BoundNode::serve`].
+    ///
+    /// # Errors
+    /// When the configuration is wrong or the address cannot be had.
+    pub fn bind(self) -> Result<BoundNode, StartError> {
+        let config = self.config?;
+        let rooms = match (self.kind, &config.membership) {
+            (None, _) => None,
+            (Some(kind), Some(membership)) => Some(Rooms::new(kind, membership)),
+            (Some(_), None) => return Err(StartError::NoMembership),
+        };
+        let link = config.membership.as_ref().and_then(Link::of);
+        let listener = listen(config.bind)?;
+        let address = listener.local_addr()?;
+        let namespaces = self.namespaces.into_iter();
+        let namespaces =
+            namespaces.map(|(name, handlers)| (name.clone(), Rc::new(Namespace::new(name, handlers))));
+        let state = NodeState::new(config, namespaces.collect(), rooms, link);
+        Ok(BoundNode { state, listener, address, on_start: self.on_start })
+    }
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The environment is wrong; whoever set it mends it.
+    #[error(transparent)]
+    Environment(#[from] EnvError),
+    /// A room server cannot check tokens without knowing its fleet and instance.
+    #[error("a room server needs GREENROOM_FLEET and GREENROOM_INSTANCE")]
+    NoMembership,
+    /// The address cannot be had, or the runtime has no descriptors.
+    #[error("cannot listen: {0}")]
+    Bind(#[from] io::Error),
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart on the same port must not wait for old connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals =
+        signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    match signals {
+        Ok((mut term, mut interrupt)) => {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be heard; the node ends by kill alone");
+            std::future::pending().await
+        }
+    }
+}
+
+/// A node that listens.
+pub struct BoundNode {
+    state: Rc<NodeState>,
+    listener: TcpListener,
+    address: SocketAddr,
+    on_start: Vec<StartHandler>,
+}
+
+impl BoundNode {
+    /// Where it listens, with the port that it really got.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle to use while it serves.
+    #[must_use]
+    pub fn handle(&self) -> NodeHandle {
+        NodeHandle(Rc::clone(&self.state))
+    }
+
+    /// Serves until [`NodeHandle::shutdown`], then ends everything in order.
+    pub async fn serve(self) {
+        let Self { state, listener, address, on_start } = self;
+        tracing::info!(%address, "node listens");
+        state.spawn(run_until_closed(&state, run_wheel(Rc::clone(&state))));
+        state.spawn(run_until_closed(&state, run_flusher(Rc::clone(&state))));
+        if state.link.is_some() {
+            state.spawn(run_until_closed(&state, crate::link::run(Rc::clone(&state))));
+        }
+        let handle = NodeHandle(Rc::clone(&state));
+        for start in on_start {
+            start(&handle);
+        }
+        http::accept(Rc::clone(&state), listener).await;
+        end(&state).await;
+        tracing::info!("node stopped");
+    }
+}
+
+/// The node's own tasks end when its end is complete, so that a test's thread is left clean.
+fn run_until_closed(
+    state: &Rc<NodeState>,
+    task: impl Future<Output = ()> + 'static,
+) -> impl Future<Output = ()> + 'static {
+    let closed = state.closed.clone();
+    async move {
+        // Whether the task ended or was ended is the same to everybody.
+        let _ended = closed.run_until_cancelled(task).await;
+    }
+}
+
+/// Ends rooms, then sessions, then waits until results and last words are out.
+async fn end(state: &Rc<NodeState>) {
+    if let Some(rooms) = &state.rooms {
+        rooms.end_all(state, EndReason::Stopped);
+    }
+    let sessions: Vec<Rc<Session>> = state.sessions.borrow().values().cloned().collect();
+    for session in sessions {
+        session.close(DisconnectReason::ServerShuttingDown, Goodbye::Polite(Some(1001)));
+    }
+    let flushed = async {
+        if let Some(link) = &state.link {
+            link.wait_delivered().await;
+        }
+        while !state.sessions.borrow().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(state.config.flush_timeout, flushed).await.is_err() {
+        tracing::warn!("the node stops before all last words were heard");
+    }
+    let sessions: Vec<Rc<Session>> = state.sessions.borrow().values().cloned().collect();
+    for session in sessions {
+        session.end();
+    }
+    state.closed.cancel();
+}
+
+/// A running node, for handlers and tasks on its thread. Clones are the same node.
+#[derive(Clone)]
+pub struct NodeHandle(pub(crate) Rc<NodeState>);
+
+impl NodeHandle {
+    /// Everybody in a namespace; `None` when the node has no such namespace.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<Broadcast> {
+        Some(Broadcast::new(&self.0, self.0.namespaces.get(name)?))
+    }
+
+    /// Everybody in `/`.
+    pub fn everybody(&self) -> Broadcast {
+        self.namespace("/").expect("every node has its main namespace")
+    }
+
+    /// Everybody in a group of `/`. A socket's id is a group.
+    pub fn to(&self, group: impl Into<String>) -> Broadcast {
+        self.everybody().to(group)
+    }
+
+    /// Sends an event with one argument to everybody in `/`.
+    pub fn emit<T: serde::Serialize + ?Sized>(&self, event: &str, argument: &T) {
+        self.everybody().emit(event, argument);
+    }
+
+    /// Runs a task on the node's thread, until the node has ended.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let closed = self.0.closed.clone();
+        self.0.spawn(async move {
+            let _ended = closed.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Sessions that are open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.0.sessions.borrow().len()
+    }
+
+    /// Rooms that live now.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        self.0.rooms.as_ref().map_or(0, Rooms::count)
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.0.counting.read()
+    }
+
+    /// Begins the end: no new connection, rooms end as stopped, sockets hear `server shutting down`. Repeated calls
+    /// do nothing.
+    pub fn shutdown(&self) {
+        self.0.stopping.cancel();
+    }
+}

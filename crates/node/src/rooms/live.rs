@@ -1,0 +1,317 @@
+//! One live room: its host, its chairs, its clock and its end.
+//! Never lets the game's panic out: the room ends as crashed, the others go on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use greenroom_core::{RoomId, RoomKey, Timestamp};
+use greenroom_room::{HostedRoom, JoinError, Output, Player, Presence, Seat, To, Why};
+use greenroom_socketio::packet::Draft;
+use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatReport};
+use greenroom_wire::token::JoinClaims;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::Verdict;
+use super::door::{accept, refuse};
+use super::seat::{Admission, Chair, Seated};
+use crate::session::Urgency;
+use crate::socket::Socket;
+use crate::state::{NodeState, random_id};
+
+/// Ticks that are made up for at once; a room that is further behind loses the rest.
+const TICKS_AT_ONCE: u64 = 5;
+
+pub(crate) struct LiveRoom {
+    pub(super) id: RoomId,
+    pub(super) epoch: u32,
+    key: Option<RoomKey>,
+    /// Name of the Socket.IO group of the seated sockets.
+    pub(super) group: String,
+    host: RefCell<Box<dyn HostedRoom>>,
+    chairs: RefCell<Vec<Option<Chair>>>,
+    /// Every token that ever opened a seat here: none opens one twice.
+    used: RefCell<BTreeSet<String>>,
+    has_ended: Cell<bool>,
+}
+
+impl LiveRoom {
+    pub(super) fn new(claims: &JoinClaims, host: Box<dyn HostedRoom>) -> Rc<Self> {
+        let chairs = host.seats().iter().map(|_| None).collect();
+        Rc::new(Self {
+            id: claims.room.0.clone(),
+            epoch: claims.epoch,
+            key: claims.key.as_ref().map(|key| key.0.clone()),
+            group: format!("room:{}", claims.room),
+            host: RefCell::new(host),
+            chairs: RefCell::new(chairs),
+            used: RefCell::default(),
+            has_ended: Cell::new(false),
+        })
+    }
+
+    /// Calls the game. `None`: it panicked, and the room has ended; or it had ended before.
+    pub(super) fn call<T>(
+        self: &Rc<Self>,
+        state: &Rc<NodeState>,
+        run: impl FnOnce(&mut dyn HostedRoom) -> T,
+    ) -> Option<T> {
+        if self.has_ended.get() {
+            return None;
+        }
+        let called = {
+            let mut host = self.host.borrow_mut();
+            catch_unwind(AssertUnwindSafe(|| run(host.as_mut())))
+        };
+        called
+            .map_err(|_| {
+                state.counting.rooms_crashed_total.one();
+                tracing::error!(room = %self.id, "a room panicked");
+                self.end(state, EndReason::Crashed);
+            })
+            .ok()
+    }
+
+    /// Judges a token of this very room and epoch, and seats its player.
+    pub(super) fn admit(
+        self: &Rc<Self>,
+        state: &Rc<NodeState>,
+        socket: &Socket,
+        claims: &JoinClaims,
+        pid: Option<&str>,
+        now: Timestamp,
+    ) -> Verdict {
+        let index = usize::from(claims.seat);
+        let is_reentry = match self.chairs.borrow().get(index) {
+            None => return refuse("room_full", format!("the room has no seat {}", claims.seat)),
+            Some(Some(chair)) if chair.jti == claims.jti => {
+                let knows = |known: &String| Some(known.as_str()) == pid;
+                if !knows(&chair.pid) && !chair.pid_before.as_ref().is_some_and(knows) {
+                    return refuse("token_used", "the token was used by another session");
+                }
+                true
+            }
+            Some(_) if self.used.borrow().contains(&claims.jti) => {
+                return refuse("token_used", "the token was used before and its seat is free again");
+            }
+            Some(_) if claims.is_expired(now) => {
+                return refuse("token_expired", "the token has expired; ask for a room again");
+            }
+            Some(Some(chair)) if chair.player != claims.sub.0 || chair.issued_at > claims.iat => {
+                return refuse("seat_taken", "somebody else holds the seat");
+            }
+            Some(Some(_)) => true,
+            Some(None) => false,
+        };
+        let seat = Seat(claims.seat);
+        if is_reentry {
+            if self.call(state, |host| host.resume(seat)).is_none_or(|resumed| resumed.is_err()) {
+                return refuse("room_ended", "the room is over");
+            }
+        } else if let Err(verdict) = self.join(state, seat, claims) {
+            return verdict;
+        }
+        accept(self.take_chair(socket, claims))
+    }
+
+    fn join(self: &Rc<Self>, state: &Rc<NodeState>, seat: Seat, claims: &JoinClaims) -> Result<(), Verdict> {
+        let player = Player::new(claims.sub.as_str());
+        match self.call(state, |host| host.join(seat, player)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(JoinError::NoSuchSeat { .. })) => Err(refuse("room_full", "the room has no such seat")),
+            Some(Err(JoinError::Taken { .. })) => Err(refuse("seat_taken", "somebody holds the seat")),
+            Some(Err(JoinError::Rejected(reject))) => Err(refuse("join_refused", reject)),
+            Some(Err(JoinError::Closed)) | None => Err(refuse("room_ended", "the room is over")),
+        }
+    }
+
+    /// Ties the socket to the chair. The session's secret changes with each connect, because a client that sees its
+    /// own again believes that every missed event was sent once more.
+    fn take_chair(self: &Rc<Self>, socket: &Socket, claims: &JoinClaims) -> Admission {
+        let pid = random_id::<greenroom_socketio::ids::OfSession>().as_str().to_owned();
+        let mut chairs = self.chairs.borrow_mut();
+        let chair = &mut chairs[usize::from(claims.seat)];
+        let before = chair.take();
+        let is_same_token = before.as_ref().is_some_and(|before| before.jti == claims.jti);
+        let (pid_before, replaced) = match before {
+            Some(before) => (is_same_token.then_some(before.pid), before.socket),
+            None => (None, None),
+        };
+        *chair = Some(Chair {
+            player: claims.sub.0.clone(),
+            jti: claims.jti.clone(),
+            issued_at: claims.iat,
+            pid: pid.clone(),
+            pid_before,
+            socket: Some(socket.clone()),
+        });
+        self.used.borrow_mut().insert(claims.jti.clone());
+        Admission { pid, seated: Seated { room: Rc::clone(self), seat: Seat(claims.seat) }, replaced }
+    }
+
+    /// Whether this socket is the one in the seat.
+    pub(super) fn holds(&self, seat: Seat, socket: &Socket) -> bool {
+        let chairs = self.chairs.borrow();
+        let chair = chairs.get(seat.index()).and_then(Option::as_ref);
+        chair.and_then(|chair| chair.socket.as_ref()) == Some(socket)
+    }
+
+    /// Unties the socket. `false`: it did not hold the seat any more.
+    pub(super) fn release(&self, seat: Seat, socket: &Socket) -> bool {
+        let holds = self.holds(seat, socket);
+        if holds && let Some(Some(chair)) = self.chairs.borrow_mut().get_mut(seat.index()) {
+            chair.socket = None;
+        }
+        holds
+    }
+
+    pub(super) fn report(&self) -> RoomReport {
+        let host = self.host.borrow();
+        let chairs = self.chairs.borrow();
+        let seats = (0..).zip(chairs.iter().zip(host.seats())).filter_map(|(seat, (chair, occupant))| {
+            let phase = match occupant.as_ref()?.presence {
+                Presence::Connected => SeatPhase::Connected,
+                Presence::Dropped { .. } => SeatPhase::Away,
+            };
+            Some(SeatReport { seat, player: chair.as_ref()?.player.clone().into(), phase })
+        });
+        RoomReport {
+            room: self.id.clone().into(),
+            epoch: self.epoch,
+            key: self.key.clone().map(Into::into),
+            seats: seats.collect(),
+        }
+    }
+
+    /// Closes the room from outside.
+    pub(super) fn close(self: &Rc<Self>, state: &Rc<NodeState>, reason: EndReason) {
+        self.call(state, |host| host.close());
+        let outputs = self.call(state, |host| host.take_outputs()).unwrap_or_default();
+        self.deliver(state, outputs);
+        self.end(state, reason);
+    }
+
+    /// Does what the room asked for, and ends it when it is over.
+    pub(super) fn settle(self: &Rc<Self>, state: &Rc<NodeState>) {
+        let Some((outputs, is_closed)) = self.call(state, |host| (host.take_outputs(), host.is_closed()))
+        else {
+            return;
+        };
+        self.deliver(state, outputs);
+        if is_closed {
+            self.end(state, EndReason::Finished);
+        }
+    }
+
+    fn deliver(self: &Rc<Self>, state: &Rc<NodeState>, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Send { to, event, payload } => self.send(state, to, &event, payload.as_deref()),
+                Output::Left { seat, why } => self.free(state, seat, why),
+                Output::Finished { .. } => tracing::info!(room = %self.id, "room finished"),
+                Output::Closed => {}
+            }
+        }
+    }
+
+    fn send(&self, state: &NodeState, to: To, event: &str, payload: Option<&str>) {
+        let draft = Draft::event(event).and_then(|draft| match payload {
+            Some(payload) => draft.raw_arg(payload),
+            None => Ok(draft),
+        });
+        let packet = match draft.and_then(|draft| draft.prepare("/", None)) {
+            Ok(packet) => packet,
+            Err(error) => {
+                state.counting.emit_faults_total.one();
+                tracing::error!(room = %self.id, %error, "a room's event cannot be sent");
+                return;
+            }
+        };
+        for (seat, chair) in (0..).map(Seat).zip(self.chairs.borrow().iter()) {
+            let is_meant = match to {
+                To::All => true,
+                To::Only(only) => seat == only,
+                To::Except(but) => seat != but,
+            };
+            if is_meant && let Some(socket) = chair.as_ref().and_then(|chair| chair.socket.as_ref()) {
+                socket.send_prepared(&packet, Urgency::Reliable);
+            }
+        }
+    }
+
+    /// A seat became free: whoever still sits there is told and disconnected.
+    fn free(&self, state: &NodeState, seat: Seat, why: Why) {
+        let chair = self.chairs.borrow_mut().get_mut(seat.index()).and_then(Option::take);
+        if let Some(socket) = chair.and_then(|chair| chair.socket) {
+            socket.emit("greenroom:left", &json!({ "why": why }));
+            socket.disconnect();
+        }
+        state.status_changed();
+    }
+
+    /// The end of the room, once: its players go, its result is on its way.
+    fn end(self: &Rc<Self>, state: &Rc<NodeState>, reason: EndReason) {
+        if self.has_ended.replace(true) {
+            return;
+        }
+        tracing::info!(room = %self.id, ?reason, "room ended");
+        if let Some(rooms) = &state.rooms {
+            rooms.bury(state, self);
+        }
+        let result = self.host.borrow().result().map(str::to_owned);
+        let result = result.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        if let Some(link) = &state.link {
+            link.room_ended(RoomEnded { room: self.id.clone().into(), epoch: self.epoch, reason, result });
+        }
+        let chairs: Vec<_> = self.chairs.borrow_mut().iter_mut().filter_map(Option::take).collect();
+        for socket in chairs.into_iter().filter_map(|chair| chair.socket) {
+            socket.emit("greenroom:closed", &json!({ "reason": reason }));
+            match reason {
+                // The process goes, not the player's wish to play: a stock client comes back after a transport close.
+                EndReason::Stopped if state.stopping.is_cancelled() => {}
+                _ => socket.disconnect(),
+            }
+        }
+        state.status_changed();
+    }
+
+    /// One turn of the clock: the ticks that are due, then all they sent in one flush.
+    fn turn(self: &Rc<Self>, state: &Rc<NodeState>, ticks: u64) {
+        for _ in 0..ticks {
+            self.call(state, |host| host.tick());
+        }
+        state.counting.ticks_total.add(ticks);
+        self.settle(state);
+        let over = self.call(state, |host| {
+            let linger_ticks = state.config.room_linger.as_millis() * u128::from(host.hz()) / 1000;
+            let is_empty = host.seats().iter().all(Option::is_none);
+            let is_over = is_empty && (host.is_finished() || u128::from(host.empty_ticks()) > linger_ticks);
+            is_over.then(|| if host.is_finished() { EndReason::Finished } else { EndReason::Empty })
+        });
+        if let Some(Some(reason)) = over {
+            self.close(state, reason);
+        }
+    }
+}
+
+/// Ticks a room until its end. The clock is the one that never steps, and each moment is counted from the start, so
+/// that nothing adds up.
+pub(super) async fn run_ticks(state: Rc<NodeState>, room: Rc<LiveRoom>) {
+    let hz = u64::from(room.host.borrow().hz());
+    let at = |tick: u64| Duration::from_nanos(tick.saturating_mul(1_000_000_000) / hz);
+    let started_at = Instant::now();
+    let mut done = 0;
+    while !room.has_ended.get() {
+        tokio::time::sleep_until(started_at + at(done + 1)).await;
+        let elapsed = u64::try_from(started_at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let due = (u128::from(elapsed) * u128::from(hz) / 1_000_000_000).try_into().unwrap_or(u64::MAX);
+        let behind = due.saturating_sub(done);
+        let ticks = behind.clamp(1, TICKS_AT_ONCE);
+        state.counting.ticks_skipped_total.add(behind.saturating_sub(ticks));
+        done = due.max(done + 1);
+        room.turn(&state, ticks);
+    }
+}

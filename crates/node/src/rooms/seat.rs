@@ -1,0 +1,124 @@
+//! A player's chair in a live room, and the tie between a socket and it.
+//! Never the room's own view of the seat: that is the host's.
+
+use std::rc::Rc;
+
+use greenroom_core::PlayerId;
+use greenroom_room::{InputError, Seat, Why};
+use greenroom_socketio::engine::DisconnectReason;
+use serde_json::json;
+
+use super::LiveRoom;
+use crate::event::Event;
+use crate::socket::Socket;
+use crate::state::NodeState;
+
+/// Who holds a seat, by which token and which session.
+pub(super) struct Chair {
+    pub(super) player: PlayerId,
+    pub(super) jti: String,
+    pub(super) issued_at: u64,
+    /// Secret of the session, given with the last connect reply.
+    pub(super) pid: String,
+    /// The one before: the last reply may not have arrived.
+    pub(super) pid_before: Option<String>,
+    pub(super) socket: Option<Socket>,
+}
+
+/// A socket's seat.
+#[derive(Clone)]
+pub(crate) struct Seated {
+    pub(super) room: Rc<LiveRoom>,
+    pub(super) seat: Seat,
+}
+
+/// A client that gets in.
+pub(crate) struct Admission {
+    /// The session's new secret, for the connect reply.
+    pub(crate) pid: String,
+    pub(super) seated: Seated,
+    /// The connection that held the seat until now.
+    pub(super) replaced: Option<Socket>,
+}
+
+impl Admission {
+    /// What is due once the client has its connect reply: the group, the room's greeting, the old connection's end.
+    pub(crate) fn complete(self, state: &Rc<NodeState>, socket: &Socket) {
+        if let Some(old) = self.replaced {
+            old.emit("greenroom:taken_over", &json!({}));
+            old.close_transport();
+        }
+        let Seated { room, .. } = &self.seated;
+        socket.join(&room.group);
+        socket.set_seat(Some(Box::new(self.seated.clone())));
+        room.settle(state);
+        // A handler may have disconnected the socket before it was tied to its seat.
+        if !socket.is_connected() {
+            self.seated.handle_gone(state, socket, DisconnectReason::ServerNamespaceDisconnect);
+        }
+        state.status_changed();
+    }
+}
+
+impl Seated {
+    /// An event of the player: an input of the room's next tick. An ack says that it was taken.
+    pub(crate) fn handle_event(&self, state: &Rc<NodeState>, socket: &Socket, mut event: Event) {
+        let refused = {
+            let mut args = event.args();
+            let argument = args.next();
+            match (args.next(), self.room.holds(self.seat, socket)) {
+                (_, false) => return,
+                (Some(_), true) => Some("an event of a room takes one argument".to_owned()),
+                (None, true) => {
+                    let handled =
+                        self.room.call(state, |host| host.handle(self.seat, event.name(), argument));
+                    match handled {
+                        None | Some(Err(InputError::Closed)) => return,
+                        Some(Ok(())) => None,
+                        Some(Err(error @ (InputError::NotConnected { .. } | InputError::Decode(_)))) => {
+                            Some(error.to_string())
+                        }
+                    }
+                }
+            }
+        };
+        match refused {
+            None => event.reply(&json!({ "ok": true })),
+            Some(message) => {
+                state.counting.inputs_refused_total.one();
+                let told = json!({ "event": event.name(), "code": "bad_input", "message": message });
+                match event.ack() {
+                    Some(ack) => ack.send(&json!({ "ok": false, "error": told })),
+                    None => socket.emit_volatile("greenroom:refused", &told),
+                }
+            }
+        }
+    }
+
+    /// The player's socket is gone: for good when the player said so, else for the room's grace.
+    pub(crate) fn handle_gone(&self, state: &Rc<NodeState>, socket: &Socket, reason: DisconnectReason) {
+        if !self.room.release(self.seat, socket) {
+            return;
+        }
+        let seat = self.seat;
+        match reason {
+            DisconnectReason::ClientNamespaceDisconnect => {
+                self.room.call(state, |host| host.leave(seat, Why::Left));
+            }
+            DisconnectReason::ServerNamespaceDisconnect => {
+                self.room.call(state, |host| host.leave(seat, Why::Kicked));
+            }
+            DisconnectReason::TransportError
+            | DisconnectReason::TransportClose
+            | DisconnectReason::ParseError
+            | DisconnectReason::PingTimeout
+            | DisconnectReason::ServerShuttingDown
+            | DisconnectReason::ForcedClose
+            | DisconnectReason::ForcedServerClose => {
+                self.room.call(state, |host| host.drop_seat(seat));
+            }
+        }
+        self.room.settle(state);
+        state.status_changed();
+    }
+}

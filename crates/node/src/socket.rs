@@ -1,0 +1,367 @@
+//! One client in one namespace, as a handle that is cheap to clone and to keep.
+//! Never sends by itself: its session does.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use greenroom_socketio::SocketId;
+use greenroom_socketio::engine::{DisconnectReason, Transport};
+use greenroom_socketio::packet::{AckId, Draft, EncodeError, Packet, Prepared};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::broadcast::Broadcast;
+use crate::event::{Event, Reply};
+use crate::handshake::Handshake;
+use crate::namespace::Namespace;
+use crate::node::NodeHandle;
+use crate::rooms::Seated;
+use crate::session::{Goodbye, Session, Urgency};
+use crate::state::{Due, random_id};
+
+/// Why an event of ours was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AckError {
+    /// The client did not answer in time. A later answer is ignored.
+    #[error("the client did not answer in time")]
+    TimedOut,
+    /// The socket is gone.
+    #[error("the socket is disconnected")]
+    Disconnected,
+    /// More events wait for an answer than this socket may have.
+    #[error("too many events of this socket wait for an answer")]
+    TooMany,
+    /// The event could not be encoded, a fault of the program.
+    #[error("the event cannot be encoded")]
+    Unsendable,
+}
+
+type AckHandler = Box<dyn FnOnce(&Socket, Result<Reply, AckError>)>;
+
+/// A client in a namespace. Clones are the same socket. It stays usable after the client is gone: emits then go
+/// nowhere.
+#[derive(Clone)]
+pub struct Socket(Rc<SocketInner>);
+
+#[derive(Clone)]
+pub(crate) struct WeakSocket(Weak<SocketInner>);
+
+pub(crate) struct SocketInner {
+    id: SocketId,
+    session: Rc<Session>,
+    namespace: Rc<Namespace>,
+    /// Place in the namespace's table; none before the connect and after the end.
+    slot: Cell<Option<u32>>,
+    /// Its end has begun: handlers are being told.
+    is_ending: Cell<bool>,
+    groups: RefCell<BTreeSet<Rc<str>>>,
+    data: RefCell<Value>,
+    acks: RefCell<BTreeMap<AckId, AckHandler>>,
+    next_ack: Cell<u64>,
+    seat: RefCell<Option<Box<Seated>>>,
+}
+
+impl WeakSocket {
+    pub(crate) fn upgrade(&self) -> Option<Socket> {
+        self.0.upgrade().map(Socket)
+    }
+}
+
+impl std::fmt::Debug for WeakSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WeakSocket")
+    }
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Socket({})", self.0.id)
+    }
+}
+
+impl PartialEq for Socket {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Socket {
+    pub(crate) fn new(session: &Rc<Session>, namespace: &Rc<Namespace>) -> Self {
+        Self(Rc::new(SocketInner {
+            id: random_id(),
+            session: Rc::clone(session),
+            namespace: Rc::clone(namespace),
+            slot: Cell::new(None),
+            is_ending: Cell::new(false),
+            groups: RefCell::default(),
+            data: RefCell::new(Value::Null),
+            acks: RefCell::default(),
+            next_ack: Cell::new(0),
+            seat: RefCell::default(),
+        }))
+    }
+
+    /// The public id. Others may know it; it is not the id of the session. A group of this name holds this socket.
+    #[must_use]
+    pub fn id(&self) -> SocketId {
+        self.0.id
+    }
+
+    /// The namespace's name.
+    #[must_use]
+    pub fn namespace_name(&self) -> &str {
+        &self.0.namespace.name
+    }
+
+    /// Whether the client is there, as far as known.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.slot.get().is_some() && !self.0.is_ending.get() && self.0.session.is_open()
+    }
+
+    /// What the session's bytes travel by now.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.0.session.transport()
+    }
+
+    /// Where the session came from.
+    #[must_use]
+    pub fn handshake(&self) -> &Handshake {
+        &self.0.session.handshake
+    }
+
+    /// The program's own data of this socket; `null` at first.
+    #[must_use]
+    pub fn data(&self) -> Value {
+        self.0.data.borrow().clone()
+    }
+
+    /// Replaces the data.
+    pub fn set_data(&self, data: Value) {
+        self.0.data.replace(data);
+    }
+
+    /// Enters a group. Harmless when it is in already; nothing for a socket that is gone.
+    pub fn join(&self, group: &str) {
+        if let Some(slot) = self.0.slot.get()
+            && let Some(name) = self.0.namespace.join(group, slot)
+        {
+            self.0.groups.borrow_mut().insert(name);
+        }
+    }
+
+    /// Leaves a group. Harmless when it is not in.
+    pub fn leave(&self, group: &str) {
+        if let Some(slot) = self.0.slot.get()
+            && self.0.groups.borrow_mut().remove(group)
+        {
+            self.0.namespace.leave(group, slot);
+        }
+    }
+
+    /// The groups it is in, in order, without the one of its own id.
+    #[must_use]
+    pub fn groups(&self) -> Vec<String> {
+        self.0.groups.borrow().iter().map(|group| String::from(&**group)).collect()
+    }
+
+    /// Sends an event with one argument to this client. Nothing happens when it is gone. An argument that has no JSON
+    /// form is a fault of the program: it is logged and counted.
+    pub fn emit<T: Serialize + ?Sized>(&self, event: &str, argument: &T) {
+        self.send(Draft::event(event).and_then(|draft| draft.arg(argument)), None, Urgency::Reliable);
+    }
+
+    /// The same, but dropped when the connection cannot take more right now.
+    pub fn emit_volatile<T: Serialize + ?Sized>(&self, event: &str, argument: &T) {
+        self.send(Draft::event(event).and_then(|draft| draft.arg(argument)), None, Urgency::Volatile);
+    }
+
+    /// Sends what a draft holds: no argument or several, raw JSON, bytes.
+    pub fn emit_draft(&self, draft: Draft) {
+        self.send(Ok(draft), None, Urgency::Reliable);
+    }
+
+    /// Sends an event that the client must answer. `then` is called once: with the answer, or with why there is none.
+    pub fn emit_with_ack(
+        &self,
+        draft: Draft,
+        timeout: Duration,
+        then: impl FnOnce(&Self, Result<Reply, AckError>) + 'static,
+    ) {
+        let state = &self.0.session.state;
+        if !self.is_connected() {
+            return then(self, Err(AckError::Disconnected));
+        }
+        if self.0.acks.borrow().len() >= state.config.acks_max {
+            return then(self, Err(AckError::TooMany));
+        }
+        let number = self.0.next_ack.get();
+        self.0.next_ack.set(number + 1);
+        let Some(id) = AckId::new(number) else { return then(self, Err(AckError::TooMany)) };
+        if !self.send(Ok(draft), Some(id), Urgency::Reliable) {
+            return then(self, Err(AckError::Unsendable));
+        }
+        self.0.acks.borrow_mut().insert(id, Box::new(then));
+        state.schedule(state.now().after(timeout), Due::Ack(Rc::downgrade(&self.0), id));
+    }
+
+    /// The same for a task: waits for the answer. For an event of one argument.
+    ///
+    /// # Errors
+    /// When no answer came, see [`AckError`].
+    pub async fn ask<T: Serialize + ?Sized>(
+        &self,
+        event: &str,
+        argument: &T,
+        timeout: Duration,
+    ) -> Result<Reply, AckError> {
+        let draft = Draft::event(event).and_then(|draft| draft.arg(argument));
+        let draft = draft.map_err(|_| AckError::Unsendable)?;
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.emit_with_ack(draft, timeout, |_, reply| {
+            // Whoever asked may have stopped waiting.
+            let _unheard = answer.send(reply);
+        });
+        answered.await.unwrap_or(Err(AckError::Disconnected))
+    }
+
+    /// Everybody in the namespace but this socket.
+    pub fn broadcast(&self) -> Broadcast {
+        Broadcast::new(&self.0.session.state, &self.0.namespace).except(self.0.id.as_str())
+    }
+
+    /// Everybody in a group but this socket.
+    pub fn to(&self, group: impl Into<String>) -> Broadcast {
+        self.broadcast().to(group)
+    }
+
+    /// The node that holds this socket.
+    #[must_use]
+    pub fn node(&self) -> NodeHandle {
+        NodeHandle(Rc::clone(&self.0.session.state))
+    }
+
+    /// Runs a task on the node's thread. It outlives the socket unless it looks at [`Self::is_connected`], and ends
+    /// with the node.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.node().spawn(task);
+    }
+
+    /// Ends this namespace for the client, which does not come back by itself (`io server disconnect`).
+    pub fn disconnect(&self) {
+        if self.is_connected() {
+            let packet = Prepared::disconnect(self.namespace_name()).expect("the name was checked before");
+            self.send_prepared(&packet, Urgency::Reliable);
+            self.leave_session(DisconnectReason::ServerNamespaceDisconnect);
+        }
+    }
+
+    /// Ends the client's whole connection; the stock client comes back by itself (`transport close`).
+    pub fn close_transport(&self) {
+        self.0.session.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None));
+    }
+
+    pub(crate) fn namespace(&self) -> &Rc<Namespace> {
+        &self.0.namespace
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakSocket {
+        WeakSocket(Rc::downgrade(&self.0))
+    }
+
+    pub(crate) fn set_slot(&self, slot: Option<u32>) -> Option<u32> {
+        self.0.slot.replace(slot)
+    }
+
+    pub(crate) fn take_groups(&self) -> BTreeSet<Rc<str>> {
+        self.0.groups.take()
+    }
+
+    pub(crate) fn set_seat(&self, seat: Option<Box<Seated>>) {
+        self.0.seat.replace(seat);
+    }
+
+    pub(crate) fn send_prepared(&self, packet: &Prepared, urgency: Urgency) {
+        self.0.session.send(packet, urgency);
+    }
+
+    /// Sends an event or ack. The answer says whether it could be encoded.
+    pub(crate) fn send(
+        &self,
+        draft: Result<Draft, EncodeError>,
+        id: Option<AckId>,
+        urgency: Urgency,
+    ) -> bool {
+        // Between a middleware and the connect reply nothing may be sent, and nothing after the end.
+        if self.0.slot.get().is_none() || self.0.is_ending.get() {
+            return draft.is_ok();
+        }
+        match draft.and_then(|draft| draft.prepare(self.namespace_name(), id)) {
+            Ok(packet) => {
+                self.send_prepared(&packet, urgency);
+                true
+            }
+            Err(error) => {
+                self.0.session.state.counting.emit_faults_total.one();
+                tracing::error!(%error, "an event cannot be sent");
+                false
+            }
+        }
+    }
+
+    pub(crate) fn handle_ack(&self, packet: Packet) {
+        let handler = packet.ack_id().and_then(|id| self.0.acks.borrow_mut().remove(&id));
+        // An answer that comes late or twice has no handler any more.
+        if let Some(handler) = handler {
+            handler(self, Ok(Reply::new(packet)));
+        }
+    }
+
+    /// An event that no handler wants: the room's, where the socket has a seat.
+    pub(crate) fn hand_to_room(&self, event: Event) {
+        let seat = self.0.seat.borrow().as_deref().cloned();
+        if let Some(seat) = seat {
+            seat.handle_event(&self.0.session.state, self, event);
+        }
+    }
+
+    /// Takes the socket out of its session and tells its handlers.
+    pub(crate) fn leave_session(&self, reason: DisconnectReason) {
+        self.0.session.sockets.borrow_mut().retain(|socket| socket != self);
+        self.0.session.sockets_changed();
+        self.handle_gone(reason);
+    }
+
+    /// The end of this socket, once.
+    pub(crate) fn handle_gone(&self, reason: DisconnectReason) {
+        if self.0.slot.get().is_none() || self.0.is_ending.replace(true) {
+            return;
+        }
+        let session = &self.0.session;
+        let seat = self.0.seat.take();
+        if let Some(on_disconnect) = &self.0.namespace.handlers.on_disconnect {
+            session.guard(|| on_disconnect(self, reason));
+        }
+        self.0.namespace.remove(self);
+        for (_, handler) in self.0.acks.take() {
+            session.guard(|| handler(self, Err(AckError::Disconnected)));
+        }
+        if let Some(seat) = seat {
+            seat.handle_gone(&session.state, self, reason);
+        }
+    }
+}
+
+impl SocketInner {
+    pub(crate) fn handle_ack_deadline(inner: &Rc<Self>, id: AckId) {
+        let handler = inner.acks.borrow_mut().remove(&id);
+        if let Some(handler) = handler {
+            let socket = Socket(Rc::clone(inner));
+            inner.session.guard(|| handler(&socket, Err(AckError::TimedOut)));
+        }
+    }
+}

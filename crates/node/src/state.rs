@@ -1,0 +1,206 @@
+//! What all parts of one running node share, on its one thread.
+//! Never does protocol: it holds the tables, the clock, the wheel and the list of connections to flush.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use greenroom_socketio::Sid;
+use greenroom_socketio::engine::Moment;
+use greenroom_socketio::ids::{ID_RANDOM_BYTES, Id};
+use greenroom_socketio::packet::AckId;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::counters::Counting;
+use crate::link::Link;
+use crate::namespace::Namespace;
+use crate::rooms::Rooms;
+use crate::session::Session;
+use crate::socket::SocketInner;
+use crate::wheel::Wheel;
+
+/// Bytes of the one buffer that all connections read into.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What the wheel brings back.
+pub(crate) enum Due {
+    /// Some deadline of this session.
+    Session(Weak<Session>),
+    /// The client's answer to this event of this socket is late.
+    Ack(Weak<SocketInner>, AckId),
+}
+
+pub(crate) struct NodeState {
+    pub(crate) config: Config,
+    pub(crate) counting: Counting,
+    pub(crate) sessions: RefCell<HashMap<Sid, Rc<Session>>>,
+    pub(crate) namespaces: BTreeMap<String, Rc<Namespace>>,
+    pub(crate) rooms: Option<Rooms>,
+    pub(crate) link: Option<Link>,
+    /// One read buffer for all: a connection at rest owns none.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Open TCP connections, of sessions or not.
+    pub(crate) connections: Cell<usize>,
+    /// Cancelled when the node stops taking connections.
+    pub(crate) stopping: CancellationToken,
+    /// Cancelled when its end is complete.
+    pub(crate) closed: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    wheel: RefCell<Wheel<Due>>,
+    wheel_wakes_at: Cell<Moment>,
+    wheel_changed: Notify,
+    dirty: RefCell<Vec<Rc<Session>>>,
+    dirty_changed: Notify,
+    started_at: Instant,
+}
+
+impl NodeState {
+    pub(crate) fn new(
+        config: Config,
+        namespaces: BTreeMap<String, Rc<Namespace>>,
+        rooms: Option<Rooms>,
+        link: Option<Link>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            config,
+            counting: Counting::default(),
+            sessions: RefCell::default(),
+            namespaces,
+            rooms,
+            link,
+            scratch: RefCell::new(vec![0; READ_BYTES].into()),
+            connections: Cell::new(0),
+            stopping: CancellationToken::new(),
+            closed: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            wheel: RefCell::new(Wheel::new()),
+            wheel_wakes_at: Cell::new(Moment::default()),
+            wheel_changed: Notify::new(),
+            dirty: RefCell::default(),
+            dirty_changed: Notify::new(),
+            started_at: Instant::now(),
+        })
+    }
+
+    /// Milliseconds since the start of this node, by the clock that never steps back.
+    pub(crate) fn now(&self) -> Moment {
+        Moment::from_millis(u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Runs a task on the node's thread. It ends with the node at the latest.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.spawn_local(task);
+    }
+
+    /// Asks for something at a moment.
+    pub(crate) fn schedule(&self, at: Moment, due: Due) {
+        let fires_at = self.wheel.borrow_mut().insert(at, due);
+        if fires_at < self.wheel_wakes_at.get() {
+            self.wheel_changed.notify_one();
+        }
+    }
+
+    /// Asks for a flush of this session at the end of the loop's turn.
+    pub(crate) fn mark_dirty(&self, session: &Rc<Session>) {
+        if session.is_dirty.replace(true) {
+            return;
+        }
+        let mut dirty = self.dirty.borrow_mut();
+        dirty.push(Rc::clone(session));
+        if dirty.len() == 1 {
+            self.dirty_changed.notify_one();
+        }
+    }
+
+    /// Tells control, by the agent, that rooms or connections changed.
+    pub(crate) fn status_changed(&self) {
+        if let Some(link) = &self.link {
+            link.status_changed();
+        }
+    }
+}
+
+/// Fires what is due, for ever. The one timer of the node's connections.
+pub(crate) async fn run_wheel(state: Rc<NodeState>) {
+    loop {
+        let next = state.wheel.borrow().next_at();
+        state.wheel_wakes_at.set(next.unwrap_or(Moment::from_millis(u64::MAX)));
+        let changed = state.wheel_changed.notified();
+        match next {
+            None => changed.await,
+            Some(at) => {
+                let at = state.started_at + Duration::from_millis(at.as_millis());
+                tokio::select! {
+                    () = tokio::time::sleep_until(at) => {}
+                    () = changed => {}
+                }
+            }
+        }
+        let due = state.wheel.borrow_mut().take_due(state.now());
+        for (at, thing) in due {
+            match thing {
+                Due::Session(session) => {
+                    if let Some(session) = session.upgrade() {
+                        session.handle_deadline(at);
+                    }
+                }
+                Due::Ack(socket, id) => {
+                    if let Some(socket) = socket.upgrade() {
+                        SocketInner::handle_ack_deadline(&socket, id);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes what the last turn of the loop left in the queues, for ever. Because this task is woken by the first
+/// write of a turn and runs after the tasks that were ready then, all their writes to one connection are one.
+pub(crate) async fn run_flusher(state: Rc<NodeState>) {
+    loop {
+        state.dirty_changed.notified().await;
+        tokio::task::yield_now().await;
+        let dirty = std::mem::take(&mut *state.dirty.borrow_mut());
+        for session in dirty {
+            session.is_dirty.set(false);
+            session.flush();
+        }
+    }
+}
+
+/// A fresh id. Ids of sessions are bearer tokens, so every one costs true randomness.
+pub(crate) fn random_id<K>() -> Id<K> {
+    let mut bytes = [0; ID_RANDOM_BYTES];
+    getrandom::fill(&mut bytes).expect("the system has random bytes once it has booted");
+    Id::from_random(bytes)
+}
+
+pub(crate) fn random_u64() -> u64 {
+    getrandom::u64().expect("the system has random bytes once it has booted")
+}
+
+/// Counts one TCP connection for as long as it lives.
+pub(crate) struct Permit(Rc<NodeState>);
+
+impl Permit {
+    /// A permit, unless the node is full.
+    pub(crate) fn take(state: &Rc<NodeState>) -> Option<Self> {
+        let open = state.connections.get();
+        (open < state.config.connections_max).then(|| {
+            state.connections.set(open + 1);
+            Self(Rc::clone(state))
+        })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
