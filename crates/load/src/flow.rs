@@ -129,7 +129,7 @@ pub enum Step {
         /// The latest moment.
         within: Duration,
     },
-    /// Plays until the time is over or the server disconnects the socket because the room has ended.
+    /// Plays until the time is over, or until the server has told the end of the room and disconnects the socket.
     Play {
         /// By which connection.
         socket: SocketName,
@@ -141,6 +141,8 @@ pub enum Step {
         every: Option<Duration>,
         /// The longest time.
         lasting: Duration,
+        /// Name of the event that tells the end of the room. Without it a disconnection is a fault.
+        end: String,
     },
     /// Leaves a connection now; nothing if it has ended.
     Leave {
@@ -226,6 +228,7 @@ impl Flow {
                     argument: Argument::Direction,
                     every: input_every,
                     lasting: play,
+                    end: "greenroom:closed".to_owned(),
                 },
                 Step::Leave { socket: Game },
                 Step::Leave { socket: Lobby },

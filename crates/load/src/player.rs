@@ -141,6 +141,15 @@ struct Matched {
     seat: u16,
 }
 
+/// A game server's word.
+#[derive(Deserialize)]
+struct RoomEnd {
+    reason: Box<str>,
+}
+
+/// The one reason for which a room may end under its players.
+const FINISHED: &str = "finished";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SocketState {
     Closed,
@@ -179,6 +188,8 @@ pub struct Player {
     draws: Draws,
     /// Whether a seat was assigned before.
     assigned: bool,
+    /// Why the room has ended, once it was told.
+    room_end: Option<Box<str>>,
 }
 
 impl Player {
@@ -197,6 +208,7 @@ impl Player {
             mark: arrives_at,
             draws,
             assigned: false,
+            room_end: None,
         }
     }
 
@@ -353,6 +365,15 @@ impl Turn<'_> {
     }
 
     fn received(&mut self, on: SocketName, name: &str, argument: Option<&str>) {
+        if let Step::Play { socket, end, .. } = self.step()
+            && *socket == on
+        {
+            if end == name {
+                let told = argument.and_then(|argument| serde_json::from_str::<RoomEnd>(argument).ok());
+                self.player.room_end = Some(told.map_or_else(|| "untold".into(), |end| end.reason));
+            }
+            return;
+        }
         let expected = self.flow.steps.iter().position(
             |step| matches!(step, Step::ExpectSeat { socket, event, .. } if *socket == on && event == name),
         );
@@ -381,21 +402,21 @@ impl Turn<'_> {
         self.player.leave_at[socket.index()] = None;
         let needed = self.step().needs() == Some(socket);
         let during = self.step().title();
-        let reason = match by {
-            ClosedBy::Server => "server disconnected the socket",
-            ClosedBy::Transport(reason) => reason.as_str(),
+        let room_end = self.player.room_end.as_deref().filter(|_| needed);
+        let reason = match (room_end, by) {
+            (Some(end), _) if end != FINISHED => format!("the room ended: {end}"),
+            (_, ClosedBy::Server) => "the server disconnected the socket".to_owned(),
+            (_, ClosedBy::Transport(reason)) => reason.clone(),
         };
         match state {
             SocketState::Closed => {}
-            SocketState::Opening => self.fail(reason.to_owned()),
-            SocketState::Open
-                if *by == ClosedBy::Server && matches!(self.step(), Step::Play { .. }) && needed =>
-            {
+            SocketState::Opening => self.fail(reason),
+            SocketState::Open if *by == ClosedBy::Server && room_end == Some(FINISHED) => {
                 self.tell(Fact::RoomEnded);
                 self.advance();
             }
             SocketState::Open => {
-                self.tell(Fact::Lost { socket, during, reason: reason.to_owned() });
+                self.tell(Fact::Lost { socket, during, reason });
                 if needed {
                     self.end();
                 }

@@ -109,9 +109,33 @@ fn a_player_goes_through_lobby_match_and_game() {
 }
 
 #[test]
-fn a_play_ends_with_its_room() {
-    let mut stage = Stage::in_game();
-    assert_eq!(stage.hear(&Event::Closed(Game, ClosedBy::Server)), ["RoomEnded", "leave lobby", "Finished"]);
+fn a_play_ends_well_only_with_a_room_that_finished() {
+    let lost = |reason| format!("Lost {{ socket: Game, during: \"playing\", reason: {reason:?} }}");
+    let cases: [(Option<&str>, ClosedBy, &[String]); 4] = [
+        (
+            Some(r#"{"reason":"finished"}"#),
+            ClosedBy::Server,
+            &["RoomEnded".into(), "leave lobby".into(), "Finished".into()],
+        ),
+        (
+            Some(r#"{"reason":"crashed"}"#),
+            ClosedBy::Server,
+            &[lost("the room ended: crashed"), "leave lobby".into()],
+        ),
+        (
+            Some(r#"{"reason":"stopped"}"#),
+            ClosedBy::Transport("reset".into()),
+            &[lost("the room ended: stopped"), "leave lobby".into()],
+        ),
+        (None, ClosedBy::Server, &[lost("the server disconnected the socket"), "leave lobby".into()]),
+    ];
+    for (told, by, expected) in cases {
+        let mut stage = Stage::in_game();
+        if let Some(told) = told {
+            assert_eq!(stage.hear(&Event::Received(Game, "greenroom:closed", Some(told))), [""; 0]);
+        }
+        assert_eq!(stage.hear(&Event::Closed(Game, by)), expected, "{told:?}");
+    }
 }
 
 #[test]
@@ -139,7 +163,7 @@ fn what_goes_wrong_is_told_and_ends_the_player() {
             Stage::in_lobby(),
             Event::Closed(Lobby, ClosedBy::Server),
             &[
-                r#"Lost { socket: Lobby, during: "waiting for a match", reason: "server disconnected the socket" }"#,
+                r#"Lost { socket: Lobby, during: "waiting for a match", reason: "the server disconnected the socket" }"#,
             ],
         ),
         (

@@ -1,0 +1,276 @@
+//! Owns a lobby and two game servers that run in the test, and the faults they can have.
+//! Never more of the protocol than a player touches.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use greenroom_socketio::{
+    Limits, SocketId,
+    engine::{EnginePacket, Open},
+    packet::{Decoder, Draft, Packet, PacketKind, Prepared},
+    ws,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinSet,
+};
+
+/// What the servers do wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// Not a fault: rooms end as soon as somebody has played a little.
+    RoomsFinish,
+    /// The last member of a match is sent to another server.
+    Misplace,
+    /// The last member of a match is sent to another room.
+    ShortRoom,
+    /// All get seat 0.
+    SeatTwice,
+    /// A second `matched` follows.
+    AssignTwice,
+    /// The first player of all waits for ever.
+    ForgetOne,
+    RefuseToken,
+    /// Game connections are cut at the first input.
+    DropGame,
+    RefuseUpgrade,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Lobby,
+    Game,
+}
+
+type Outbox = mpsc::Sender<Prepared>;
+
+struct Shared {
+    fault: Fault,
+    games: [String; 2],
+    /// Players who wait for a match.
+    queue: RefCell<Vec<Outbox>>,
+    rooms: Cell<u32>,
+    forgotten: Cell<bool>,
+    connections: Cell<u32>,
+    goodbyes: Cell<u32>,
+    opened: Cell<u32>,
+}
+
+pub(crate) struct Servers {
+    shared: Rc<Shared>,
+    lobby: String,
+    _tasks: JoinSet<()>,
+}
+
+impl Servers {
+    pub(crate) async fn start(fault: Fault) -> Self {
+        let mut listeners = Vec::new();
+        for _ in 0..3 {
+            listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
+        let at = |i: usize| listeners[i].local_addr().unwrap().to_string();
+        let (lobby, games) = (at(0), [at(1), at(2)]);
+        let shared = Rc::new(Shared {
+            fault,
+            games,
+            queue: RefCell::default(),
+            rooms: Cell::default(),
+            forgotten: Cell::default(),
+            connections: Cell::default(),
+            goodbyes: Cell::default(),
+            opened: Cell::default(),
+        });
+        let mut tasks = JoinSet::new();
+        for (listener, part) in listeners.into_iter().zip([Part::Lobby, Part::Game, Part::Game]) {
+            tasks.spawn_local(listen(Rc::clone(&shared), listener, part));
+        }
+        Self { shared, lobby, _tasks: tasks }
+    }
+
+    pub(crate) fn lobby_url(&self) -> String {
+        format!("http://{}", self.lobby)
+    }
+
+    /// Waits until no connection is left, and checks that those the servers did not end were left with a goodbye.
+    pub(crate) async fn assert_all_left(&self) {
+        while self.shared.connections.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+        if self.shared.fault == Fault::None {
+            assert_eq!(self.shared.goodbyes.get(), self.shared.opened.get());
+        }
+    }
+}
+
+async fn listen(shared: Rc<Shared>, listener: TcpListener, part: Part) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let shared = Rc::clone(&shared);
+        connections.spawn_local(async move {
+            shared.connections.set(shared.connections.get() + 1);
+            serve(&shared, stream, part).await;
+            shared.connections.set(shared.connections.get() - 1);
+        });
+    }
+}
+
+async fn serve(shared: &Rc<Shared>, mut stream: TcpStream, part: Part) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n"), "{head}");
+    if shared.fault == Fault::RefuseUpgrade {
+        let refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+        return stream.write_all(refusal).await.unwrap();
+    }
+    let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+    assert!(ws::is_client_key(key));
+    let mut out = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\n\r\n",
+        ws::accept_key(key)
+    )
+    .into_bytes();
+    let open = Open {
+        sid: "sid".into(),
+        upgrades: Vec::new(),
+        ping_interval: Duration::from_secs(25),
+        ping_timeout: Duration::from_secs(20),
+        max_payload: 1_000_000,
+    };
+    EnginePacket::Open(&open.to_json()).write_frame(None, &mut out);
+    // In one piece, so that the first frame comes together with the answer.
+    stream.write_all(&out).await.unwrap();
+    shared.opened.set(shared.opened.get() + 1);
+    converse(shared, stream, part).await;
+}
+
+async fn converse(shared: &Rc<Shared>, mut stream: TcpStream, part: Part) {
+    let (outbox, mut outgoing) = mpsc::channel(64);
+    let mut visitor =
+        Visitor { shared: Rc::clone(shared), part, outbox, inputs: 0, at: stream.local_addr().unwrap() };
+    let (mut frames, mut packets) = (ws::Decoder::new(ws::Role::Server, 10_000), Decoder::new());
+    let mut buffer = [0; 1024];
+    loop {
+        let bytes = tokio::select! {
+            Some(packet) = outgoing.recv() => {
+                for frame in packet.frames() {
+                    // A player who is gone is noticed by the next read.
+                    let _gone = stream.write_all(frame).await;
+                }
+                continue;
+            }
+            read = stream.read(&mut buffer) => match read {
+                Ok(0) | Err(_) => return,
+                Ok(bytes) => bytes,
+            },
+        };
+        let mut feed = frames.feed(&mut buffer[..bytes]);
+        while let Some(event) = feed.next().unwrap() {
+            let ws::Event::Text(text) = event else { continue };
+            let EnginePacket::Text(text) = EnginePacket::decode_text(text).unwrap() else { continue };
+            let packet = packets.handle_text(text, &Limits::DEFAULT).unwrap().unwrap();
+            if !visitor.handle(&packet) {
+                return;
+            }
+        }
+    }
+}
+
+/// One connection's end at a server.
+struct Visitor {
+    shared: Rc<Shared>,
+    part: Part,
+    outbox: Outbox,
+    inputs: u32,
+    at: std::net::SocketAddr,
+}
+
+impl Visitor {
+    fn send(&self, packet: Prepared) {
+        self.outbox.try_send(packet).unwrap();
+    }
+
+    /// Gives whether the connection goes on.
+    fn handle(&mut self, packet: &Packet) -> bool {
+        match packet.kind() {
+            PacketKind::Connect => self.connect(packet.data()),
+            PacketKind::Event if self.part == Part::Lobby => self.enqueue(packet),
+            PacketKind::Event => return self.input(packet),
+            PacketKind::Disconnect => self.shared.goodbyes.set(self.shared.goodbyes.get() + 1),
+            PacketKind::Ack | PacketKind::ConnectError => panic!("a player sent {packet:?}"),
+        }
+        true
+    }
+
+    fn connect(&self, auth: &str) {
+        let wanted = match self.part {
+            Part::Lobby => String::new(),
+            Part::Game => format!(r#"{{"token":"for {}"}}"#, self.at),
+        };
+        assert_eq!(auth, wanted, "each server gets the token that was meant for it");
+        if self.part == Part::Game && self.shared.fault == Fault::RefuseToken {
+            let data = r#"{"code":"token_expired","message":"too late"}"#;
+            return self.send(Prepared::connect_error("/", "token_expired", Some(data)).unwrap());
+        }
+        self.send(Prepared::connected("/", &SocketId::from_random([1; 15]), None).unwrap());
+    }
+
+    fn enqueue(&self, packet: &Packet) {
+        let shared = &self.shared;
+        assert_eq!(packet.event(), Some("match"));
+        assert!(packet.args().next().unwrap().starts_with(r#"{"player":"swarm-"#));
+        if shared.fault == Fault::ForgetOne && !shared.forgotten.replace(true) {
+            return;
+        }
+        let mut queue = shared.queue.borrow_mut();
+        queue.push(self.outbox.clone());
+        if queue.len() < 4 {
+            return;
+        }
+        let number = shared.rooms.get();
+        shared.rooms.set(number + 1);
+        for (seat, outbox) in queue.drain(..).enumerate() {
+            let last = seat == 3;
+            let wrong_server = usize::from(last && shared.fault == Fault::Misplace);
+            let endpoint = &shared.games[(usize::try_from(number).unwrap() + wrong_server) % 2];
+            let room = match shared.fault {
+                Fault::ShortRoom if last => format!("elsewhere-{number}"),
+                _ => format!("room-{number}"),
+            };
+            let seat = if shared.fault == Fault::SeatTwice { 0 } else { seat };
+            let matched = serde_json::json!({
+                "room": room, "endpoint": endpoint, "token": format!("for {endpoint}"), "seat": seat,
+            });
+            let matched = Draft::event("matched").unwrap().arg(&matched).unwrap().prepare("/", None).unwrap();
+            for _ in 0..if shared.fault == Fault::AssignTwice { 2 } else { 1 } {
+                outbox.try_send(matched.clone()).unwrap();
+            }
+        }
+    }
+
+    fn input(&mut self, packet: &Packet) -> bool {
+        assert_eq!(packet.event(), Some("steer"));
+        if self.shared.fault == Fault::DropGame {
+            return false;
+        }
+        self.inputs += 1;
+        let state = Draft::event("state").unwrap().args_of(packet).unwrap().prepare("/", None).unwrap();
+        self.send(state);
+        if self.shared.fault == Fault::RoomsFinish && self.inputs == 3 {
+            let end = Draft::event("greenroom:closed").unwrap().raw_arg(r#"{"reason":"finished"}"#).unwrap();
+            self.send(end.prepare("/", None).unwrap());
+            self.send(Prepared::disconnect("/").unwrap());
+        }
+        true
+    }
+}
