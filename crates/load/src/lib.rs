@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod draws;
+pub mod fact;
 pub mod flow;
 pub mod health;
 pub mod link;

@@ -330,9 +330,10 @@ mod tests {
             let mut feed = self.server.feed(&mut bytes);
             let mut sent = Vec::new();
             while let Some(event) = feed.next().unwrap() {
-                sent.push(match event {
-                    ws::Event::Text(text) => text.to_owned(),
-                    other => format!("{other:?}"),
+                sent.push(if let ws::Event::Text(text) = event {
+                    text.to_owned()
+                } else {
+                    format!("{event:?}")
                 });
             }
             sent
@@ -400,7 +401,7 @@ mod tests {
         wire.hand(&["2"], 300, 10_000);
         for now_ms in [799, 800, 900] {
             wire.link.handle_time(Duration::from_millis(now_ms), &mut |what| {
-                closed.push(format!("{now_ms} {what:?}"))
+                closed.push(format!("{now_ms} {what:?}"));
             });
         }
         assert_eq!(closed, [r#"800 Closed(Transport("ping timeout"))"#]);

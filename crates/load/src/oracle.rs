@@ -9,8 +9,9 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    fact::{Fact, Seat},
     flow::SocketName,
-    player::{Fact, PlayerIndex, Seat},
+    player::PlayerIndex,
 };
 
 /// Something that must not happen. Players are named as the back end knows them.

@@ -18,13 +18,14 @@ use tokio::net::TcpStream;
 use crate::{
     SwarmConfig,
     draws::Draws,
+    fact::Fact,
     flow::{Flow, SocketName, Step},
     health::thread_cpu,
     link::{Heard, Link},
     measure::{Measures, Times},
     open::{OpenError, Opened},
     oracle::Ledger,
-    player::{Action, ClosedBy, Event, Fact, Player, PlayerIndex},
+    player::{Action, ClosedBy, Event, Player, PlayerIndex},
     report::{Counts, Progress},
 };
 

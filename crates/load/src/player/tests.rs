@@ -34,12 +34,12 @@ impl Stage {
             Action::Connect { socket, url, auth, .. } => {
                 format!("connect {socket} {url} {}", auth.unwrap_or_default())
             }
-            Action::Emit { socket, step, argument } => match &self.flow.steps[step] {
-                Step::Emit { event, .. } | Step::Play { event, .. } => {
-                    format!("emit {socket} {event} {argument}")
-                }
-                other => panic!("{other:?} emits nothing"),
-            },
+            Action::Emit { socket, step, argument } => {
+                let (Step::Emit { event, .. } | Step::Play { event, .. }) = &self.flow.steps[step] else {
+                    panic!("step {step} emits nothing");
+                };
+                format!("emit {socket} {event} {argument}")
+            }
             Action::Leave(socket) => format!("leave {socket}"),
             Action::Tell(Fact::Measured(measure, took)) => format!("{measure:?} {took:?}"),
             Action::Tell(fact) => format!("{fact:?}"),

@@ -1,6 +1,8 @@
 //! Players of the load tester against small servers of this test, over loopback: each fault is caught, and a good run
 //! passes. The servers speak with the server role of the protocol crate.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of this test belong to it")]
+
 mod servers;
 
 use std::{rc::Rc, time::Duration};

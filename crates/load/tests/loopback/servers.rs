@@ -243,10 +243,8 @@ impl Visitor {
             let last = seat == 3;
             let wrong_server = usize::from(last && shared.fault == Fault::Misplace);
             let endpoint = &shared.games[(usize::try_from(number).unwrap() + wrong_server) % 2];
-            let room = match shared.fault {
-                Fault::ShortRoom if last => format!("elsewhere-{number}"),
-                _ => format!("room-{number}"),
-            };
+            let elsewhere = last && shared.fault == Fault::ShortRoom;
+            let room = format!("{}-{number}", if elsewhere { "elsewhere" } else { "room" });
             let seat = if shared.fault == Fault::SeatTwice { 0 } else { seat };
             let matched = serde_json::json!({
                 "room": room, "endpoint": endpoint, "token": format!("for {endpoint}"), "seat": seat,
