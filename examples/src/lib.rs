@@ -1,10 +1,28 @@
 //! Example gameservers, linked into the one binary: a lobby, an arena, a whiteboard and a guild chat, with the
 //! pages to play them. Never needed by anything below: each is what a user of the crates would write.
 
+use std::process::ExitCode;
+
 pub mod arena;
 pub mod chat;
+pub mod lobby;
 pub mod whiteboard;
 
 mod pages;
 
 pub use pages::pages;
+
+/// Names of the examples that [`run`] knows.
+pub const NAMES: [&str; 4] = ["arena", "chat", "lobby", "whiteboard"];
+
+/// Runs the example of this name as a gameserver, until it is told to stop. `None` when there is no such example.
+#[must_use]
+pub fn run(name: &str) -> Option<ExitCode> {
+    match name {
+        "arena" => Some(arena::main()),
+        "chat" => Some(chat::main()),
+        "lobby" => Some(lobby::main()),
+        "whiteboard" => Some(whiteboard::main()),
+        _ => None,
+    }
+}
