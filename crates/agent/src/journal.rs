@@ -178,3 +178,42 @@ impl JournalFile {
         JournalError::Io { path: self.path.clone(), doing, source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &str = include_str!("../tests/golden/journal-v1.json");
+
+    #[test]
+    fn version_1_is_read_and_written_as_it_always_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = JournalFile::new(folder.path());
+        assert_eq!(file.read().unwrap(), None);
+        std::fs::write(folder.path().join("journal.json"), GOLDEN).unwrap();
+        let journal = file.read().unwrap().unwrap();
+        assert_eq!(journal.servers[0].handle.as_deref(), Some("process:4242:1234"));
+        file.write(&journal).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join("journal.json")).unwrap(), GOLDEN.trim_end());
+        assert!(!folder.path().join("journal.json.new").exists());
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_understood_is_an_error_that_says_why() {
+        let cases = [
+            ("{", "EOF while parsing"),
+            ("{}", "it has no version"),
+            ("{\"version\": 2}", "it has version 2, this agent reads version 1"),
+            ("{\"version\": 1}", "missing field `host`"),
+        ];
+        for (text, why) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("journal.json"), text).unwrap();
+            let message = JournalFile::new(folder.path()).read().unwrap_err().to_string();
+            assert!(
+                message.contains("journal.json cannot be understood") && message.contains(why),
+                "{message}"
+            );
+        }
+    }
+}

@@ -208,18 +208,22 @@ impl Supervisor {
             Event::Control(message) => self.handle_control(now, message),
             Event::ControlLost => self.welcomed = false,
             Event::Started { server, instance, process } => {
-                self.with(&server, &instance, |managed, out| managed.runs(process, now, out));
+                let step = |managed: &mut Managed, out: &mut Out| managed.runs(process, now, out);
+                self.with(&server, &instance, Managed::is_launching, step);
             }
             Event::NotStarted { server, instance, message } => {
-                self.with(&server, &instance, |managed, out| managed.died(&message, now, out));
+                let step = |managed: &mut Managed, out: &mut Out| managed.died(&message, now, out);
+                self.with(&server, &instance, Managed::is_launching, step);
             }
             Event::PortTaken { server, instance } => self.handle_port_taken(now, &server, &instance),
             Event::Adopted { server, instance, found } => self.handle_adopted(now, &server, &instance, found),
             Event::Exited { server, instance, exit } => {
-                self.with(&server, &instance, |managed, out| managed.died(&exit.to_string(), now, out));
+                let step = |managed: &mut Managed, out: &mut Out| managed.died(&exit.to_string(), now, out);
+                self.with(&server, &instance, Managed::has_process, step);
             }
             Event::Probed { server, instance, outcome } => {
-                self.with(&server, &instance, |managed, out| managed.probed(outcome, now, out));
+                let step = |managed: &mut Managed, out: &mut Out| managed.probed(outcome, now, out);
+                self.with(&server, &instance, Managed::has_process, step);
             }
             Event::Link { link, message } => self.handle_link(now, link, message),
             Event::LinkLost { link } => self.handle_link_lost(link),
@@ -229,16 +233,16 @@ impl Supervisor {
         std::mem::take(&mut self.out.effects)
     }
 
+    /// Takes a step with a server if this is its present process and it is where the step begins.
     fn with(
         &mut self,
         server: &ServerName,
         instance: &InstanceId,
+        begins: fn(&Managed) -> bool,
         step: impl FnOnce(&mut Managed, &mut Out),
     ) {
         let managed = self.servers.get_mut(server);
-        if let Some(managed) =
-            managed.filter(|managed| managed.instance() == *instance && !managed.is_ended())
-        {
+        if let Some(managed) = managed.filter(|managed| managed.instance() == *instance && begins(managed)) {
             step(managed, &mut self.out);
         }
     }
@@ -249,7 +253,7 @@ impl Supervisor {
         else {
             return;
         };
-        if managed.is_ended() {
+        if !managed.is_launching() {
             return;
         }
         // A server that has run keeps its port: its players look for it there.
@@ -275,7 +279,7 @@ impl Supervisor {
         found: Option<Process>,
     ) {
         let mut will_link = false;
-        self.with(server, instance, |managed, out| match found {
+        self.with(server, instance, Managed::is_adopting, |managed, out| match found {
             Some(process) => {
                 tracing::info!(%server, %instance, handle = %process.handle, "gameserver adopted");
                 managed.runs(process, now, out);

@@ -8,7 +8,7 @@ use greenroom_wire::link::{FromServer, Relay, ToServer, VERSION};
 use greenroom_wire::rooms::RoomEnded;
 
 use super::managed::Stage;
-use super::{Effect, LinkId, Supervisor};
+use super::{Effect, LinkId, REPEAT_EVERY, Supervisor};
 use crate::journal::JournalRoomEnded;
 
 /// Most unacknowledged results kept here; further ones stay with their servers, which repeat them.
@@ -33,7 +33,7 @@ impl Supervisor {
             }
         }
         match message {
-            FromServer::RoomEnded(ended) => self.take_result(server, instance, ended),
+            FromServer::RoomEnded(ended) => self.take_result(now, server, instance, ended),
             FromServer::Publish(relay) => self.publish(link, &server, relay),
             // The status of a process that is gone says nothing any more.
             FromServer::Status(_) | FromServer::Hello { .. } => {}
@@ -71,7 +71,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn take_result(&mut self, server: ServerName, instance: InstanceId, ended: RoomEnded) {
+    fn take_result(&mut self, now: Timestamp, server: ServerName, instance: InstanceId, ended: RoomEnded) {
         let key = (ended.room.to_string(), ended.epoch);
         if self.room_ended.contains_key(&key) {
             return;
@@ -81,6 +81,9 @@ impl Supervisor {
             return;
         }
         let result = JournalRoomEnded { server: server.into(), instance: instance.into(), ended };
+        if self.room_ended.is_empty() {
+            self.repeat_at = now + REPEAT_EVERY;
+        }
         if self.welcomed {
             self.out.effects.push(Effect::Tell(Box::new(told(&result))));
         }

@@ -171,6 +171,18 @@ impl Managed {
         matches!(self.stage, Stage::Ended { .. })
     }
 
+    pub(super) const fn is_launching(&self) -> bool {
+        matches!(self.stage, Stage::Launching)
+    }
+
+    pub(super) const fn is_adopting(&self) -> bool {
+        matches!(self.stage, Stage::Adopting { .. })
+    }
+
+    pub(super) const fn has_process(&self) -> bool {
+        matches!(self.stage, Stage::Running { .. } | Stage::Stopping { .. })
+    }
+
     /// Asks the engine for a process.
     pub(super) fn launch(&mut self, settings: &Settings, out: &mut Out) {
         self.stage = Stage::Launching;

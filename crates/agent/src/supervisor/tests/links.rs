@@ -1,0 +1,183 @@
+//! Links: who may speak, results until acknowledged, broadcasts.
+
+use greenroom_core::RoomId;
+use greenroom_wire::link::{Relay, Status, ToServer};
+use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport};
+
+use super::*;
+
+fn ended(room: &str) -> RoomEnded {
+    let room: RoomId = room.parse().unwrap();
+    RoomEnded {
+        room: room.into(),
+        epoch: 1,
+        reason: EndReason::Finished,
+        result: serde_json::json!({"won": 3}),
+    }
+}
+
+fn relay(packet: &str) -> Relay {
+    Relay {
+        namespace: "/".to_owned(),
+        groups: Vec::new(),
+        except: Vec::new(),
+        packet: packet.to_owned(),
+        attachments: Vec::new(),
+    }
+}
+
+fn closed(effects: Vec<(u64, Effect)>) -> Vec<(u64, String)> {
+    let closed = effects.into_iter().filter_map(|(_, effect)| match effect {
+        Effect::CloseLink { link, why } => Some((link.0, why)),
+        _ => None,
+    });
+    closed.collect()
+}
+
+#[test]
+fn a_link_is_accepted_only_from_the_process_that_was_given_the_secret() {
+    let cases = [
+        (1, "arena-1.0", "secret-1", None),
+        (1, "arena-1.0", "secret-2", Some("the link secret for instance arena-1.0 is wrong")),
+        (1, "arena-1.1", "secret-1", Some("instance arena-1.1 does not run here")),
+        (2, "arena-1.0", "secret-1", Some("it speaks link version 2, this agent speaks 1")),
+    ];
+    for (version, of, secret, refused) in cases {
+        let mut bench = Bench::welcomed();
+        bench.ready("arena-1");
+        bench.take();
+        let hello = FromServer::Hello { version, instance: instance(of).into(), secret: secret.to_owned() };
+        bench.link(1, hello);
+        bench.link(1, FromServer::Status(Status { connections: 7, rooms: Vec::new() }));
+        let told = closed(bench.take()).pop().map(|(_, why)| why);
+        assert_eq!(told.as_deref(), refused);
+        bench.phase("arena-1");
+        let connections = bench.told("arena-1").unwrap().connections;
+        assert_eq!(connections, if refused.is_none() { 7 } else { 0 }, "{refused:?}");
+    }
+}
+
+#[test]
+fn a_new_link_of_the_same_process_replaces_the_old_one() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    bench.linked(2, "arena-1.0", "secret-1");
+    assert_eq!(closed(bench.take()), [(1, "instance arena-1.0 has linked anew".to_owned())]);
+    bench.link(1, FromServer::Status(Status { connections: 1, rooms: Vec::new() }));
+    bench.link(2, FromServer::Status(Status { connections: 2, rooms: Vec::new() }));
+    bench.event(Event::LinkLost { link: LinkId(1) });
+    bench.phase("arena-1");
+    assert_eq!(bench.told("arena-1").unwrap().connections, 2);
+}
+
+#[test]
+fn rooms_are_reported_as_told_and_gone_with_their_process() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    let room: RoomId = "room-1".parse().unwrap();
+    let rooms = vec![RoomReport { room: room.into(), epoch: 1, key: None, seats: Vec::new() }];
+    bench.link(1, FromServer::Status(Status { connections: 4, rooms: rooms.clone() }));
+    bench.phase("arena-1");
+    assert_eq!(bench.told("arena-1").unwrap().rooms, rooms);
+    bench.event(Event::LinkLost { link: LinkId(1) });
+    bench.phase("arena-1");
+    assert_eq!(bench.told("arena-1").unwrap().rooms, rooms, "a lost link says nothing of rooms");
+    bench.exited("arena-1", "arena-1.0", Exit::Code(1));
+    bench.phase("arena-1");
+    assert!(bench.told("arena-1").unwrap().rooms.is_empty());
+}
+
+#[test]
+fn a_result_is_repeated_until_it_is_acknowledged() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    bench.take();
+    let told = |bench: &mut Bench| {
+        let told = bench.take().into_iter().filter(|(_, effect)| {
+            matches!(effect, Effect::Tell(told) if matches!(**told, FromAgent::RoomEnded { .. }))
+        });
+        told.map(|(at, _)| at).collect::<Vec<u64>>()
+    };
+    bench.supervisor.take_journal();
+    bench.link(1, FromServer::RoomEnded(ended("room-1")));
+    let journal = bench.supervisor.take_journal().expect("it is written before it is told");
+    assert_eq!(journal.room_ended.len(), 1);
+    bench.link(1, FromServer::RoomEnded(ended("room-1")));
+    assert_eq!(told(&mut bench).len(), 1, "a repetition by the server is not passed on");
+    bench.event(Event::ControlLost);
+    bench.pass(10_000);
+    assert_eq!(told(&mut bench).len(), 0);
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.pass(3_000);
+    assert_eq!(told(&mut bench), [10_000, 12_000], "at once, then every 2 s");
+    let room: RoomId = "room-1".parse().unwrap();
+    bench.control(ToAgent::RoomEndedAck { room: room.clone().into(), epoch: 1 });
+    let ack = ToServer::RoomEndedAck { room: room.into(), epoch: 1 };
+    let passed_on = bench
+        .take()
+        .into_iter()
+        .any(|(_, effect)| effect == Effect::TellServer { link: LinkId(1), message: ack.clone() });
+    assert!(passed_on, "the server may forget it too");
+    bench.pass(10_000);
+    assert_eq!(told(&mut bench).len(), 0);
+    assert!(bench.supervisor.take_journal().unwrap().room_ended.is_empty());
+}
+
+#[test]
+fn the_last_words_of_a_dying_process_are_heard() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    bench.exited("arena-1", "arena-1.0", Exit::Code(0));
+    bench.take();
+    bench.link(1, FromServer::RoomEnded(ended("room-1")));
+    let effects = bench.take();
+    let [(_, Effect::Tell(told))] = &effects[..] else { panic!("{effects:?}") };
+    let FromAgent::RoomEnded { instance, .. } = &**told else { panic!("{told:?}") };
+    assert_eq!(instance.as_str(), "arena-1.0");
+}
+
+#[test]
+fn a_broadcast_reaches_the_other_servers_of_its_fleet() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.ready("arena-2");
+    bench.control(ToAgent::Start { term: 5, order: Box::new(order("board-1", "board")) });
+    bench.started("board-1", "board-1.0");
+    for (link, of, secret) in
+        [(1, "arena-1.0", "secret-1"), (2, "arena-2.0", "secret-2"), (3, "board-1.0", "secret-3")]
+    {
+        bench.linked(link, of, secret);
+    }
+    bench.take();
+    bench.link(1, FromServer::Publish(relay("2[\"line\"]")));
+    bench.link(3, FromServer::Publish(relay("2[\"alone\"]")));
+    let delivered = Effect::Deliver { links: vec![LinkId(2)], relay: relay("2[\"line\"]") };
+    assert_eq!(bench.take(), [(0, delivered)]);
+}
+
+#[test]
+fn keys_reach_every_linked_server_once() {
+    let keys = |kid: &str| {
+        let key = serde_json::json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": ""});
+        serde_json::from_value::<PublicKeys>(serde_json::json!({"keys": [key]})).unwrap()
+    };
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    bench.take();
+    bench.control(ToAgent::Keys { keys: keys("k2") });
+    bench.control(ToAgent::Keys { keys: keys("k2") });
+    let message = ToServer::Keys { keys: keys("k2") };
+    assert_eq!(bench.take(), [(0, Effect::TellServer { link: LinkId(1), message })]);
+    // A server that links to the next agent before control is back gets the same keys.
+    let journal = bench.supervisor.take_journal().unwrap();
+    let mut bench = Bench::from_journal(journal, bench.now);
+    bench.take();
+    bench.linked(1, "arena-1.0", "secret-1");
+    let message = ToServer::Welcome { version: 1, keys: keys("k2") };
+    assert_eq!(bench.take(), [(0, Effect::TellServer { link: LinkId(1), message })]);
+}
