@@ -165,7 +165,9 @@ pub fn main() -> ExitCode {
     node.namespace("/")
         .on("match", move |socket, mut event| enters.enter(socket, &mut event))
         .on("cancel", move |socket, mut event| event.reply(&json!({ "cancelled": cancels.leave(socket) })))
-        .on_disconnect(move |socket, _| drop(lobby.leave(socket)));
+        .on_disconnect(move |socket, _| {
+            lobby.leave(socket);
+        });
     node.on_start(|node| node.spawn(desk.run()));
     node.run()
 }

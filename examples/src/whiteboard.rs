@@ -59,7 +59,7 @@ fn serve(handlers: &mut Handlers) {
                 socket.broadcast().emit("drawing", &Drawing { stroke, color });
             }
             Ok(_) | Err(_) => {
-                event.reply(&json!({ "error": "a stroke is x0, y0, x1, y1, each from 0 to 1" }))
+                event.reply(&json!({ "error": "a stroke is x0, y0, x1, y1, each from 0 to 1" }));
             }
         });
 }
