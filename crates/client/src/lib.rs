@@ -1,1 +1,12 @@
-//! Placeholder line; the owner of this crate replaces it.
+//! Typed calls of the control plane's HTTP API, and the desk through which a lobby server gets its players matched.
+//!
+//! Never retries a call by itself: [`ClientError::is_retryable`] says whether it may be repeated. The desk does retry,
+//! because filing and cancelling tickets is safe to repeat.
+
+mod calls;
+mod error;
+
+pub mod tickets;
+
+pub use calls::{CallTimes, ControlClient, RoomsPage};
+pub use error::ClientError;

@@ -52,7 +52,7 @@ impl World {
         let mut told = std::collections::BTreeSet::new();
         for report in reports {
             told.insert(report.room.0.clone());
-            self.observe_room(server, report);
+            self.observe_room(server, &report);
         }
         for id in self.rooms_on(server) {
             if !told.contains(&id) {
@@ -62,7 +62,7 @@ impl World {
         }
     }
 
-    fn observe_room(&mut self, server: &ServerName, report: RoomReport) {
+    fn observe_room(&mut self, server: &ServerName, report: &RoomReport) {
         let id = report.room.0.clone();
         match self.rooms.get_mut(&id) {
             Some(room) if room.server == *server && room.epoch == report.epoch => {
@@ -73,15 +73,15 @@ impl World {
             // Only this process gives epochs out, so a higher one means that the store was set back: the room is right.
             Some(room) if room.epoch < report.epoch => {
                 self.unindex_room(&id);
-                self.adopt_room(server, &report);
+                self.adopt_room(server, report);
             }
-            Some(_) => self.close_room(server, &report, EndReason::Superseded),
+            Some(_) => self.close_room(server, report, EndReason::Superseded),
             None => match self.ended.get(&id) {
                 Some(ended) if ended.status.epoch >= report.epoch => {
                     let reason = ended.status.ended.unwrap_or(EndReason::Superseded);
-                    self.close_room(server, &report, reason);
+                    self.close_room(server, report, reason);
                 }
-                Some(_) | None => self.adopt_room(server, &report),
+                Some(_) | None => self.adopt_room(server, report),
             },
         }
     }

@@ -1,0 +1,325 @@
+//! One method per endpoint.
+//!
+//! Never interprets an answer: the bodies are those of `greenroom_wire::api`.
+
+use std::time::Duration;
+
+use greenroom_core::{FleetName, RoomId, ServerName, TicketId};
+use greenroom_wire::api::{
+    AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, EndpointAnswer, FinishRequest,
+    FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness,
+    RoomList, RoomStatus, TicketCancelled, TicketsAnswer, TicketsRequest,
+};
+use greenroom_wire::error::ErrorBody;
+use greenroom_wire::token::PublicKeys;
+use reqwest::{Method, RequestBuilder};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::ClientError;
+
+/// Most bytes of a strange answer that are told.
+const TEXT_BYTES_MAX: usize = 200;
+
+/// How long calls may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallTimes {
+    /// To connect. Default 2 s.
+    pub connect: Duration,
+    /// For an answer, beyond what the call itself asks the control plane to wait. Default 5 s.
+    pub answer: Duration,
+}
+
+impl Default for CallTimes {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(2), answer: Duration::from_secs(5) }
+    }
+}
+
+/// Which rooms to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoomsPage {
+    /// Of one fleet only.
+    pub fleet: Option<FleetName>,
+    /// How many to leave out first.
+    pub offset: usize,
+    /// At most this many, 1 to 5,000; 500 without.
+    pub limit: Option<usize>,
+}
+
+/// The control plane as its callers see it. A clone shares the connections.
+#[derive(Debug, Clone)]
+pub struct ControlClient {
+    http: reqwest::Client,
+    base: String,
+    times: CallTimes,
+}
+
+impl ControlClient {
+    /// Calls the control plane at `base`, `http://127.0.0.1:8700` for one. Connects at the first call.
+    ///
+    /// # Errors
+    /// When `base` is not an `http` or `https` URL.
+    pub fn new(base: &str) -> Result<Self, ClientError> {
+        Self::with_times(base, CallTimes::default())
+    }
+
+    /// The same with other times.
+    ///
+    /// # Errors
+    /// When `base` is not an `http` or `https` URL.
+    pub fn with_times(base: &str, times: CallTimes) -> Result<Self, ClientError> {
+        let base = base.trim_end_matches('/').to_owned();
+        let parsed = reqwest::Url::parse(&base).map_err(|_| ClientError::BadAddress(base.clone()))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(ClientError::BadAddress(base));
+        }
+        // Another part of the process may have installed it before; either is the same.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder()
+            .connect_timeout(times.connect)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(ClientError::Setup)?;
+        Ok(Self { http, base, times })
+    }
+
+    /// The address called, without a slash at its end.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// `GET /v1/fleets/{fleet}/endpoint`: where a player of a mesh fleet connects. Waits up to 10 s for a server.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `no_capacity` when nothing answers.
+    pub async fn endpoint(&self, fleet: &FleetName) -> Result<EndpointAnswer, ClientError> {
+        let wait = Duration::from_secs(10);
+        self.get_waiting(&format!("/v1/fleets/{fleet}/endpoint"), wait).await
+    }
+
+    /// `POST /v1/fleets/{fleet}/rooms`: a room with a seat for each player. Safe to repeat with an idempotency key.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `room_full`, `no_capacity`, `idempotency_mismatch` among them.
+    pub async fn allocate(
+        &self,
+        fleet: &FleetName,
+        body: &AllocateRequest,
+    ) -> Result<Allocation, ClientError> {
+        let wait = Duration::from_millis(body.timeout_ms.unwrap_or(10_000));
+        self.post(&format!("/v1/fleets/{fleet}/rooms"), body, wait).await
+    }
+
+    /// `POST /v1/fleets/{fleet}/tickets`. Safe to repeat.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; tickets refused one by one are in the answer.
+    pub async fn file_tickets(
+        &self,
+        fleet: &FleetName,
+        body: &TicketsRequest,
+    ) -> Result<TicketsAnswer, ClientError> {
+        self.post(&format!("/v1/fleets/{fleet}/tickets"), body, Duration::ZERO).await
+    }
+
+    /// `POST /v1/assignments`: waits for what there is to tell. Safe to repeat: what is not acknowledged comes again.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn assignments(&self, body: &AssignmentsRequest) -> Result<AssignmentsAnswer, ClientError> {
+        let wait = Duration::from_millis(body.wait_ms.unwrap_or(20_000));
+        self.post("/v1/assignments", body, wait).await
+    }
+
+    /// `DELETE /v1/tickets/{ticket}`.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `ticket_not_found` when it was cancelled before.
+    pub async fn cancel_ticket(&self, ticket: &TicketId) -> Result<TicketCancelled, ClientError> {
+        let request = self.request(Method::DELETE, &format!("/v1/tickets/{ticket}"), Duration::ZERO);
+        self.send(request).await
+    }
+
+    /// `POST /v1/rooms/{room}/finish`. Safe to repeat.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `room_not_found` when it ended long ago or under another epoch.
+    pub async fn finish(&self, room: &RoomId, body: &FinishRequest) -> Result<RoomStatus, ClientError> {
+        self.post(&format!("/v1/rooms/{room}/finish"), body, Duration::ZERO).await
+    }
+
+    /// `GET /v1/fleets`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn fleets(&self) -> Result<FleetList, ClientError> {
+        self.get("/v1/fleets").await
+    }
+
+    /// `GET /v1/fleets/{fleet}`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn fleet(&self, fleet: &FleetName) -> Result<FleetStatus, ClientError> {
+        self.get(&format!("/v1/fleets/{fleet}")).await
+    }
+
+    /// `GET /v1/gameservers`, of one fleet or all.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn gameservers(&self, fleet: Option<&FleetName>) -> Result<GameserverList, ClientError> {
+        match fleet {
+            Some(fleet) => self.get(&format!("/v1/gameservers?fleet={fleet}")).await,
+            None => self.get("/v1/gameservers").await,
+        }
+    }
+
+    /// `GET /v1/gameservers/{server}`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn gameserver(&self, server: &ServerName) -> Result<GameserverStatus, ClientError> {
+        self.get(&format!("/v1/gameservers/{server}")).await
+    }
+
+    /// `GET /v1/gameservers/{server}/logs`: from `offset`, or the end without; at most `bytes_max` (262,144; 65,536
+    /// without).
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `host_suspect` when the agent does not answer.
+    pub async fn logs(
+        &self,
+        server: &ServerName,
+        offset: Option<u64>,
+        bytes_max: Option<u32>,
+    ) -> Result<LogsAnswer, ClientError> {
+        let mut path = format!("/v1/gameservers/{server}/logs");
+        let offset = offset.map(|offset| format!("offset={offset}"));
+        let bytes_max = bytes_max.map(|bytes| format!("bytes_max={bytes}"));
+        for (mark, part) in ["?", "&"].into_iter().zip(offset.into_iter().chain(bytes_max)) {
+            path.push_str(mark);
+            path.push_str(&part);
+        }
+        self.get_waiting(&path, Duration::from_secs(5)).await
+    }
+
+    /// `GET /v1/rooms`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn rooms(&self, page: &RoomsPage) -> Result<RoomList, ClientError> {
+        let mut path = format!("/v1/rooms?offset={}&limit={}", page.offset, page.limit.unwrap_or(500));
+        if let Some(fleet) = &page.fleet {
+            path.push_str(&format!("&fleet={fleet}"));
+        }
+        self.get(&path).await
+    }
+
+    /// `GET /v1/rooms/{room}`; an ended room is answered for 10 min.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn room(&self, room: &RoomId) -> Result<RoomStatus, ClientError> {
+        self.get(&format!("/v1/rooms/{room}")).await
+    }
+
+    /// `GET /v1/hosts`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn hosts(&self) -> Result<HostList, ClientError> {
+        self.get("/v1/hosts").await
+    }
+
+    /// `GET /v1/overview`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn overview(&self) -> Result<Overview, ClientError> {
+        self.get("/v1/overview").await
+    }
+
+    /// `GET /v1/keys`: what join tokens are checked with.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn keys(&self) -> Result<PublicKeys, ClientError> {
+        self.get("/v1/keys").await
+    }
+
+    /// `GET /readyz`. Not being ready is an answer, not an error.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn readiness(&self) -> Result<Readiness, ClientError> {
+        let (status, bytes) = self.raw(self.request(Method::GET, "/readyz", Duration::ZERO)).await?;
+        serde_json::from_slice(&bytes).map_err(|_| self.refusal(status, &bytes))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.get_waiting(path, Duration::ZERO).await
+    }
+
+    async fn get_waiting<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, ClientError> {
+        self.send(self.request(Method::GET, path, wait)).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        wait: Duration,
+    ) -> Result<T, ClientError> {
+        self.send(self.request(Method::POST, path, wait).json(body)).await
+    }
+
+    fn request(&self, method: Method, path: &str, wait: Duration) -> RequestBuilder {
+        // Names need no escaping: their letters are all allowed in a path and in a query.
+        self.http.request(method, format!("{}{path}", self.base)).timeout(wait + self.times.answer)
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let (status, bytes) = self.raw(request).await?;
+        if !(200..300).contains(&status) {
+            return Err(self.refusal(status, &bytes));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| ClientError::Unexpected {
+            base: self.base.clone(),
+            status,
+            text: error.to_string(),
+        })
+    }
+
+    async fn raw(&self, request: RequestBuilder) -> Result<(u16, Vec<u8>), ClientError> {
+        let failed = |error: reqwest::Error| {
+            let base = self.base.clone();
+            if error.is_timeout() && !error.is_connect() {
+                ClientError::TimedOut { base }
+            } else {
+                ClientError::Unreachable { base, source: error.without_url() }
+            }
+        };
+        let answer = request.send().await.map_err(failed)?;
+        let status = answer.status().as_u16();
+        let bytes = answer.bytes().await.map_err(failed)?;
+        Ok((status, bytes.to_vec()))
+    }
+
+    fn refusal(&self, status: u16, bytes: &[u8]) -> ClientError {
+        match serde_json::from_slice::<ErrorBody>(bytes) {
+            Ok(ErrorBody { error }) => ClientError::Refused {
+                status,
+                code: error.code,
+                message: error.message,
+                retryable: error.retryable,
+            },
+            Err(_) => {
+                let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]).into_owned();
+                ClientError::Unexpected { base: self.base.clone(), status, text }
+            }
+        }
+    }
+}
