@@ -21,4 +21,4 @@ mod swarm;
 
 pub use config::SwarmConfig;
 pub use report::{Outcome, Progress, Report};
-pub use run::{Find, RunError, run};
+pub use run::{Find, RunError, find_by, run};

@@ -1,15 +1,15 @@
 //! Owns the loop of a run: it picks what happens next and hands it to the swarm.
 //! Never decides anything about a player.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 use futures_util::{
     FutureExt as _,
     future::LocalBoxFuture,
     stream::{FuturesUnordered, StreamExt as _},
 };
+use greenroom_client::ControlClient;
 use greenroom_core::FleetName;
-use std::collections::VecDeque;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,18 @@ const VIOLATIONS_MAX: usize = 1_000;
 
 /// Asks control for the address of a server of a fleet: a URL, or why there is none.
 pub type Find = Rc<dyn Fn(FleetName) -> LocalBoxFuture<'static, Result<String, String>>>;
+
+/// Asks the control plane that `control` calls.
+#[must_use]
+pub fn find_by(control: ControlClient) -> Find {
+    Rc::new(move |fleet| {
+        let control = control.clone();
+        Box::pin(async move {
+            let answer = control.endpoint(&fleet).await;
+            answer.map(|answer| answer.url).map_err(|error| error.to_string())
+        })
+    })
+}
 
 /// Why a run did not begin. Nothing was sent to anybody.
 #[derive(Debug, thiserror::Error)]
