@@ -8,11 +8,6 @@ const PERIOD_MS = 1000;
 const TIMEOUT_MS = 4000;
 const ROOMS_PAGE = 25;
 const SERVERS_PAGE = 24;
-const EXAMPLES = [
-  { path: "/examples/arena/", title: "Arena", words: "four players, one room: open four tabs" },
-  { path: "/examples/whiteboard/", title: "Whiteboard", words: "one drawing over two servers" },
-  { path: "/examples/chat/", title: "Chat", words: "one room for each guild key" },
-];
 
 const view = { overview: null, rooms: null, roomsOffset: 0, serversOffset: 0, filter: "", failures: 0, lostAt: 0 };
 
@@ -158,17 +153,13 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 
-/** Shows only the examples that are served here. */
+/** Links to the example pages, where the control plane serves any. */
 async function findExamples() {
-  const found = await Promise.all(EXAMPLES.map(async (page) => {
-    try {
-      const answer = await fetch(page.path, { method: "HEAD", signal: AbortSignal.timeout(TIMEOUT_MS) });
-      return answer.ok ? page : null;
-    } catch {
-      return null;
-    }
-  }));
-  views.play(found.filter(Boolean));
+  try {
+    views.play(await ask("/dashboard/pages.json"));
+  } catch {
+    views.play([]);
+  }
 }
 
 findExamples();

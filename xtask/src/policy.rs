@@ -63,7 +63,7 @@ impl Policy {
             match &package.license {
                 Some(licence) if satisfied(licence, &self.licences) => {}
                 Some(licence) => {
-                    faults.push(format!("{name} is licensed as {licence}, which deny.toml does not allow"))
+                    faults.push(format!("{name} is licensed as {licence}, which deny.toml does not allow"));
                 }
                 None => faults.push(format!("{name} names no licence")),
             }

@@ -1,6 +1,123 @@
-//! The one binary.
+//! The one binary: parses arguments, calls a crate below, says how it ended.
+//!
+//! Never decides anything about fleets, servers or rooms.
+
+mod args;
+mod ask;
 mod config;
-fn main() {
-    println!("{:?}", config::load(std::path::Path::new("greenroom.toml")).map(|c| c.to_string()));
-    let _ = config::parse("x", config::DEMO);
+mod dev;
+mod failure;
+mod logging;
+mod pages;
+mod print;
+mod serve;
+mod swarm;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use args::{Cli, ConfigVerb, Verb};
+use failure::{Failure, USAGE};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no fault; whoever does not read them changes nothing.
+            let _reader_gone = error.print();
+            let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
+        }
+    };
+    match run(&cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("greenroom: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, Failure> {
+    let global = &cli.global;
+    logging::init(global)?;
+    match &cli.command {
+        // An example brings its own runtime and exit code: it is what a user's own server would be.
+        Verb::Example { name } => greenroom_examples::run(name).ok_or_else(|| {
+            Failure::usage(
+                format!("there is no example {name:?}"),
+                "There are lobby, arena, whiteboard and chat.",
+            )
+        }),
+        Verb::Config(ConfigVerb::Check { file }) => {
+            print::text(&config::load(file)?.to_string());
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Version => {
+            print::line(format!("greenroom {}", env!("CARGO_PKG_VERSION")));
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Dev(args) => on_runtime(dev::run(args)),
+        Verb::Control(args) => on_runtime(serve::control(args)),
+        Verb::Agent(args) => on_runtime(serve::agent(args, &global.server)),
+        Verb::Get(kind) => on_runtime(ask::get(*kind, global)),
+        Verb::Allocate(args) => on_runtime(ask::allocate(args, global)),
+        Verb::Logs(args) => on_runtime(ask::logs(args, global)),
+        Verb::Swarm(args) => on_runtime(swarm::swarm(args, global)),
+    }
+}
+
+/// One thread is enough: each part's loop owns its state, and blocking work has threads of its own.
+fn on_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}"), ""))?;
+    let outcome = runtime.block_on(work);
+    // What still waits for the disk or a lookup must not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_its_help_stays() {
+        Cli::command().debug_assert();
+        let mut command = Cli::command().term_width(100);
+        insta::assert_snapshot!(command.render_long_help());
+    }
+
+    #[test]
+    fn what_a_readme_shows_is_understood() {
+        let lines = [
+            "greenroom dev",
+            "greenroom dev --config a.toml --data-dir d --port 8800 --no-open",
+            "greenroom get fleets -o json",
+            "greenroom --server http://127.0.0.1:1 get servers",
+            "greenroom get gameservers",
+            "greenroom allocate arena --player ann --player bob --key party:1",
+            "greenroom logs arena-k3x9q -f",
+            "greenroom config check",
+            "greenroom control --listen 127.0.0.1:9000 --log json",
+            "greenroom agent --server http://127.0.0.1:9000 --stop-servers-on-exit",
+            "greenroom version",
+        ];
+        for line in lines {
+            if let Err(error) = Cli::try_parse_from(line.split(' ')) {
+                panic!("{line}: {error}");
+            }
+        }
+        for line in ["greenroom", "greenroom get", "greenroom allocate arena", "greenroom get fleets -o yaml"]
+        {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
 }

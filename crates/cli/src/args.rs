@@ -1,0 +1,217 @@
+//! The command line: what may be typed and what it means.
+//!
+//! Never acts; reading the environment ends here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs stateful realtime servers: hands each party the address of one live room and keeps it alive.
+#[derive(Debug, Parser)]
+#[command(name = "greenroom", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Verb,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The control plane to ask.
+    #[arg(
+        long,
+        global = true,
+        env = "GREENROOM_SERVER_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8700"
+    )]
+    pub(crate) server: String,
+    /// How answers are printed.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// How log lines are printed.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
+    pub(crate) log: LogFormat,
+    /// Which log lines are printed, such as `info` or `greenroom_control=debug`.
+    #[arg(
+        long,
+        global = true,
+        env = "GREENROOM_LOG",
+        hide_env_values = true,
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub(crate) log_filter: String,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// For programs: the API's own answer.
+    Json,
+}
+
+/// How log lines are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Runs everything in one terminal: control plane, one agent, the fleets of greenroom.toml or a demonstration.
+    Dev(DevArgs),
+    /// Runs the control plane.
+    Control(ControlArgs),
+    /// Runs the agent of this host: starts and watches its game servers.
+    Agent(AgentArgs),
+    /// Runs an example game server; an agent starts it.
+    Example {
+        /// lobby, arena, whiteboard or chat.
+        name: String,
+    },
+    /// Lists what there is.
+    #[command(subcommand)]
+    Get(Kind),
+    /// Gets a room with a seat for each player.
+    Allocate(AllocateArgs),
+    /// Prints the output of a game server.
+    Logs(LogsArgs),
+    /// Sends players through lobby, match and game, and tells whether all were where they belonged.
+    Swarm(crate::swarm::SwarmArgs),
+    /// Checks configuration files.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Prints the version.
+    Version,
+}
+
+/// What to list.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Kind {
+    /// Fleets.
+    #[command(visible_alias = "fleet")]
+    Fleets,
+    /// Game servers.
+    #[command(visible_aliases = ["servers", "gs"])]
+    Gameservers,
+    /// Rooms; ended ones stay for ten minutes.
+    #[command(visible_alias = "room")]
+    Rooms,
+    /// Hosts.
+    #[command(visible_alias = "host")]
+    Hosts,
+}
+
+/// `greenroom config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Tells every fault of a file, or prints its effective values.
+    Check {
+        /// The file.
+        #[arg(default_value = "greenroom.toml")]
+        file: PathBuf,
+    },
+}
+
+/// `greenroom dev`.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Which fleets; without it `greenroom.toml` of this folder, or else the built-in demonstration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where all files go.
+    #[arg(long, value_name = "FOLDER", default_value = ".greenroom")]
+    pub(crate) data_dir: PathBuf,
+    /// Port of the API and the dashboard; without it that of the file's `[control] listen`, which is 8700 by default.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Does not open the dashboard in a browser.
+    #[arg(long)]
+    pub(crate) no_open: bool,
+}
+
+/// Where `control` and `agent` read their configuration.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration; without it `greenroom.toml` of this folder if there is one, or else all defaults.
+    #[arg(long, value_name = "FILE", conflicts_with = "demo")]
+    pub(crate) config: Option<PathBuf>,
+    /// Takes the built-in demonstration as configuration.
+    #[arg(long)]
+    pub(crate) demo: bool,
+}
+
+/// `greenroom control`.
+#[derive(Debug, Args)]
+pub(crate) struct ControlArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Where promises are kept: in `control` below it.
+    #[arg(long, value_name = "FOLDER", default_value = ".greenroom")]
+    pub(crate) data_dir: PathBuf,
+    /// Overrides `[control] listen`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Serves the pages of the examples too.
+    #[arg(long)]
+    pub(crate) demo_pages: bool,
+    /// Started by `dev`: `greenroom` in commands means this binary, and readiness waits for every fleet's minimum.
+    #[arg(long, hide = true)]
+    pub(crate) under_dev: bool,
+    /// Leaves this fleet out.
+    #[arg(long, hide = true, value_name = "FLEET")]
+    pub(crate) skip_fleet: Vec<String>,
+}
+
+/// `greenroom agent`.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Where the journal and the servers' output go: into `agent` below it.
+    #[arg(long, value_name = "FOLDER", default_value = ".greenroom")]
+    pub(crate) data_dir: PathBuf,
+    /// Stops the game servers when the agent is told to stop; without it they run on and the next agent adopts them.
+    #[arg(long)]
+    pub(crate) stop_servers_on_exit: bool,
+    /// One more browser origin that may connect to game servers.
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
+}
+
+/// `greenroom allocate`.
+#[derive(Debug, Args)]
+pub(crate) struct AllocateArgs {
+    /// The fleet.
+    pub(crate) fleet: String,
+    /// Who gets a seat; may be given several times.
+    #[arg(long = "player", value_name = "PLAYER", required = true)]
+    pub(crate) players: Vec<String>,
+    /// The room's key: the same key gives the same room.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// How long to wait for capacity, in milliseconds.
+    #[arg(long, value_name = "MS")]
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+/// `greenroom logs`.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The game server.
+    pub(crate) name: String,
+    /// Goes on until interrupted.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}

@@ -1,0 +1,165 @@
+//! Commands that ask the control plane: `get`, `allocate`, `logs`.
+//!
+//! Never keeps anything: each asks, prints and ends.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use greenroom_client::{ClientError, ControlClient, RoomsPage};
+use greenroom_core::{FleetName, PlayerId, RoomKey, ServerName};
+use greenroom_wire::Text;
+use greenroom_wire::api::AllocateRequest;
+use greenroom_wire::error::Code;
+use serde::Serialize;
+
+use crate::args::{AllocateArgs, Global, Kind, LogsArgs, Output};
+use crate::failure::{Failure, UNAVAILABLE};
+use crate::{print, table};
+
+/// Rooms shown at once; the API's own bound.
+const ROOMS_MAX: usize = 5_000;
+/// First piece of a log: its end.
+const LOG_BYTES: u32 = 65_536;
+/// Time between two looks at a log that is followed.
+const FOLLOW_PERIOD: Duration = Duration::from_millis(300);
+
+/// A client of the control plane at `url`.
+pub(crate) fn client(url: &str) -> Result<ControlClient, Failure> {
+    ControlClient::new(url).map_err(|error| {
+        Failure::usage(error.to_string(), "Write for example --server http://127.0.0.1:8700")
+    })
+}
+
+/// `greenroom get`.
+pub(crate) async fn get(kind: Kind, global: &Global) -> Result<(), Failure> {
+    let control = client(&global.server)?;
+    let failed = |error| failure(&error, global);
+    match kind {
+        Kind::Fleets => {
+            let list = control.fleets().await.map_err(failed)?;
+            show(global, &list, || table::fleets(&list.fleets));
+        }
+        Kind::Gameservers => {
+            let list = control.gameservers(None).await.map_err(failed)?;
+            show(global, &list, || table::gameservers(&list.gameservers, now_ms()));
+        }
+        Kind::Rooms => {
+            let list = control
+                .rooms(&RoomsPage { fleet: None, offset: 0, limit: Some(ROOMS_MAX) })
+                .await
+                .map_err(failed)?;
+            show(global, &list, || table::rooms(&list.rooms, now_ms()));
+            if usize::try_from(list.total).is_ok_and(|total| total > list.rooms.len()) {
+                eprintln!("{} of {} rooms are shown", list.rooms.len(), list.total);
+            }
+        }
+        Kind::Hosts => {
+            let list = control.hosts().await.map_err(failed)?;
+            show(global, &list, || table::hosts(&list.hosts, now_ms()));
+        }
+    }
+    Ok(())
+}
+
+/// `greenroom allocate`.
+pub(crate) async fn allocate(args: &AllocateArgs, global: &Global) -> Result<(), Failure> {
+    let control = client(&global.server)?;
+    let invalid = |error: greenroom_core::InvalidId| Failure::usage(error.to_string(), "");
+    let fleet: FleetName = args.fleet.parse().map_err(invalid)?;
+    let key = args.key.as_deref().map(str::parse::<RoomKey>).transpose().map_err(invalid)?;
+    let players: Result<Vec<_>, _> =
+        args.players.iter().map(|player| player.parse::<PlayerId>().map(Text)).collect();
+    let request = AllocateRequest {
+        key: key.map(Text),
+        players: players.map_err(invalid)?,
+        idempotency_key: None,
+        timeout_ms: args.timeout_ms,
+        init: serde_json::Value::Null,
+    };
+    let allocation = control.allocate(&fleet, &request).await.map_err(|error| failure(&error, global))?;
+    show(global, &allocation, || table::allocation(&allocation));
+    Ok(())
+}
+
+/// `greenroom logs`.
+pub(crate) async fn logs(args: &LogsArgs, global: &Global) -> Result<(), Failure> {
+    let control = client(&global.server)?;
+    let server: ServerName = args
+        .name
+        .parse()
+        .map_err(|error: greenroom_core::InvalidId| Failure::usage(error.to_string(), ""))?;
+    let mut offset = None;
+    loop {
+        let piece =
+            control.logs(&server, offset, Some(LOG_BYTES)).await.map_err(|error| failure(&error, global))?;
+        match global.output {
+            Output::Table => print::text(&piece.text),
+            Output::Json if piece.text.is_empty() && offset.is_some() => {}
+            Output::Json => print::line(json(&piece)),
+        }
+        if !args.follow {
+            return Ok(());
+        }
+        if piece.text.is_empty() {
+            tokio::time::sleep(FOLLOW_PERIOD).await;
+        }
+        offset = Some(piece.next_offset);
+    }
+}
+
+pub(crate) fn show(global: &Global, answer: &impl Serialize, table: impl FnOnce() -> String) {
+    match global.output {
+        Output::Table => print::line(table()),
+        Output::Json => print::line(json(answer)),
+    }
+}
+
+fn json(answer: &impl Serialize) -> String {
+    serde_json::to_string_pretty(answer).expect("a wire value has only string keys")
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What to say when the control plane refused or was not there.
+pub(crate) fn failure(error: &ClientError, global: &Global) -> Failure {
+    let absent = |what: String| Failure {
+        code: UNAVAILABLE,
+        what,
+        next: "Start one with `greenroom dev`, or name another with --server.".to_owned(),
+    };
+    match error {
+        ClientError::Refused { code, message, .. } => Failure::new(message.clone(), next(*code)),
+        ClientError::Unreachable { .. } => absent(format!("no control plane answers at {}", global.server)),
+        ClientError::TimedOut { .. } => absent(error.to_string()),
+        ClientError::Unexpected { .. } => {
+            Failure::new(error.to_string(), "Does another program listen there?")
+        }
+        ClientError::BadAddress(_) | ClientError::Setup(_) => Failure::usage(error.to_string(), ""),
+    }
+}
+
+/// What to do after a refusal, where its message does not say it.
+fn next(code: Code) -> &'static str {
+    match code {
+        Code::FleetNotFound => "`greenroom get fleets` lists them.",
+        Code::GameserverNotFound => "`greenroom get servers` lists them.",
+        Code::RoomNotFound => "`greenroom get rooms` lists them.",
+        Code::NoCapacity => "`greenroom get fleets` tells what the fleet waits for.",
+        Code::HostSuspect => "`greenroom get hosts` tells how long it has been silent.",
+        Code::TooMany | Code::Rebuilding => "Try again in a moment.",
+        Code::Internal => "The log of the control plane says more.",
+        Code::BadRequest
+        | Code::Unauthorized
+        | Code::Forbidden
+        | Code::TicketNotFound
+        | Code::NotFound
+        | Code::MethodNotAllowed
+        | Code::WrongKind
+        | Code::RoomFull
+        | Code::AlreadyAssigned
+        | Code::IdempotencyMismatch
+        | Code::TooLarge => "",
+    }
+}

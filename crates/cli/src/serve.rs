@@ -1,0 +1,180 @@
+//! `greenroom control` and `greenroom agent`: from arguments and configuration to a running part.
+//!
+//! Never decides anything about fleets or rooms.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use greenroom_agent::{AgentConfig, OnExit};
+use greenroom_control::{ControlConfig, ReadyWhen, StaticPage, WebhookConfig};
+use greenroom_core::fleet::Fleet;
+use greenroom_store::FileStore;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::args::{AgentArgs, ConfigArgs, ControlArgs};
+use crate::config::{self, Config};
+use crate::failure::Failure;
+use crate::pages;
+
+/// How long one post to the webhook may take.
+const WEBHOOK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Runs the control plane until SIGINT or SIGTERM.
+pub(crate) async fn control(args: &ControlArgs) -> Result<(), Failure> {
+    let config = read(&args.config)?;
+    info!(fleets = config.fleets.len(), host = %config.host.name, "configuration read");
+    let folder = args.data_dir.join("control");
+    let store = FileStore::open(&folder).map_err(|error| {
+        Failure::new(chain(&error), "Stop the other control plane, or name another folder with --data-dir.")
+    })?;
+    let stop = stop_on_signals()?;
+    let settings = control_config(args, config)?;
+    greenroom_control::run(settings, Arc::new(store), stop)
+        .await
+        .map_err(|error| Failure::new(chain(&error), "Promises made so far are kept; start it again."))
+}
+
+fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, Failure> {
+    let ourselves = std::env::current_exe()
+        .map(|path| path.display().to_string())
+        .map_err(|error| Failure::new(format!("cannot tell where this program lies: {error}"), ""))?;
+    let mut fleets = config.fleets;
+    fleets.retain(|fleet| !args.skip_fleet.iter().any(|skipped| skipped == fleet.name.as_str()));
+    if args.under_dev {
+        fleets = fleets.into_iter().map(|fleet| run_by(fleet, &ourselves)).collect();
+    }
+    let mut settings = ControlConfig::new(fleets);
+    settings.listen = args.listen.unwrap_or(config.control.listen);
+    settings.webhook = config.control.webhook_url.map(|url| WebhookConfig { url, timeout: WEBHOOK_TIMEOUT });
+    settings.pages = pages::all(args.demo_pages)
+        .into_iter()
+        .map(|(path, content_type, bytes)| StaticPage {
+            path: path.to_owned(),
+            content_type: content_type.to_owned(),
+            bytes: Bytes::from_static(bytes),
+        })
+        .collect();
+    settings.timings.reservation = config.control.reservation;
+    settings.timings.host_lost_after = config.control.host_lost_after;
+    if args.under_dev {
+        settings.ready_when = ReadyWhen::MinimumReady;
+    }
+    Ok(settings)
+}
+
+/// The first word `greenroom` of a command becomes the running binary. The revision stays that of the file: where the
+/// binary lies says nothing about what it runs.
+fn run_by(mut fleet: Fleet, ourselves: &str) -> Fleet {
+    if let Some(program) = fleet.template.command.first_mut()
+        && program == "greenroom"
+    {
+        ourselves.clone_into(program);
+    }
+    fleet
+}
+
+/// Runs the agent until SIGINT or SIGTERM.
+pub(crate) async fn agent(args: &AgentArgs, server: &str) -> Result<(), Failure> {
+    let config = read(&args.config)?;
+    let stop = stop_on_signals()?;
+    greenroom_agent::run(agent_config(args, config, server), stop).await.map_err(|error| {
+        Failure::new(chain(&error), "Running game servers go on; the next agent adopts them.")
+    })
+}
+
+fn agent_config(args: &AgentArgs, config: Config, server: &str) -> AgentConfig {
+    let host = config.host;
+    let mut settings = AgentConfig::new(host.name, server.to_owned(), args.data_dir.clone());
+    settings.servers_max = u32::try_from(host.ports.len()).unwrap_or(u32::MAX);
+    settings.ports = host.ports;
+    settings.bind = bind_for(&host.public_host);
+    settings.public_host = host.public_host;
+    settings.allowed_origins = host.allowed_origins;
+    settings.allowed_origins.extend(args.allow_origin.iter().cloned());
+    if args.stop_servers_on_exit {
+        settings.on_exit = OnExit::StopServers;
+    }
+    settings
+}
+
+/// Game servers listen on loopback as long as players are told to dial loopback.
+fn bind_for(public_host: &str) -> IpAddr {
+    let bare = public_host.trim_matches(['[', ']']);
+    match bare.parse::<IpAddr>() {
+        Ok(address) if address.is_loopback() => address,
+        Ok(IpAddr::V6(_)) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+        _ if bare == "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+fn read(args: &ConfigArgs) -> Result<Config, Failure> {
+    let default = Path::new("greenroom.toml");
+    if args.demo {
+        return config::parse("the demonstration", config::DEMO)
+            .map_err(|faults| Failure::usage(faults.to_string(), ""));
+    }
+    match &args.config {
+        Some(file) => Ok(config::load(file)?),
+        None if default.exists() => Ok(config::load(default)?),
+        None => config::parse("no file", "").map_err(|faults| Failure::usage(faults.to_string(), "")),
+    }
+}
+
+/// Cancelled by the first SIGINT or SIGTERM. The waiting task ends with the runtime.
+fn stop_on_signals() -> Result<CancellationToken, Failure> {
+    let on =
+        |kind| signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}"), ""));
+    let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    let tracker = tokio_util::task::TaskTracker::new();
+    tracker.spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+/// The error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        // Some errors repeat their cause in their own text.
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn game_servers_listen_where_players_dial() {
+        let cases = [
+            ("127.0.0.1", "127.0.0.1"),
+            ("localhost", "127.0.0.1"),
+            ("[::1]", "::1"),
+            ("[2001:db8::1]", "::"),
+            ("192.0.2.7", "0.0.0.0"),
+            ("play.example.com", "0.0.0.0"),
+        ];
+        for (public, bound) in cases {
+            assert_eq!(bind_for(public).to_string(), bound, "{public}");
+        }
+    }
+}

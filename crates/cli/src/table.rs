@@ -1,0 +1,225 @@
+//! Tables for people: plain columns, one row a line, no borders.
+//!
+//! Never asks for anything; what is shown comes in.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use greenroom_wire::api::{
+    Allocation, FleetStatus, GameserverStatus, HostStatus, KindWord, RoomStatus, SeatWord,
+};
+use serde::Serialize;
+
+/// Fleets.
+pub(crate) fn fleets(fleets: &[FleetStatus]) -> String {
+    let rows = fleets.iter().map(|fleet| {
+        let rooms = match fleet.kind {
+            KindWord::Room => fleet.rooms.to_string(),
+            KindWord::Mesh => "-".to_owned(),
+        };
+        vec![
+            fleet.name.to_string(),
+            word(&fleet.kind),
+            format!("{}/{}", fleet.ready, fleet.replicas_wanted),
+            fleet.busy.to_string(),
+            format!("{}-{}", fleet.replicas_min, fleet.replicas_max),
+            rooms,
+            fleet.players.to_string(),
+            fleet.tickets.to_string(),
+            fleet.waiting_on.join("; "),
+        ]
+    });
+    render(
+        &["NAME", "KIND", "READY", "BUSY", "BOUNDS", "ROOMS", "PLAYERS", "QUEUE", "WAITING ON"],
+        rows.collect(),
+    )
+}
+
+/// Game servers; `now_ms` is the control plane's clock.
+pub(crate) fn gameservers(servers: &[GameserverStatus], now_ms: u64) -> String {
+    let rows = servers.iter().map(|server| {
+        vec![
+            server.name.to_string(),
+            word(&server.state),
+            or_dash(&server.endpoint),
+            server.host.to_string(),
+            server.rooms.to_string(),
+            server.players.max(server.connections).to_string(),
+            server.restarts.to_string(),
+            age(now_ms, server.started_at_ms),
+            server.message.clone(),
+        ]
+    });
+    render(
+        &["NAME", "STATE", "ENDPOINT", "HOST", "ROOMS", "PLAYERS", "RESTARTS", "AGE", "MESSAGE"],
+        rows.collect(),
+    )
+}
+
+/// Rooms.
+pub(crate) fn rooms(rooms: &[RoomStatus], now_ms: u64) -> String {
+    let rows = rooms.iter().map(|room| {
+        let taken = room.seats.iter().filter(|seat| seat.state != SeatWord::Free).count();
+        let players: Vec<String> =
+            room.seats.iter().filter_map(|seat| Some(seat.player.as_ref()?.to_string())).collect();
+        vec![
+            room.room.to_string(),
+            room.key.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+            room.fleet.to_string(),
+            room.ended
+                .as_ref()
+                .map_or_else(|| word(&room.phase), |reason| format!("ended: {}", word(reason))),
+            format!("{taken}/{}", room.seats.len()),
+            room.server.to_string(),
+            age(now_ms, room.created_at_ms),
+            players.join(","),
+        ]
+    });
+    render(&["NAME", "KEY", "FLEET", "STATE", "SEATS", "GAMESERVER", "AGE", "PLAYERS"], rows.collect())
+}
+
+/// Hosts.
+pub(crate) fn hosts(hosts: &[HostStatus], now_ms: u64) -> String {
+    let rows = hosts.iter().map(|host| {
+        vec![
+            host.name.to_string(),
+            if host.connected { "connected" } else { "silent" }.to_owned(),
+            format!("{}/{}", host.servers, host.servers_max),
+            age(now_ms, host.heard_at_ms),
+        ]
+    });
+    render(&["NAME", "STATE", "GAMESERVERS", "HEARD"], rows.collect())
+}
+
+/// A room with its seats, one line a player.
+pub(crate) fn allocation(allocation: &Allocation) -> String {
+    let rows = allocation
+        .seats
+        .iter()
+        .map(|seat| vec![seat.player.to_string(), seat.seat.to_string(), seat.token.clone()]);
+    let made = if allocation.created { "new" } else { "existing" };
+    let key = allocation.key.as_ref().map(|key| format!(", key {key}")).unwrap_or_default();
+    let head = format!("{made} room {}{key} on {} at {}", allocation.room, allocation.server, allocation.url);
+    format!("{head}\n\n{}", render(&["PLAYER", "SEAT", "TOKEN"], rows.collect()))
+}
+
+/// The word a value has on the wire.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => unreachable!("a wire word is a text, this is {other:?}"),
+    }
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// `12s`, `4m`, `3h`, `2d`.
+fn age(now_ms: u64, then_ms: u64) -> String {
+    let seconds = now_ms.saturating_sub(then_ms) / 1000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Columns of nothing are left out from the right: a message column appears when somebody has a message.
+fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let mut columns = header.len();
+    while columns > 1 && !rows.is_empty() && rows.iter().all(|row| row[columns - 1].is_empty()) {
+        columns -= 1;
+    }
+    let cell = |text: &str| Cell::new(text).set_alignment(CellAlignment::Left);
+    table.set_header(header.iter().take(columns).map(|text| cell(text)));
+    for row in &rows {
+        table.add_row(row.iter().take(columns).map(|text| cell(text)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom_wire::api::{FleetList, GameserverList, HostList, RoomList};
+
+    use super::*;
+
+    const NOW_MS: u64 = 1_700_000_000_000;
+
+    #[test]
+    fn fleets_are_told_with_what_they_wait_for() {
+        let list: FleetList = serde_json::from_value(serde_json::json!({"fleets": [
+            {"name": "arena", "kind": "room", "revision": "16cfdfc7b92d", "replicas_min": 2, "replicas_max": 6,
+             "replicas_wanted": 3, "replicas": 3, "ready": 2, "busy": 1, "rooms": 7, "rooms_per_server": 16,
+             "seats_per_room": 4, "players": 28, "tickets": 2, "waiting_on": ["1 server starts"]},
+            {"name": "lobby", "kind": "mesh", "revision": "d8f5bd3e95c2", "replicas_min": 1, "replicas_max": 2,
+             "replicas_wanted": 1, "replicas": 1, "ready": 1, "busy": 0, "rooms": 0, "rooms_per_server": 0,
+             "seats_per_room": 0, "players": 0, "tickets": 0, "waiting_on": []},
+        ]}))
+        .expect("valid");
+        insta::assert_snapshot!(super::fleets(&list.fleets));
+        insta::assert_snapshot!(super::fleets(&list.fleets[1..]));
+    }
+
+    #[test]
+    fn gameservers_are_told_with_state_address_host_and_age() {
+        let server = |name: &str, state: &str, endpoint: &str, age_s: u64, message: &str| {
+            serde_json::json!({
+                "name": name, "fleet": "arena", "host": "local", "instance": format!("{name}.0"),
+                "revision": "16cfdfc7b92d", "state": state, "endpoint": endpoint, "pid": 4711, "rooms": 3,
+                "players": 11, "connections": 12, "restarts": 0, "started_at_ms": NOW_MS - age_s * 1000,
+                "message": message,
+            })
+        };
+        let list: GameserverList = serde_json::from_value(serde_json::json!({"gameservers": [
+            server("arena-k3x9q", "allocated", "127.0.0.1:7400", 59, ""),
+            server("arena-zz01a", "starting", "", 7_300, "probe: connection refused"),
+        ]}))
+        .expect("valid");
+        insta::assert_snapshot!(super::gameservers(&list.gameservers, NOW_MS));
+        insta::assert_snapshot!(super::gameservers(&[], NOW_MS));
+    }
+
+    #[test]
+    fn rooms_are_told_with_key_seats_and_how_they_ended() {
+        let list: RoomList = serde_json::from_value(serde_json::json!({"total": 2, "rooms": [
+            {"room": "r-7f3k", "fleet": "chat", "key": "guild:42", "epoch": 1, "server": "chat-a1b2c",
+             "endpoint": "127.0.0.1:7003", "phase": "live", "created_at_ms": NOW_MS - 240_000, "seats": [
+                {"seat": 0, "state": "connected", "player": "ann"}, {"seat": 1, "state": "away", "player": "bob"},
+                {"seat": 2, "state": "free"}]},
+            {"room": "r-9x2c", "fleet": "arena", "epoch": 1, "server": "arena-k3x9q", "endpoint": "127.0.0.1:7400",
+             "phase": "ended", "ended": "server_lost", "created_at_ms": NOW_MS - 90_000_000, "seats": [
+                {"seat": 0, "state": "free"}]},
+        ]}))
+        .expect("valid");
+        insta::assert_snapshot!(super::rooms(&list.rooms, NOW_MS));
+    }
+
+    #[test]
+    fn hosts_are_told_with_how_long_they_were_silent() {
+        let list: HostList = serde_json::from_value(serde_json::json!({"hosts": [
+            {"name": "local", "connected": true, "heard_at_ms": NOW_MS, "servers": 7, "servers_max": 1001},
+            {"name": "gone", "connected": false, "heard_at_ms": NOW_MS - 65_000, "servers": 2, "servers_max": 10},
+        ]}))
+        .expect("valid");
+        insta::assert_snapshot!(super::hosts(&list.hosts, NOW_MS));
+    }
+
+    #[test]
+    fn an_allocation_is_told_with_a_token_for_each_player() {
+        let answer: Allocation = serde_json::from_value(serde_json::json!({
+            "room": "r-7f3k", "fleet": "arena", "key": "party:1", "epoch": 1, "server": "arena-k3x9q",
+            "endpoint": "127.0.0.1:7400", "url": "http://127.0.0.1:7400", "created": true, "seats": [
+                {"seat": 0, "player": "ann", "token": "aaa.bbb.ccc", "expires_at_ms": NOW_MS + 30_000},
+                {"seat": 1, "player": "bob", "token": "ddd.eee.fff", "expires_at_ms": NOW_MS + 30_000}],
+        }))
+        .expect("valid");
+        insta::assert_snapshot!(super::allocation(&answer));
+    }
+}
