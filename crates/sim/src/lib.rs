@@ -1,1 +1,53 @@
-//! Placeholder line; the owner of this crate replaces it.
+//! The simulated cluster: the real control plane's world, among hosts, servers, players and a store that are made up.
+//!
+//! Never uses a clock, a socket or a thread: a run is a function of its seed, so a failure can be played again. Agents
+//! fall silent, streams break, messages are late and repeated, servers crash, control dies and starts again; the
+//! [`Violation`]s say what must be true all the same.
+
+mod callers;
+mod cli;
+mod cluster;
+mod control;
+mod host;
+mod invariant;
+mod scenario;
+mod server;
+mod stream;
+
+pub use cli::main_with_args;
+pub use invariant::Violation;
+
+/// What happened in a run that went well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Simulated milliseconds until the cluster was at rest again.
+    pub ran_ms: u64,
+    /// Calls answered with a room or an endpoint.
+    pub granted: u64,
+    /// Calls refused, all reasons together.
+    pub refused: u64,
+    /// Players who got into their room or onto a mesh server.
+    pub arrived: u64,
+    /// Players who were turned away at the server: late, or their server died.
+    pub turned_away: u64,
+    /// Rooms that ended on their server.
+    pub rooms_ended: u64,
+    /// Results that the webhook took.
+    pub results: u64,
+    /// Gameservers that were started for the first time.
+    pub servers_started: u64,
+    /// Gameserver processes that died.
+    pub servers_crashed: u64,
+    /// Streams that broke and agents that fell silent or started again.
+    pub agent_faults: u64,
+    /// Control processes that died.
+    pub control_crashes: u64,
+}
+
+/// Runs one simulated cluster. The same seed gives the same run on every machine.
+///
+/// # Errors
+/// The first invariant that did not hold, with the simulated moment.
+pub fn run(seed: u64) -> Result<Summary, Violation> {
+    cluster::Cluster::new(seed).run()
+}

@@ -33,7 +33,8 @@ pub fn plan(fleet: &Fleet, servers: &[GameServer], demand: Demand, limits: Limit
     let ended =
         stops.iter().map(|(server, reason)| Action::Stop { server: server.name.clone(), reason: *reason });
     plan.actions = started.chain(ended).take(actions_max).collect();
-    plan.waiting_on = census.reasons(fleet, &target, &start, starting);
+    let ready = census.ready() - stopped(|server| server.state.takes_players());
+    plan.waiting_on = census.reasons(fleet, &target, &start, starting, ready);
     plan
 }
 
@@ -177,10 +178,17 @@ impl<'a> Census<'a> {
         Start { count, refused: asked - count }
     }
 
-    fn reasons(&self, fleet: &Fleet, target: &Target, start: &Start, starting: u32) -> Vec<Reason> {
+    fn reasons(
+        &self,
+        fleet: &Fleet,
+        target: &Target,
+        start: &Start,
+        starting: u32,
+        ready: u32,
+    ) -> Vec<Reason> {
         let mut reasons = Vec::new();
         let wanted = target.available_unbounded.max(target.replicas);
-        if self.ready() < wanted || start.count + start.refused > 0 {
+        if ready < wanted || start.count + start.refused > 0 {
             let unhealthy = self.unhealthy();
             if starting > 0 {
                 reasons.push(Reason::Starting(starting));

@@ -228,6 +228,10 @@ fn settle(fleet: &Fleet, servers: &mut Vec<GameServer>, demand: Demand, limits: 
                 assert!(stopped.is_idle(), "{server} is busy");
             }
         }
+        let ready_left =
+            servers.iter().filter(|s| s.state.takes_players()).count() - stopped_ready(&planned, servers);
+        let short = ready_left < planned.replicas_wanted as usize;
+        assert!(!short || !planned.waiting_on.is_empty(), "short without a reason: {planned:?} {servers:?}");
         let starting = servers.iter().any(|server| server.state == State::Starting);
         if planned.actions.is_empty() && planned.wake_at.is_none() && !starting {
             return planned;
@@ -236,6 +240,14 @@ fn settle(fleet: &Fleet, servers: &mut Vec<GameServer>, demand: Demand, limits: 
         now = planned.wake_at.filter(|_| planned.actions.is_empty()).unwrap_or(now + Duration::from_secs(1));
     }
     panic!("no end to the plans: {servers:?}");
+}
+
+fn stopped_ready(planned: &Plan, servers: &[GameServer]) -> usize {
+    let stops = planned.actions.iter().filter(|action| {
+        matches!(action, Action::Stop { server, .. }
+            if servers.iter().any(|s| s.name == *server && s.state.takes_players()))
+    });
+    stops.count()
 }
 
 fn handed_out(servers: &[GameServer]) -> u32 {

@@ -1,0 +1,287 @@
+//! A simulated host: its agent, its stream to control, and its servers.
+//!
+//! Never decides: it does what it is told, and reports.
+
+use std::collections::BTreeMap;
+
+use greenroom_control::world::StreamId;
+use greenroom_core::{HostName, InstanceId, ServerName};
+use greenroom_wire::Text;
+use greenroom_wire::agent::{FromAgent, Hello, ProcessPhase, Report, StartOrder, ToAgent, VERSION};
+use greenroom_wire::rooms::RoomEnded;
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+use crate::Summary;
+use crate::invariant::Broken;
+use crate::scenario::{Scenario, happens};
+use crate::server::Server;
+use crate::stream::Stream;
+
+/// One machine.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: HostName,
+    servers_max: u32,
+    boot: u64,
+    pub(crate) stream: Option<Stream>,
+    redial_ms: u64,
+    silent_until_ms: u64,
+    term_seen: u64,
+    pub(crate) servers: BTreeMap<ServerName, Server>,
+    /// Journalled results that control has not acknowledged.
+    pub(crate) unacked: Vec<(ServerName, InstanceId, RoomEnded)>,
+    report_ms: u64,
+    resend_ms: u64,
+    changed: bool,
+}
+
+impl Host {
+    pub(crate) fn new(number: u32, servers_max: u32) -> Self {
+        Self {
+            name: format!("host-{number}").parse().expect("a word and a number make a host name"),
+            servers_max,
+            boot: 0,
+            stream: None,
+            redial_ms: 0,
+            silent_until_ms: 0,
+            term_seen: 0,
+            servers: BTreeMap::new(),
+            unacked: Vec::new(),
+            report_ms: 0,
+            resend_ms: 0,
+            changed: true,
+        }
+    }
+
+    /// Whether its agent speaks and listens.
+    pub(crate) const fn is_silent(&self, now_ms: u64) -> bool {
+        now_ms < self.silent_until_ms
+    }
+
+    pub(crate) fn drop_stream(&mut self, now_ms: u64, rng: &mut ChaCha8Rng) -> Option<StreamId> {
+        self.redial_ms = now_ms + rng.random_range(50..=1_000);
+        self.stream.take().map(|stream| stream.id)
+    }
+
+    /// Dials when it is time to.
+    pub(crate) fn dial(&mut self, now_ms: u64, id: StreamId, rng: &mut ChaCha8Rng) -> bool {
+        if self.stream.is_some() || self.is_silent(now_ms) || now_ms < self.redial_ms {
+            return false;
+        }
+        let mut stream = Stream::new(id);
+        let hello = Hello {
+            version: VERSION,
+            host: Text(self.name.clone()),
+            boot: format!("boot-{}", self.boot),
+            labels: BTreeMap::new(),
+            servers_max: self.servers_max,
+            term_seen: self.term_seen,
+        };
+        stream.to_control.send(now_ms, FromAgent::Hello(hello), rng);
+        self.stream = Some(stream);
+        self.changed = true;
+        self.resend_ms = now_ms;
+        true
+    }
+
+    /// What goes wrong with the agent in this step; a stream that ended comes back.
+    pub(crate) fn fault(
+        &mut self,
+        now_ms: u64,
+        scenario: &Scenario,
+        rng: &mut ChaCha8Rng,
+        summary: &mut Summary,
+    ) -> Option<StreamId> {
+        if self.is_silent(now_ms) || !happens(rng, scenario.agent_fault_ms) {
+            return None;
+        }
+        summary.agent_faults += 1;
+        match rng.random_range(0..4) {
+            // The stream stays open and nothing is said on it.
+            0 => {
+                self.silent_until_ms = now_ms + scenario.silence_ms(rng);
+                None
+            }
+            // The stream breaks at once and the agent stays away.
+            1 => {
+                self.silent_until_ms = now_ms + scenario.silence_ms(rng);
+                self.drop_stream(now_ms, rng)
+            }
+            // The agent starts again, adopts its servers and finds its journal.
+            2 => {
+                self.boot += 1;
+                self.drop_stream(now_ms, rng)
+            }
+            _ => self.drop_stream(now_ms, rng),
+        }
+    }
+
+    /// Lets the servers live for a step.
+    pub(crate) fn pass_time(
+        &mut self,
+        now_ms: u64,
+        faults: Option<&Scenario>,
+        startup_ms_max: u64,
+        rng: &mut ChaCha8Rng,
+        summary: &mut Summary,
+    ) {
+        for (name, server) in &mut self.servers {
+            let (changed, ended) = server.pass_time(now_ms);
+            self.changed |= changed;
+            let instance = server.instance();
+            summary.rooms_ended += ended.len() as u64;
+            self.unacked.extend(ended.into_iter().map(|ended| (name.clone(), instance.clone(), ended)));
+            if now_ms >= server.phase_until_ms {
+                let before = server.phase;
+                next_phase(server, now_ms, startup_ms_max, rng);
+                self.changed |= server.phase != before;
+            }
+            let Some(scenario) = faults else { continue };
+            let runs = matches!(server.phase, ProcessPhase::Ready | ProcessPhase::Starting);
+            if runs && happens(rng, scenario.crash_ms) {
+                server.crash(now_ms + rng.random_range(100..=2_000));
+                summary.servers_crashed += 1;
+                self.changed = true;
+            } else if server.phase == ProcessPhase::Ready && happens(rng, scenario.crash_ms) {
+                server.phase = ProcessPhase::Unhealthy;
+                server.phase_until_ms = now_ms + rng.random_range(100..=8_000);
+                self.changed = true;
+            }
+        }
+    }
+
+    /// Reports and repeats, unless it is silent.
+    pub(crate) fn speak(&mut self, now_ms: u64, rng: &mut ChaCha8Rng) {
+        if self.is_silent(now_ms) {
+            return;
+        }
+        let Some(stream) = &mut self.stream else { return };
+        if self.changed || now_ms >= self.report_ms {
+            let report = Report { servers: self.servers.values().map(Server::report).collect() };
+            // Repeated, because a report that is handled twice must change nothing.
+            for _ in 0..=u8::from(rng.random_bool(0.05)) {
+                stream.to_control.send(now_ms, FromAgent::Report(report.clone()), rng);
+            }
+            // An ended server is told once more and then forgotten.
+            self.servers.retain(|_, server| server.phase != ProcessPhase::Ended);
+            self.report_ms = now_ms + 1_000;
+            self.changed = false;
+        }
+        if now_ms >= self.resend_ms || self.unacked.len() == 1 {
+            for (server, instance, ended) in &self.unacked {
+                let message = FromAgent::RoomEnded {
+                    server: Text(server.clone()),
+                    instance: Text(instance.clone()),
+                    ended: ended.clone(),
+                };
+                stream.to_control.send(now_ms, message, rng);
+            }
+            self.resend_ms = now_ms + 1_000;
+        }
+    }
+
+    /// Obeys one message.
+    pub(crate) fn obey(
+        &mut self,
+        now_ms: u64,
+        message: ToAgent,
+        startup_ms_max: u64,
+        rng: &mut ChaCha8Rng,
+        summary: &mut Summary,
+    ) -> Result<(), Broken> {
+        match message {
+            ToAgent::Welcome { term, .. } => self.term_seen = self.term_seen.max(term),
+            ToAgent::Start { term, order } => {
+                if self.is_current(now_ms, term, &order.server.0, rng) {
+                    let ready_ms = now_ms + rng.random_range(50..=startup_ms_max);
+                    self.start(now_ms, *order, ready_ms, rng, summary);
+                }
+            }
+            ToAgent::Stop { term, server, reason: _ } => {
+                if self.is_current(now_ms, term, &server.0, rng) {
+                    return self.stop(&server.0, now_ms + rng.random_range(0..=1_000));
+                }
+            }
+            ToAgent::CloseRoom { term, server, room, epoch, reason } => {
+                if self.is_current(now_ms, term, &server.0, rng)
+                    && let Some(closing) = self.servers.get_mut(&server.0)
+                    && closing.rooms.get(&room.0).is_some_and(|room| room.epoch <= epoch)
+                    && let Some(ended) = closing.end_room(&room.0, reason)
+                {
+                    let instance = closing.instance();
+                    self.unacked.push((server.0, instance, ended));
+                    self.changed = true;
+                }
+            }
+            ToAgent::RoomEndedAck { room, epoch } => {
+                self.unacked.retain(|(_, _, ended)| ended.room != room || ended.epoch != epoch);
+            }
+            ToAgent::Keys { .. } | ToAgent::ReadLogs { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Whether an order comes from the newest control process; an older one's is refused.
+    fn is_current(&mut self, now_ms: u64, term: u64, server: &ServerName, rng: &mut ChaCha8Rng) -> bool {
+        if term < self.term_seen {
+            self.refuse(now_ms, server, format!("term {term} is below {}", self.term_seen), rng);
+            return false;
+        }
+        self.term_seen = term;
+        true
+    }
+
+    fn refuse(&mut self, now_ms: u64, server: &ServerName, message: String, rng: &mut ChaCha8Rng) {
+        if let Some(stream) = &mut self.stream {
+            let refused = FromAgent::Refused { server: Text(server.clone()), message };
+            stream.to_control.send(now_ms, refused, rng);
+        }
+    }
+
+    fn start(
+        &mut self,
+        now_ms: u64,
+        order: StartOrder,
+        ready_ms: u64,
+        rng: &mut ChaCha8Rng,
+        summary: &mut Summary,
+    ) {
+        let name = order.server.0.clone();
+        if self.servers.contains_key(&name) {
+            return;
+        }
+        if self.servers.len() >= self.servers_max as usize {
+            return self.refuse(now_ms, &name, "no free port".to_owned(), rng);
+        }
+        self.servers.insert(name, Server::new(order, now_ms, ready_ms));
+        summary.servers_started += 1;
+        self.changed = true;
+    }
+
+    fn stop(&mut self, name: &ServerName, until_ms: u64) -> Result<(), Broken> {
+        let Some(server) = self.servers.get_mut(name) else { return Ok(()) };
+        if matches!(server.phase, ProcessPhase::Stopping | ProcessPhase::Ended) {
+            return Ok(());
+        }
+        let players = server.players();
+        if players > 0 {
+            return Err(Broken::BusyStopped { server: name.clone(), players });
+        }
+        server.phase = ProcessPhase::Stopping;
+        server.phase_until_ms = until_ms;
+        self.changed = true;
+        Ok(())
+    }
+}
+
+fn next_phase(server: &mut Server, now_ms: u64, startup_ms_max: u64, rng: &mut ChaCha8Rng) {
+    let (phase, until_ms) = match server.phase {
+        ProcessPhase::Starting | ProcessPhase::Unhealthy => (ProcessPhase::Ready, u64::MAX),
+        ProcessPhase::Restarting => (ProcessPhase::Starting, now_ms + rng.random_range(50..=startup_ms_max)),
+        ProcessPhase::Stopping => (ProcessPhase::Ended, u64::MAX),
+        ProcessPhase::Ready | ProcessPhase::Ended => return,
+    };
+    server.phase = phase;
+    server.phase_until_ms = until_ms;
+}

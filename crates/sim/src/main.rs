@@ -1,0 +1,7 @@
+//! `greenroom-sim [--seed N] [--count N]`: plays simulated clusters.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    greenroom_sim::main_with_args(std::env::args().skip(1))
+}
