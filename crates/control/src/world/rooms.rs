@@ -6,7 +6,7 @@
 use greenroom_core::{RoomId, ServerName};
 use greenroom_wire::Text;
 use greenroom_wire::agent::ToAgent;
-use greenroom_wire::api::{FinishRequest, RoomPhase, RoomStatus};
+use greenroom_wire::api::{FinishRequest, RoomPhase, RoomStatus, SeatWord};
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport};
 use serde_json::Value;
 
@@ -165,6 +165,9 @@ impl World {
         let mut status = super::views::room_status(id, &room);
         status.phase = RoomPhase::Ended;
         status.ended = Some(reason);
+        for seat in &mut status.seats {
+            (seat.state, seat.player) = (SeatWord::Free, None);
+        }
         self.ended_order.push_back((self.now, id.clone()));
         self.ended.insert(id.clone(), EndedRoom { status, ended_at: self.now });
         self.refresh(&room.server);

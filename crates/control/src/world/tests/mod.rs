@@ -1,1 +1,9 @@
-//! Tests of the world under virtual time.
+//! The world under virtual time: a rig that plays agents and callers, and the cases by subject.
+
+mod allocation;
+mod hosts;
+mod laws;
+mod restart;
+mod rig;
+mod rooms;
+mod tickets;

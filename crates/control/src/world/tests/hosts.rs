@@ -1,0 +1,150 @@
+//! Hosts: silence, loss, second agents, refused orders.
+
+use greenroom_wire::Text;
+use greenroom_wire::agent::{FromAgent, ToAgent};
+use greenroom_wire::api::StateWord;
+use greenroom_wire::error::Code;
+use greenroom_wire::rooms::EndReason;
+
+use super::rig::*;
+use crate::world::{Answer, Bounds, Call, Event};
+
+fn arena() -> Rig {
+    Rig::ready(vec![room_fleet("arena", (2, 4), 2, 4)])
+}
+
+fn states(rig: &mut Rig) -> Vec<StateWord> {
+    rig.overview().gameservers.iter().map(|server| server.state).collect()
+}
+
+#[test]
+fn a_silent_host_is_out_of_rotation_and_its_keys_stay_bound() {
+    let mut rig = arena();
+    let given = rig.allocate(request(Some("k"), &["a"])).unwrap();
+    rig.seat(&given, &[(0, "a")]);
+    rig.silent_ms(3_200);
+    assert_eq!(states(&mut rig), [StateWord::Unhealthy, StateWord::Unhealthy]);
+    assert!(!rig.overview().hosts[0].connected);
+    assert_eq!(code(rig.allocate(request(None, &["b"]))), Code::NoCapacity);
+    assert_eq!(rig.allocate(request(Some("k"), &["b"])).unwrap().room, given.room, "the old endpoint");
+    rig.silent_ms(30_000);
+    assert_eq!(code(rig.allocate(request(Some("k"), &["c"]))), Code::HostSuspect);
+    rig.report();
+    assert!(rig.overview().hosts[0].connected);
+    assert_eq!(rig.allocate(request(Some("k"), &["c"])).unwrap().room, given.room);
+}
+
+#[test]
+fn a_host_that_stays_silent_is_lost_with_its_rooms() {
+    let mut rig = arena();
+    let given = rig.allocate(request(Some("k"), &["a"])).unwrap();
+    rig.seat(&given, &[(0, "a")]);
+    rig.silent_ms(300_200);
+    assert_eq!(rig.room(given.room.as_str()).ended, Some(EndReason::HostLost));
+    let overview = rig.overview();
+    assert_eq!((overview.hosts.len(), overview.totals.gameservers), (0, 0));
+    assert!(rig.kept.records.hosts.is_empty());
+}
+
+#[test]
+fn a_second_agent_of_a_live_host_is_refused_and_the_same_one_may_come_back() {
+    let mut rig = arena();
+    let other = rig.connect_as("h1", "boot2", 0);
+    assert_eq!(rig.closed.last().map(|(stream, _)| *stream), Some(other));
+    let first = rig.connect_as("h1", "boot1", 0);
+    assert_ne!(rig.closed.last().map(|(stream, _)| *stream), Some(first), "the same process reconnects");
+    rig.event(Event::StreamClosed { stream: first });
+    let third = rig.connect_as("h1", "boot3", 0);
+    assert!(rig.closed.iter().all(|(stream, _)| *stream != third), "the old stream is gone");
+    rig.silent_ms(4_000);
+    let fourth = rig.connect_as("h1", "boot4", 0);
+    assert!(rig.closed.iter().any(|(stream, _)| *stream == third), "the silent one is replaced");
+    assert!(rig.closed.iter().all(|(stream, _)| *stream != fourth));
+}
+
+#[test]
+fn an_agent_of_another_version_is_told_both_and_too_many_hosts_are_refused() {
+    let bounds = Bounds { hosts_max: 1, ..Bounds::default() };
+    let mut rig = Rig::new(vec![], bounds);
+    rig.connect();
+    rig.connect_as("h2", "b", 0);
+    assert_eq!(rig.closed.last().unwrap().1, "there are 1 hosts already");
+}
+
+#[test]
+fn the_term_rises_above_what_an_agent_has_obeyed() {
+    let mut rig = Rig::new(vec![room_fleet("arena", (1, 1), 1, 1)], Bounds::default());
+    rig.connect_as("h1", "b", 9);
+    assert_eq!(rig.world.term(), 10);
+    rig.run_ms(200);
+    let starts: Vec<u64> = rig
+        .orders
+        .iter()
+        .filter_map(|order| if let ToAgent::Start { term, .. } = order { Some(*term) } else { None })
+        .collect();
+    assert_eq!(starts, [10]);
+}
+
+#[test]
+fn an_order_without_effect_is_sent_again_and_a_refused_one_is_replaced_after_a_pause() {
+    let mut rig = Rig::new(vec![room_fleet("arena", (1, 1), 1, 1)], Bounds::default());
+    rig.agent_obeys = false;
+    rig.connect();
+    rig.run_ms(5_000);
+    let started: Vec<String> = rig
+        .orders
+        .iter()
+        .filter_map(|order| {
+            if let ToAgent::Start { order, .. } = order { Some(order.server.to_string()) } else { None }
+        })
+        .collect();
+    assert!(started.len() >= 2 && distinct(&started) == 1, "{started:?}");
+    rig.orders.clear();
+    let server = Text(text(&started[0]));
+    rig.say(FromAgent::Refused { server, message: "no port".to_owned() });
+    rig.silent_ms(900);
+    assert!(rig.orders.is_empty(), "a pause");
+    rig.agent_obeys = true;
+    rig.silent_ms(300);
+    assert_eq!(rig.servers.len(), 1);
+    assert_ne!(rig.servers_of("arena")[0].to_string(), started[0]);
+}
+
+#[test]
+fn without_a_host_the_fleet_says_so() {
+    let mut rig = Rig::new(vec![room_fleet("arena", (2, 2), 1, 1)], Bounds::default());
+    rig.silent_ms(200);
+    assert!(rig.fleet("arena").waiting_on.iter().any(|reason| reason.contains("without a host")));
+}
+
+#[test]
+fn a_server_of_an_unknown_fleet_is_shown_and_left_alone() {
+    let mut rig = arena();
+    rig.run_ms(1_000);
+    let mut stranger = rig.servers.values().next().unwrap().report.clone();
+    stranger.server = Text(text("other-aaaaa"));
+    stranger.fleet = Text(text("other"));
+    rig.servers.insert(text("other-aaaaa"), Running { report: stranger });
+    rig.run_ms(70_000);
+    assert_eq!(rig.overview().gameservers.len(), 3);
+    assert!(rig.servers.contains_key(&text("other-aaaaa")));
+    assert!(!rig.orders.iter().any(|order| matches!(order, ToAgent::Stop { .. })));
+}
+
+#[test]
+fn logs_come_from_the_agent_or_are_refused() {
+    let mut rig = arena();
+    let server = rig.servers_of("arena")[0].clone();
+    let call = Call::Logs { server: server.clone(), offset: None, bytes_max: None };
+    let asked = rig.ask(call.clone());
+    let outcome = Ok(greenroom_wire::api::LogsAnswer { text: "hello".to_owned(), next_offset: 5 });
+    rig.say(FromAgent::Logs { request: asked.0, outcome });
+    assert!(matches!(rig.answer(asked), Ok(Answer::Logs(logs)) if logs.text == "hello"));
+    let silent = rig.ask(call);
+    rig.run_ms(5_100);
+    assert_eq!(rig.answer(silent).unwrap_err().code(), Code::HostSuspect);
+    let unknown = Call::Logs { server: text("arena-zzzzz"), offset: None, bytes_max: None };
+    assert_eq!(rig.now_answered(unknown).unwrap_err().code(), Code::GameserverNotFound);
+    let large = Call::Logs { server, offset: None, bytes_max: Some(262_145) };
+    assert_eq!(rig.now_answered(large).unwrap_err().code(), Code::BadRequest);
+}
