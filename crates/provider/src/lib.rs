@@ -37,7 +37,8 @@ pub trait Provider: Send + Sync + 'static {
         handle: Option<&'a Handle>,
     ) -> BoxFuture<'a, Result<Option<Running>, EngineError>>;
 
-    /// Signals the process and everything it started. Signalling what is gone does nothing and is no error.
+    /// Signals the process and everything it started. Signalling what is gone does nothing and is no error. After
+    /// [`StopSignal::Ask`] the exit is told once everything it started has ended too, or was killed.
     fn signal<'a>(&'a self, handle: &'a Handle, signal: StopSignal)
     -> BoxFuture<'a, Result<(), EngineError>>;
 

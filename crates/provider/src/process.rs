@@ -3,11 +3,13 @@
 //! Never ends a process that it cannot prove to be one of Greenroom's, and never restarts one. There are no resource
 //! limits yet.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use greenroom_core::{InstanceId, ServerName};
@@ -24,18 +26,24 @@ use table::Identity;
 
 /// Time between two looks at an adopted process: nobody tells its end to a process that is not its parent.
 const ADOPTED_POLL: Duration = Duration::from_millis(100);
+/// Time between two looks at what a process left behind when it was asked to end.
+const GROUP_POLL: Duration = Duration::from_millis(50);
+
+/// The last signal sent to each process that has not ended.
+type Signalled = Arc<Mutex<BTreeMap<u32, StopSignal>>>;
 
 /// Runs gameservers as processes of this machine.
 #[derive(Debug)]
 pub struct ProcessProvider {
     logs_dir: PathBuf,
+    signalled: Signalled,
 }
 
 impl ProcessProvider {
     /// Output goes to `<logs_dir>/<server>.log`; the folder is made when it is first needed.
     #[must_use]
-    pub const fn new(logs_dir: PathBuf) -> Self {
-        Self { logs_dir }
+    pub fn new(logs_dir: PathBuf) -> Self {
+        Self { logs_dir, signalled: Signalled::default() }
     }
 
     fn log_path(&self, server: &ServerName) -> PathBuf {
@@ -72,7 +80,11 @@ impl ProcessProvider {
         let pid = child.id().expect("a child that was not waited for has a pid");
         // Not yet reaped, so it is in the process table even if it has already ended.
         let identity = Identity { pid, started_s: table::started_s(pid).unwrap_or(0) };
-        Ok(Running { handle: identity.handle(), pid: Some(pid), exit: Box::pin(reap(child, pid)) })
+        Ok(Running {
+            handle: identity.handle(),
+            pid: Some(pid),
+            exit: Box::pin(reap(child, pid, self.signalled.clone())),
+        })
     }
 }
 
@@ -87,6 +99,7 @@ impl Provider for ProcessProvider {
         handle: Option<&'a Handle>,
     ) -> BoxFuture<'a, Result<Option<Running>, EngineError>> {
         let (instance, handle) = (instance.clone(), handle.cloned());
+        let signalled = self.signalled.clone();
         Box::pin(async move {
             let name = handle.as_ref().map_or_else(|| instance.to_string(), Handle::to_string);
             let found = tokio::task::spawn_blocking(move || find(&instance, handle.as_ref()))
@@ -95,7 +108,7 @@ impl Provider for ProcessProvider {
             Ok(found.map(|identity| Running {
                 handle: identity.handle(),
                 pid: Some(identity.pid),
-                exit: Box::pin(watch(identity)),
+                exit: Box::pin(watch(identity, signalled)),
             }))
         })
     }
@@ -115,6 +128,7 @@ impl Provider for ProcessProvider {
             if table::is_other(identity) {
                 return Ok(());
             }
+            lock(&self.signalled).insert(identity.pid, signal);
             table::signal_group(identity.pid, number).map_err(|source| EngineError {
                 doing: "signalling",
                 handle: handle.to_string(),
@@ -156,13 +170,29 @@ fn refused(program: &str, source: io::Error) -> StartError {
     }
 }
 
-/// Waits for a child, then ends what it left in its group: it would hold the port that the next process needs.
-async fn reap(mut child: Child, pid: u32) -> Exit {
+fn lock(signalled: &Signalled) -> MutexGuard<'_, BTreeMap<u32, StopSignal>> {
+    // Every change is a single insert or remove, so that a panicking holder leaves the map whole.
+    signalled.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a child and for what it left in its group.
+async fn reap(mut child: Child, pid: u32, signalled: Signalled) -> Exit {
     let exit = child.wait().await.map_or(Exit::Unknown, exit_of);
+    clear_group(pid, &signalled).await;
+    exit
+}
+
+/// Sees to it that a dead process's group is empty: whatever is left would hold the port that the next process needs.
+/// A shell or `npm` that was asked to end is gone before the server that it started has said farewell, so that after
+/// [`StopSignal::Ask`] the rest is waited for; [`StopSignal::Kill`] ends the wait.
+async fn clear_group(pid: u32, signalled: &Signalled) {
+    while lock(signalled).get(&pid) == Some(&StopSignal::Ask) && table::group_runs(pid) {
+        tokio::time::sleep(GROUP_POLL).await;
+    }
+    lock(signalled).remove(&pid);
     if let Err(error) = table::signal_group(pid, rustix::process::Signal::KILL) {
         tracing::warn!(pid, %error, "the rest of a process group was not ended");
     }
-    exit
 }
 
 fn exit_of(status: ExitStatus) -> Exit {
@@ -174,13 +204,11 @@ fn exit_of(status: ExitStatus) -> Exit {
 }
 
 /// Waits for the end of a process that may not be our child.
-async fn watch(identity: Identity) -> Exit {
+async fn watch(identity: Identity, signalled: Signalled) -> Exit {
     while table::is_alive(identity) {
         tokio::time::sleep(ADOPTED_POLL).await;
     }
-    if let Err(error) = table::signal_group(identity.pid, rustix::process::Signal::KILL) {
-        tracing::warn!(pid = identity.pid, %error, "the rest of a process group was not ended");
-    }
+    clear_group(identity.pid, &signalled).await;
     Exit::Unknown
 }
 

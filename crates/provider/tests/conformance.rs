@@ -263,6 +263,25 @@ async fn what_a_process_started_ends_with_it() {
 }
 
 #[tokio::test]
+async fn a_server_behind_a_shell_may_finish_when_it_is_asked_to_end() {
+    let engine = process_engine();
+    let server = "(trap 'sleep 0.3; echo saved; exit' TERM; echo ready; while :; do sleep 0.02; done) & wait";
+    for (test, adopted) in [("shell", false), ("adopted-shell", true)] {
+        let spec = spec(test, &words(&["sh", "-c", server]));
+        let mut running = engine.provider.start(&spec).await.unwrap();
+        output(&*engine.provider, &spec.server, "ready").await;
+        if adopted {
+            running = engine.provider.adopt(&spec.instance, Some(&running.handle)).await.unwrap().unwrap();
+        }
+        engine.provider.signal(&running.handle, StopSignal::Ask).await.unwrap();
+        exit_of(running).await;
+        let piece = engine.provider.logs(&spec.server, Some(0), 1_000).await.unwrap();
+        let text = String::from_utf8(piece.bytes).unwrap();
+        assert!(text.ends_with("saved\n"), "{test}: {text:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_environment_is_what_was_asked_for() {
     let engine = process_engine();
     let command = words(&["sh", "-c", "echo \"$COLOUR ${HOME-none} $GREENROOM_INSTANCE\""]);

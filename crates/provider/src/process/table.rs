@@ -82,10 +82,32 @@ pub(super) fn processes_of(instance: &InstanceId) -> Vec<Identity> {
     found
 }
 
+/// The process group of a pid. In a container a group may be outside, which the system call tells as 0; the process
+/// table says so without harm.
+#[cfg(target_os = "linux")]
+pub(super) fn group_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // `pid (any name) state parent group ..`
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(2)?.parse().ok()
+}
+
 /// The process group of a pid.
+#[cfg(not(target_os = "linux"))]
 pub(super) fn group_of(pid: u32) -> Option<u32> {
     let group = rustix::process::getpgid(Some(to_pid(pid)?)).ok()?;
     u32::try_from(group.as_raw_nonzero().get()).ok()
+}
+
+/// Whether the group has a member that runs. Zombies do not count: who reaps them may take its time.
+pub(super) fn group_runs(pid: u32) -> bool {
+    let any = to_pid(pid).is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok());
+    any && {
+        let mut system = new_table();
+        let kind = ProcessRefreshKind::nothing().without_tasks();
+        system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
+        let mut members = system.processes().values().filter(|process| runs(process));
+        members.any(|process| group_of(process.pid().as_u32()) == Some(pid))
+    }
 }
 
 /// Signals a whole process group; one that is gone already is no error.

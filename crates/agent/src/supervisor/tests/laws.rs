@@ -84,7 +84,7 @@ fn apply(bench: &mut Bench, step: &Step) {
             bench.exited(&server(*number), &of, Exit::Code(1));
         }
         Step::Stale(number) => {
-            bench.exited(&server(*number), &format!("{}.0", server(*number)), Exit::Code(1))
+            bench.exited(&server(*number), &format!("{}.0", server(*number)), Exit::Code(1));
         }
         Step::Probed(number, ok) => {
             let of = present(bench, *number);
