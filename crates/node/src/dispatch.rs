@@ -59,7 +59,7 @@ impl Session {
         let mut verdict = Verdict::HangUp;
         self.guard(|| verdict = self.judge(namespace, &socket, &request));
         match verdict {
-            Verdict::Accept(admission) => self.admit(namespace, socket, admission),
+            Verdict::Accept(admission) => self.admit(namespace, &socket, admission),
             Verdict::Refuse(refusal) => self.refuse(name, &refusal),
             Verdict::HangUp => self.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None)),
         }
@@ -89,19 +89,19 @@ impl Session {
         }
     }
 
-    fn admit(self: &Rc<Self>, namespace: &Rc<Namespace>, socket: Socket, admission: Option<Admission>) {
+    fn admit(self: &Rc<Self>, namespace: &Rc<Namespace>, socket: &Socket, admission: Option<Admission>) {
         let pid = admission.as_ref().map(|admission| admission.pid.as_str());
         let reply = Prepared::connected(&namespace.name, &socket.id(), pid)
             .expect("the name of a namespace was checked when it was made");
         self.send(&reply, Urgency::Reliable);
-        namespace.add(&socket);
+        namespace.add(socket);
         self.sockets.borrow_mut().push(socket.clone());
         self.sockets_changed();
         if let Some(on_connect) = &namespace.handlers.on_connect {
-            self.guard(|| on_connect(&socket));
+            self.guard(|| on_connect(socket));
         }
         if let Some(admission) = admission {
-            admission.complete(&self.state, &socket);
+            admission.complete(&self.state, socket);
         }
     }
 

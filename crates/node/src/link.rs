@@ -178,8 +178,7 @@ async fn hold(state: &Rc<NodeState>, link: &Link) -> Result<std::convert::Infall
     stream.set_nodelay(true)?;
     let (read, mut write) = stream.into_split();
     let mut lines = FramedRead::new(read, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
-    send(&mut write, link.hello.clone() + &status(state) + &link.results()).await?;
-    link.is_connected.set(true);
+    send(&mut write, link.hello.clone() + &status(state)).await?;
     let mut status_at = Instant::now() + STATUS_EVERY;
     let mut results_at = Instant::now() + RESULT_EVERY;
     loop {
@@ -216,7 +215,7 @@ async fn send(write: &mut OwnedWriteHalf, text: String) -> Result<(), StreamErro
 }
 
 fn status(state: &NodeState) -> String {
-    let connections = u32::try_from(state.sessions.borrow().len()).unwrap_or(u32::MAX);
+    let connections = u32::try_from(state.open_sessions.get()).unwrap_or(u32::MAX);
     let rooms = state.rooms.as_ref().map_or_else(Vec::new, |rooms| rooms.report());
     line(&FromServer::Status(Status { connections, rooms }))
 }
@@ -225,6 +224,8 @@ fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
     match message {
         ToServer::Welcome { version, keys } => {
             tracing::info!(version, "the link to the agent is up");
+            link.is_connected.set(true);
+            link.push(link.results());
             if let Some(rooms) = &state.rooms {
                 rooms.set_keys(&keys);
             }

@@ -16,16 +16,20 @@ use crate::session::Urgency;
 use crate::socket::Socket;
 
 type Middleware = Box<dyn Fn(&Socket, &ConnectRequest<'_>) -> Result<(), Refusal>>;
+type OnConnect = Box<dyn Fn(&Socket)>;
+type OnEvent = Box<dyn Fn(&Socket, Event)>;
+type OnAny = Box<dyn Fn(&Socket, &Event)>;
+type OnDisconnect = Box<dyn Fn(&Socket, DisconnectReason)>;
 
 /// What a program does in one namespace: registered once for all its sockets, before the node starts. Handlers run on
 /// the node's thread and must not block; those of one socket run in the order of its events.
 #[derive(Default)]
 pub struct Handlers {
     pub(crate) middlewares: Vec<Middleware>,
-    pub(crate) on_connect: Option<Box<dyn Fn(&Socket)>>,
-    pub(crate) events: HashMap<String, Box<dyn Fn(&Socket, Event)>>,
-    pub(crate) on_any: Vec<Box<dyn Fn(&Socket, &Event)>>,
-    pub(crate) on_disconnect: Option<Box<dyn Fn(&Socket, DisconnectReason)>>,
+    pub(crate) on_connect: Option<OnConnect>,
+    pub(crate) events: HashMap<String, OnEvent>,
+    pub(crate) on_any: Vec<OnAny>,
+    pub(crate) on_disconnect: Option<OnDisconnect>,
 }
 
 impl Handlers {

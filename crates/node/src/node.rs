@@ -190,7 +190,7 @@ async fn wait_for_signal() {
         }
         Err(error) => {
             tracing::error!(%error, "signals cannot be heard; the node ends by kill alone");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -311,7 +311,7 @@ impl NodeHandle {
     /// Sessions that are open now.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.0.sessions.borrow().len()
+        self.0.open_sessions.get()
     }
 
     /// Rooms that live now.

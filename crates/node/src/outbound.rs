@@ -79,7 +79,7 @@ mod tests {
             while !outbound.is_empty() {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let count = outbound.slices(&mut slices);
-                let next: Vec<u8> = slices[..count].concat();
+                let next: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
                 let taken = next.len().min(step);
                 written.extend_from_slice(&next[..taken]);
                 outbound.advance(taken);

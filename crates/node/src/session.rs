@@ -113,6 +113,7 @@ impl Session {
             decoder: RefCell::default(),
         });
         state.sessions.borrow_mut().insert(session.sid, Rc::clone(&session));
+        state.open_sessions.set(state.open_sessions.get() + 1);
         state.counting.sessions_opened_total.one();
         state.status_changed();
         session.arm(now.after(config.ping_interval.min(config.connect_timeout)));
@@ -259,6 +260,7 @@ impl Session {
             return;
         }
         self.phase.set(Phase::Closing);
+        self.state.open_sessions.set(self.state.open_sessions.get() - 1);
         for socket in std::mem::take(&mut *self.sockets.borrow_mut()) {
             socket.handle_gone(reason);
         }

@@ -39,7 +39,9 @@ pub(crate) enum Due {
 pub(crate) struct NodeState {
     pub(crate) config: Config,
     pub(crate) counting: Counting,
+    /// By sid, those included that are saying goodbye.
     pub(crate) sessions: RefCell<HashMap<Sid, Rc<Session>>>,
+    pub(crate) open_sessions: Cell<usize>,
     pub(crate) namespaces: BTreeMap<String, Rc<Namespace>>,
     pub(crate) rooms: Option<Rooms>,
     pub(crate) link: Option<Link>,
@@ -71,6 +73,7 @@ impl NodeState {
             config,
             counting: Counting::default(),
             sessions: RefCell::default(),
+            open_sessions: Cell::new(0),
             namespaces,
             rooms,
             link,

@@ -113,18 +113,13 @@ impl Door {
     }
 
     fn take_over(&self, request: &Request, takeover: Takeover) -> Response {
-        match upgrade::accept(request.headers()) {
-            Ok(response) => {
-                self.takeover.replace(Some(takeover));
-                response
-            }
-            Err(response) => {
-                if let Takeover::Upgrade(session) = takeover {
-                    session.abandon_upgrade();
-                }
-                response
-            }
+        let response = upgrade::accept(request.headers());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.takeover.replace(Some(takeover));
+        } else if let Takeover::Upgrade(session) = takeover {
+            session.abandon_upgrade();
         }
+        response
     }
 
     fn handshake(&self, request: &Request) -> Handshake {

@@ -20,20 +20,20 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     texts.flat_map(|text| text.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-/// The answer 101, or why there is none.
-pub(super) fn accept(headers: &HeaderMap) -> Result<Response, Response> {
+/// The answer 101, or another that says why there is none.
+pub(super) fn accept(headers: &HeaderMap) -> Response {
     let bad = |text| plain(StatusCode::BAD_REQUEST, text);
     if !has_token(headers, &header::CONNECTION, "upgrade") {
-        return Err(bad("the connection header does not say upgrade"));
+        return bad("the connection header does not say upgrade");
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         let mut response = plain(StatusCode::UPGRADE_REQUIRED, "only websocket version 13 is spoken here");
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return Err(response);
+        return response;
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
     let Some(key) = key.filter(|key| is_client_key(key)) else {
-        return Err(bad("the websocket key is not sixteen bytes of base64"));
+        return bad("the websocket key is not sixteen bytes of base64");
     };
     let accept = HeaderValue::from_str(&accept_key(key)).expect("base64 is a valid header");
     let mut response = respond(StatusCode::SWITCHING_PROTOCOLS, "text/plain", Bytes::new());
@@ -42,7 +42,7 @@ pub(super) fn accept(headers: &HeaderMap) -> Result<Response, Response> {
     answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    Ok(response)
+    response
 }
 
 /// Reserves the session's upgrade for the connection at hand.

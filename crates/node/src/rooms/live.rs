@@ -269,10 +269,10 @@ impl LiveRoom {
         let chairs: Vec<_> = self.chairs.borrow_mut().iter_mut().filter_map(Option::take).collect();
         for socket in chairs.into_iter().filter_map(|chair| chair.socket) {
             socket.emit("greenroom:closed", &json!({ "reason": reason }));
-            match reason {
-                // The process goes, not the player's wish to play: a stock client comes back after a transport close.
-                EndReason::Stopped if state.stopping.is_cancelled() => {}
-                _ => socket.disconnect(),
+            // When the process goes, the player's wish to play does not: a stock client comes back after the transport
+            // close that follows, but not after this.
+            if !state.stopping.is_cancelled() {
+                socket.disconnect();
             }
         }
         state.status_changed();
