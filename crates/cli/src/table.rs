@@ -73,7 +73,10 @@ pub(crate) fn rooms(rooms: &[RoomStatus], now_ms: u64) -> String {
             players.join(","),
         ]
     });
-    render(&["NAME", "KEY", "FLEET", "STATE", "SEATS", "GAMESERVER", "AGE", "PLAYERS"], rows.collect())
+    render(
+        &["NAME", "KEY", "FLEET", "STATE", "SEATS", "GAMESERVER", "AGE", "PLAYERS"],
+        &rows.collect::<Vec<_>>(),
+    )
 }
 
 /// Hosts.
@@ -86,7 +89,7 @@ pub(crate) fn hosts(hosts: &[HostStatus], now_ms: u64) -> String {
             age(now_ms, host.heard_at_ms),
         ]
     });
-    render(&["NAME", "STATE", "GAMESERVERS", "HEARD"], rows.collect())
+    render(&["NAME", "STATE", "GAMESERVERS", "HEARD"], &rows.collect::<Vec<_>>())
 }
 
 /// A room with its seats, one line a player.
@@ -98,7 +101,7 @@ pub(crate) fn allocation(allocation: &Allocation) -> String {
     let made = if allocation.created { "new" } else { "existing" };
     let key = allocation.key.as_ref().map(|key| format!(", key {key}")).unwrap_or_default();
     let head = format!("{made} room {}{key} on {} at {}", allocation.room, allocation.server, allocation.url);
-    format!("{head}\n\n{}", render(&["PLAYER", "SEAT", "TOKEN"], rows.collect()))
+    format!("{head}\n\n{}", render(&["PLAYER", "SEAT", "TOKEN"], &rows.collect::<Vec<_>>()))
 }
 
 /// The word a value has on the wire.
@@ -125,7 +128,7 @@ fn age(now_ms: u64, then_ms: u64) -> String {
 }
 
 /// Columns of nothing are left out from the right: a message column appears when somebody has a message.
-fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
+fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let mut columns = header.len();
@@ -134,7 +137,7 @@ fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
     }
     let cell = |text: &str| Cell::new(text).set_alignment(CellAlignment::Left);
     table.set_header(header.iter().take(columns).map(|text| cell(text)));
-    for row in &rows {
+    for row in rows {
         table.add_row(row.iter().take(columns).map(|text| cell(text)));
     }
     for column in table.column_iter_mut() {

@@ -255,7 +255,12 @@ fn read_fleets(found: &Found<&DeTable<'_>>, faults: &mut Vec<Fault>) -> Vec<Read
         match value.get_ref().as_table() {
             Some(table) => fleets.extend(fleet::read(text, name.span(), table, faults)),
             None => {
-                faults.push(reader::wrong_type(&format!("fleets.{text}"), value, "a table", "[fleets.arena]"))
+                faults.push(reader::wrong_type(
+                    &format!("fleets.{text}"),
+                    value,
+                    "a table",
+                    "[fleets.arena]",
+                ));
             }
         }
     }

@@ -37,7 +37,7 @@ pub(super) struct Part {
 }
 
 /// What happened to a part.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum PartEvent {
     /// Its process ended.
     Ended(ExitStatus),
