@@ -29,6 +29,10 @@ counters! {
     sessions_opened_total,
     /// Sessions that moved from polling to WebSocket.
     sessions_upgraded_total,
+    /// Polling requests that asked for packets.
+    polls_total,
+    /// Polling requests that handed packets in.
+    posts_total,
     /// Connections refused because the node is full.
     connections_refused_total,
     /// Requests refused for their origin.

@@ -172,10 +172,14 @@ impl Session {
         self.state.mark_dirty(self);
     }
 
-    /// Queues a control frame; it does not count against the limit.
+    /// Queues a control frame. Somebody who asks for more answers than they read ends up like any slow reader.
     pub(crate) fn push_frame(self: &Rc<Self>, frame: Bytes) {
         if let Line::WebSocket(line) = &mut *self.line.borrow_mut() {
             line.out.push(frame);
+            if line.out.bytes() > self.state.config.outbound_bytes_max {
+                self.state.counting.slow_closed_total.one();
+                self.phase.set(Phase::Overflowed);
+            }
         }
         self.state.mark_dirty(self);
     }

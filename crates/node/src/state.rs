@@ -96,6 +96,12 @@ impl NodeState {
         Moment::from_millis(u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Whether no further session is taken. Sessions have a cap besides connections, because one connection can open
+    /// many polling sessions.
+    pub(crate) fn is_full(&self) -> bool {
+        self.stopping.is_cancelled() || self.open_sessions.get() >= self.config.connections_max
+    }
+
     /// Runs a task on the node's thread. It ends with the node at the latest.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.tasks.spawn_local(task);

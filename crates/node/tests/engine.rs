@@ -25,6 +25,11 @@ fn echo(config: Config) -> Served {
     serve(node)
 }
 
+/// Waits for the n-th poll of all to have come.
+async fn polls(served: &Served, n: u64) {
+    until("the poll has come", || served.handle.counters().polls_total >= n).await;
+}
+
 #[test]
 fn a_wrong_request_gets_the_error_that_clients_know() {
     run(async {
@@ -87,13 +92,13 @@ fn polling_alone_carries_a_whole_session() {
         assert_eq!(served.http("GET", &session, "").await.body, sent);
         // A poll waits until there is something.
         let (polled, posted) = tokio::join!(served.http("GET", &session, ""), async {
-            until("the poll waits", || served.handle.connections() == 1).await;
+            polls(&served, 3).await;
             served.http("POST", &session, "42[\"echo\",2]").await
         });
         assert_eq!((polled.body.as_str(), posted.status), ("42[\"echo\",2]", 200));
         // The client says goodbye while a poll waits.
         let (polled, _) = tokio::join!(served.http("GET", &session, ""), async {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            polls(&served, 4).await;
             served.http("POST", &session, "1").await
         });
         assert_eq!((polled.status, polled.body.as_str()), (200, "6"));
@@ -108,7 +113,7 @@ fn a_second_request_of_a_kind_closes_the_session() {
         let served = echo(config());
         let session = served.open_polling().await;
         let (first, second) = tokio::join!(served.http("GET", &session, ""), async {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            polls(&served, 1).await;
             served.http("GET", &session, "").await
         });
         assert_eq!((first.status, first.body.as_str()), (200, "1"));
@@ -119,7 +124,7 @@ fn a_second_request_of_a_kind_closes_the_session() {
         let mut slow = TcpStream::connect(served.address).await.unwrap();
         let head = format!("POST /socket.io/?{session} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n4");
         slow.write_all(head.as_bytes()).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        until("the first waits for its body", || served.handle.counters().posts_total == 1).await;
         assert_eq!(served.http("POST", &session, "40").await.status, 400);
         until("the session is closed", || served.handle.counters().faulty_closed_total == 2).await;
     });
@@ -133,7 +138,7 @@ fn a_poll_that_goes_away_closes_the_session() {
         let mut stream = TcpStream::connect(served.address).await.unwrap();
         let head = format!("GET /socket.io/?{session} HTTP/1.1\r\nhost: x\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        polls(&served, 1).await;
         assert_eq!(served.handle.connections(), 1);
         drop(stream);
         until("the session is gone", || served.handle.connections() == 0).await;
@@ -182,7 +187,7 @@ fn a_session_moves_to_websocket_without_losing_a_packet() {
         served.http("POST", &session, "40").await;
         assert!(served.http("GET", &session, "").await.body.starts_with("40"));
         let (waiting, mut client) = tokio::join!(served.http("GET", &session, ""), async {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            polls(&served, 2).await;
             upgrade(&served, &session).await
         });
         assert_eq!(waiting.body, "6", "the waiting poll is released");
@@ -325,6 +330,17 @@ fn a_slow_reader_is_closed_and_its_queue_stays_bounded() {
 }
 
 #[test]
+fn answers_that_nobody_reads_are_bounded_too() {
+    run(async {
+        let served = echo(Config { outbound_bytes_max: 10_000, ..config() });
+        let mut client = served.websocket().await;
+        let flood = async { while client.try_send_message(Message::Ping(vec![0; 100].into())).await {} };
+        let closed = until("it is closed", || served.handle.counters().slow_closed_total == 1);
+        tokio::join!(flood, closed);
+    });
+}
+
+#[test]
 fn volatile_events_are_left_out_while_the_line_is_blocked() {
     run(async {
         let served = echo(Config { outbound_bytes_max: 100_000_000, ..config() });
@@ -370,7 +386,7 @@ fn a_node_that_ends_closes_transports_and_its_port() {
         let address = served.address;
         let polling = async { served.http("GET", &session, "").await };
         let (polled, ()) = tokio::join!(polling, async {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            polls(&served, 1).await;
             served.handle.shutdown();
         });
         assert_eq!(polled.body, "1");

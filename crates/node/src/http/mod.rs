@@ -93,7 +93,10 @@ impl Door {
                 self.state.counting.requests_refused_total.one();
                 refusal(error)
             }
-            (Ok(Admitted::Open(_)), _) if self.state.stopping.is_cancelled() => busy(),
+            (Ok(Admitted::Open(_)), _) if self.state.is_full() => {
+                self.state.counting.connections_refused_total.one();
+                busy()
+            }
             (Ok(Admitted::Open(Transport::Polling)), _) => {
                 polling::open(&self.state, self.handshake(&request))
             }

@@ -33,6 +33,7 @@ enum Met {
 }
 
 pub(super) async fn poll(session: &Rc<Session>) -> Response {
+    session.state.counting.polls_total.one();
     let met = meet(session);
     match met {
         Met::Packets(body) => {
@@ -92,6 +93,7 @@ impl Drop for Watch {
 }
 
 pub(super) async fn post(session: &Rc<Session>, request: Request) -> Response {
+    session.state.counting.posts_total.one();
     let is_another = match &mut *session.line.borrow_mut() {
         Line::Polling(polling) => std::mem::replace(&mut polling.is_posting, true),
         Line::WebSocket(_) | Line::Gone => return refusal(RequestError::BadRequest),

@@ -144,6 +144,11 @@ impl Tung {
         self.0.send(message).await.unwrap();
     }
 
+    /// Sends unless the connection is over.
+    pub(crate) async fn try_send_message(&mut self, message: Message) -> bool {
+        self.0.send(message).await.is_ok()
+    }
+
     /// The next message, pings of the protocol answered; `None` once the connection is over.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         loop {
