@@ -108,6 +108,7 @@ mod tests {
             "greenroom config check",
             "greenroom control --listen 127.0.0.1:9000 --log json",
             "greenroom agent --server http://127.0.0.1:9000 --stop-servers-on-exit",
+            "greenroom swarm --players 200 --ramp 5s --play 30s --hz 2 --seed 7 -o json",
             "greenroom version",
         ];
         for line in lines {

@@ -451,3 +451,27 @@ fn closing(heard: Heard<'_>) -> Option<ClosedBy> {
 fn shut(stream: &TcpStream, how: Shutdown) {
     let _gone_already = socket2::SockRef::from(stream).shutdown(how);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_player_with_both_connections_stays_small() {
+        let bytes =
+            size_of::<Player>() + 2 * (size_of::<Socket>() + 2 * size_of::<Wait>() + size_of::<TcpStream>());
+        assert!(bytes <= 1_200, "{bytes} bytes, without what tokio keeps for each stream");
+    }
+
+    #[test]
+    fn the_seed_settles_names_and_arrivals() {
+        let config = SwarmConfig { seed: 3, ..SwarmConfig::default() };
+        let arrivals = |config: &SwarmConfig| -> Vec<_> {
+            (0..config.players).map(|index| player(config, index)).map(|player| player.wake_at()).collect()
+        };
+        assert_eq!(arrivals(&config), arrivals(&config));
+        assert_ne!(arrivals(&config), arrivals(&SwarmConfig { seed: 4, ..config.clone() }));
+        assert!(arrivals(&config).into_iter().flatten().all(|at| at < config.ramp));
+        assert_eq!(player(&config, 7).name(), "swarm-3-7");
+    }
+}

@@ -1,3 +1,6 @@
+//! Owns the proof of what a player wants at each point of the shipped flow, action by action.
+//! Never opens a connection.
+
 use super::*;
 use crate::SwarmConfig;
 use SocketName::{Game, Lobby};
