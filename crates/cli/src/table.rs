@@ -29,7 +29,7 @@ pub(crate) fn fleets(fleets: &[FleetStatus]) -> String {
     });
     render(
         &["NAME", "KIND", "READY", "BUSY", "BOUNDS", "ROOMS", "PLAYERS", "QUEUE", "WAITING ON"],
-        rows.collect(),
+        &rows.collect::<Vec<_>>(),
     )
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn gameservers(servers: &[GameserverStatus], now_ms: u64) -> String {
     });
     render(
         &["NAME", "STATE", "ENDPOINT", "HOST", "ROOMS", "PLAYERS", "RESTARTS", "AGE", "MESSAGE"],
-        rows.collect(),
+        &rows.collect::<Vec<_>>(),
     )
 }
 
