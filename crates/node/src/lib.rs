@@ -56,5 +56,5 @@ pub use greenroom_socketio::engine::{DisconnectReason, Transport};
 pub use greenroom_socketio::packet::{Draft, EncodeError, Placeholder};
 pub use handshake::{ConnectRequest, Handshake, Refusal};
 pub use namespace::Handlers;
-pub use node::{BoundNode, Node, NodeHandle, StartError};
+pub use node::{BoundNode, Node, NodeError, NodeHandle};
 pub use socket::{AckError, Socket};

@@ -13,7 +13,7 @@ use greenroom_room::{Room, RoomKind};
 use greenroom_socketio::engine::DisconnectReason;
 use greenroom_wire::rooms::EndReason;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use crate::broadcast::Broadcast;
 use crate::config::Config;
@@ -108,17 +108,18 @@ impl Node {
     #[must_use]
     pub fn run(self) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let ran = runtime.map_err(StartError::Bind).and_then(|runtime| {
+        let ran = runtime.map_err(NodeError::Bind).and_then(|runtime| {
             let local = LocalSet::new();
             local.block_on(&runtime, async {
                 let bound = self.bind()?;
+                // Whoever gave port 0 reads the port here.
+                println!("listening on {}", bound.address());
                 let stop = bound.handle();
                 bound.handle().spawn(async move {
                     wait_for_signal().await;
                     stop.shutdown();
                 });
-                bound.serve().await;
-                Ok(())
+                bound.serve().await
             })
         });
         match ran {
@@ -126,8 +127,8 @@ impl Node {
             Err(error) => {
                 eprintln!("error: {error}");
                 match error {
-                    StartError::Environment(_) | StartError::NoMembership => ExitCode::from(EXIT_USAGE),
-                    StartError::Bind(_) => ExitCode::FAILURE,
+                    NodeError::Environment(_) | NodeError::NoMembership => ExitCode::from(EXIT_USAGE),
+                    NodeError::Bind(_) | NodeError::Broken => ExitCode::FAILURE,
                 }
             }
         }
@@ -137,12 +138,12 @@ impl Node {
     ///
     /// # Errors
     /// When the configuration is wrong or the address cannot be had.
-    pub fn bind(self) -> Result<BoundNode, StartError> {
+    pub fn bind(self) -> Result<BoundNode, NodeError> {
         let config = self.config?;
         let rooms = match (self.kind, &config.membership) {
             (None, _) => None,
             (Some(kind), Some(membership)) => Some(Rooms::new(kind, membership)),
-            (Some(_), None) => return Err(StartError::NoMembership),
+            (Some(_), None) => return Err(NodeError::NoMembership),
         };
         let link = config.membership.as_ref().and_then(Link::of);
         let listener = listen(config.bind)?;
@@ -155,9 +156,9 @@ impl Node {
     }
 }
 
-/// Why a node did not start.
+/// Why a node did not start, or did not end in order.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum NodeError {
     /// The environment is wrong; whoever set it mends it.
     #[error(transparent)]
     Environment(#[from] EnvError),
@@ -167,6 +168,9 @@ pub enum StartError {
     /// The address cannot be had, or the runtime has no descriptors.
     #[error("cannot listen: {0}")]
     Bind(#[from] io::Error),
+    /// A part of the node ended while it served: a fault of this library. Everybody was disconnected in order.
+    #[error("a part of the node broke")]
+    Broken,
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -217,33 +221,30 @@ impl BoundNode {
     }
 
     /// Serves until [`NodeHandle::shutdown`], then ends everything in order.
-    pub async fn serve(self) {
+    ///
+    /// # Errors
+    /// [`NodeError::Broken`], after the same ordered end.
+    pub async fn serve(self) -> Result<(), NodeError> {
         let Self { state, listener, address, on_start } = self;
         tracing::info!(%address, "node listens");
-        state.spawn(run_until_closed(&state, run_wheel(Rc::clone(&state))));
-        state.spawn(run_until_closed(&state, run_flusher(Rc::clone(&state))));
+        let mut parts = JoinSet::new();
+        parts.spawn_local(run_wheel(Rc::clone(&state)));
+        parts.spawn_local(run_flusher(Rc::clone(&state)));
         if state.link.is_some() {
-            state.spawn(run_until_closed(&state, crate::link::run(Rc::clone(&state))));
+            parts.spawn_local(crate::link::run(Rc::clone(&state)));
         }
         let handle = NodeHandle(Rc::clone(&state));
         for start in on_start {
             start(&handle);
         }
-        http::accept(Rc::clone(&state), listener).await;
+        let outcome = tokio::select! {
+            () = http::accept(Rc::clone(&state), listener) => Ok(()),
+            _ = parts.join_next() => Err(NodeError::Broken),
+        };
+        state.stopping.cancel();
         end(&state).await;
         tracing::info!("node stopped");
-    }
-}
-
-/// The node's own tasks end when its end is complete, so that a test's thread is left clean.
-fn run_until_closed(
-    state: &Rc<NodeState>,
-    task: impl Future<Output = ()> + 'static,
-) -> impl Future<Output = ()> + 'static {
-    let closed = state.closed.clone();
-    async move {
-        // Whether the task ended or was ended is the same to everybody.
-        let _ended = closed.run_until_cancelled(task).await;
+        outcome
     }
 }
 

@@ -265,6 +265,11 @@ impl Socket {
         self.0.session.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None));
     }
 
+    /// Whether the session goes on, with this namespace or without.
+    pub(crate) fn has_session(&self) -> bool {
+        self.0.session.is_open()
+    }
+
     pub(crate) fn namespace(&self) -> &Rc<Namespace> {
         &self.0.namespace
     }

@@ -237,10 +237,16 @@ fn the_same_session_comes_back_to_its_seat_even_after_the_expiry() {
         assert_eq!(back.recv().await, "42[\"total\",{\"total\":5}]");
         assert_eq!(bob.recv().await, "42[\"back\",0]");
         // A reply that was lost: the secret before it is still good, and the half-open one is ended.
-        let (_again, reply) = ask(&served, &json!({ "token": token, "pid": first })).await;
+        let (mut again, reply) = ask(&served, &json!({ "token": token, "pid": first })).await;
         assert_eq!(reply.unwrap()["kind"], "40");
         assert_eq!(back.recv().await, "42[\"greenroom:taken_over\",{}]");
         back.closed().await;
+        // And the next reply is lost too.
+        let (_last, reply) = ask(&served, &json!({ "token": token, "pid": first })).await;
+        assert_eq!(reply.unwrap()["kind"], "40");
+        again.recv_until("42[\"greenroom:taken_over\",{}]").await;
+        let skipped = json!({ "token": token, "pid": second });
+        assert_eq!(code(&served, &skipped).await, "token_used", "a secret that was never shown goes stale");
         let stale = json!({ "token": token, "pid": "0123456789abcdefghij" });
         assert_eq!(code(&served, &stale).await, "token_used");
     });

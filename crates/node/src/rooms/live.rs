@@ -114,7 +114,7 @@ impl LiveRoom {
         } else if let Err(verdict) = self.join(state, seat, claims) {
             return verdict;
         }
-        accept(self.take_chair(socket, claims))
+        accept(self.take_chair(socket, claims, pid))
     }
 
     fn join(self: &Rc<Self>, state: &Rc<NodeState>, seat: Seat, claims: &JoinClaims) -> Result<(), Verdict> {
@@ -130,16 +130,15 @@ impl LiveRoom {
 
     /// Ties the socket to the chair. The session's secret changes with each connect, because a client that sees its
     /// own again believes that every missed event was sent once more.
-    fn take_chair(self: &Rc<Self>, socket: &Socket, claims: &JoinClaims) -> Admission {
+    fn take_chair(self: &Rc<Self>, socket: &Socket, claims: &JoinClaims, shown: Option<&str>) -> Admission {
         let pid = random_id::<greenroom_socketio::ids::OfSession>().as_str().to_owned();
         let mut chairs = self.chairs.borrow_mut();
         let chair = &mut chairs[usize::from(claims.seat)];
         let before = chair.take();
         let is_same_token = before.as_ref().is_some_and(|before| before.jti == claims.jti);
-        let (pid_before, replaced) = match before {
-            Some(before) => (is_same_token.then_some(before.pid), before.socket),
-            None => (None, None),
-        };
+        // What the client has shown it surely holds; the new one it holds only if this reply arrives.
+        let pid_before = shown.filter(|_| is_same_token).map(str::to_owned);
+        let replaced = before.and_then(|before| before.socket);
         *chair = Some(Chair {
             player: claims.sub.0.clone(),
             jti: claims.jti.clone(),

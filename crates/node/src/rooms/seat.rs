@@ -20,7 +20,7 @@ pub(super) struct Chair {
     pub(super) issued_at: u64,
     /// Secret of the session, given with the last connect reply.
     pub(super) pid: String,
-    /// The one before: the last reply may not have arrived.
+    /// The one that the client showed when it came back: the reply with the newer one may not have arrived.
     pub(super) pid_before: Option<String>,
     pub(super) socket: Option<Socket>,
 }
@@ -54,7 +54,12 @@ impl Admission {
         room.settle(state);
         // A handler may have disconnected the socket before it was tied to its seat.
         if !socket.is_connected() {
-            self.seated.handle_gone(state, socket, DisconnectReason::ServerNamespaceDisconnect);
+            let reason = if socket.has_session() {
+                DisconnectReason::ServerNamespaceDisconnect
+            } else {
+                DisconnectReason::ForcedServerClose
+            };
+            self.seated.handle_gone(state, socket, reason);
         }
         state.status_changed();
     }

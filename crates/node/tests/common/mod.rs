@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use greenroom_node::{Config, Node, NodeHandle};
+use greenroom_node::{Config, Node, NodeError, NodeHandle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
@@ -37,7 +37,7 @@ pub(crate) fn config() -> Config {
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) handle: NodeHandle,
-    task: tokio::task::JoinHandle<()>,
+    task: tokio::task::JoinHandle<Result<(), NodeError>>,
 }
 
 pub(crate) fn serve(node: Node) -> Served {
@@ -48,7 +48,7 @@ pub(crate) fn serve(node: Node) -> Served {
 
 impl Served {
     pub(crate) async fn ended(self) {
-        tokio::time::timeout(DEADLINE, self.task).await.expect("the node ends").unwrap();
+        tokio::time::timeout(DEADLINE, self.task).await.expect("the node ends").unwrap().unwrap();
     }
 
     /// A session on a fresh WebSocket, before any namespace.
