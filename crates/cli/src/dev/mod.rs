@@ -300,7 +300,8 @@ async fn stop(
     folder.forget();
     match killed {
         0 => print::line("stopped; nothing is left running"),
-        killed => print::line(format!("stopped; {killed} game servers had to be killed")),
+        1 => print::line("stopped; 1 game server process had to be killed"),
+        killed => print::line(format!("stopped; {killed} game server processes had to be killed")),
     }
     Ok(())
 }
