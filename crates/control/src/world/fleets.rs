@@ -113,7 +113,9 @@ impl World {
     pub(super) fn order_start_again(&mut self, host: &HostName, name: &ServerName) {
         let now = self.now;
         let Some(server) = self.servers.get_mut(name) else { return };
-        let spec = self.fleets.get(&server.fleet).map(|fleet| &fleet.spec);
+        // Servers found since the order may have filled the fleet.
+        let fleet = self.fleets.get(&server.fleet).filter(|fleet| !fleet.is_above_maximum());
+        let spec = fleet.map(|fleet| &fleet.spec);
         let spec = spec.filter(|spec| spec.revision == server.revision && server.stop.is_none());
         let Some(spec) = spec else {
             return self.forget_server(name, EndReason::Stopped, "its start is no longer wanted");

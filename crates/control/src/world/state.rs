@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use greenroom_core::fleet::{Fleet, FleetKind, Reason};
-use greenroom_core::gameserver::GameServer;
+use greenroom_core::gameserver::{GameServer, State};
 use greenroom_core::matchmake::Ticket;
 use greenroom_core::{
     FleetName, HostName, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName, TicketId, Timestamp,
@@ -68,6 +68,12 @@ impl FleetState {
 
     pub(super) const fn is_mesh(&self) -> bool {
         matches!(self.spec.kind, FleetKind::Mesh)
+    }
+
+    /// Whether more servers are there, ordered ones included, than the fleet may have.
+    pub(super) fn is_above_maximum(&self) -> bool {
+        let live = self.view.iter().filter(|server| server.state != State::Stopped).count();
+        live > self.spec.replicas_max as usize
     }
 }
 
