@@ -323,3 +323,39 @@ impl ControlClient {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use greenroom_wire::error::Code;
+
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_called_is_refused_before_any_call() {
+        for bad in ["", "localhost:8700", "ftp://localhost", "http://"] {
+            assert!(matches!(ControlClient::new(bad), Err(ClientError::BadAddress(_))), "{bad:?}");
+        }
+        let base = ControlClient::new("http://127.0.0.1:8700/").unwrap();
+        assert_eq!(base.base(), "http://127.0.0.1:8700");
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_code_and_a_stranger_is_told_apart() {
+        let client = ControlClient::new("http://127.0.0.1:1").unwrap();
+        let body = serde_json::to_vec(&ErrorBody::new(Code::NoCapacity, "full")).unwrap();
+        let refused = client.refusal(503, &body);
+        assert_eq!((refused.code(), refused.is_retryable()), (Some(Code::NoCapacity), true));
+        let stranger = client.refusal(502, b"<html>bad gateway");
+        assert_eq!((stranger.code(), stranger.is_retryable()), (None, false));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_an_error_of_its_own_and_may_be_tried_again() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let client = ControlClient::new(&format!("http://{address}")).unwrap();
+        let error = client.fleets().await.unwrap_err();
+        assert!(matches!(error, ClientError::Unreachable { .. }) && error.is_retryable(), "{error:?}");
+    }
+}

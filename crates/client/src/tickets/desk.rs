@@ -270,7 +270,9 @@ impl Desk {
     fn ask(&mut self) -> Under<PollOutcome> {
         let acked: Vec<TicketId> = self.to_ack.drain(..self.to_ack.len().min(ACKS_MAX)).collect();
         let control = self.control.clone();
-        let wait_ms = if self.open.is_empty() { Some(0) } else { None };
+        // After a failure the control plane may be another process with an empty queue: its term is asked for at once.
+        let at_once = self.open.is_empty() || self.failures > 0;
+        let wait_ms = at_once.then_some(0);
         let ack = acked.iter().cloned().map(Text).collect();
         let body = AssignmentsRequest { owner: self.owner.clone(), ack, wait_ms };
         Box::pin(async move {

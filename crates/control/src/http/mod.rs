@@ -11,9 +11,6 @@ mod calls;
 mod pages;
 mod stream;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

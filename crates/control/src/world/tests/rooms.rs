@@ -157,7 +157,7 @@ fn a_server_is_never_stopped_while_something_is_promised_on_it() {
     rig.run_ms(2_000);
     let given = allocation(rig.answer(call).unwrap());
     rig.run_ms(10_000);
-    assert_eq!(rig.servers_of("arena"), [given.server.0.clone()], "reserved");
+    assert_eq!(rig.servers_of("arena"), std::slice::from_ref(&given.server.0), "reserved");
     rig.seat(&given, &[(0, "a")]);
     rig.end(&given, EndReason::Finished, Value::Null);
     rig.run_ms(3_000);
