@@ -41,6 +41,8 @@ pub(crate) enum TurnedAway {
     Expired,
     /// The room has ended.
     Ended,
+    /// The token was used before.
+    Used,
 }
 
 /// One gameserver; its process may change.
@@ -54,6 +56,7 @@ pub(crate) struct Server {
     started_at_ms: u64,
     pub(crate) rooms: BTreeMap<RoomId, Room>,
     ended: BTreeSet<RoomId>,
+    used: BTreeSet<String>,
     guests: Vec<Guest>,
 }
 
@@ -67,6 +70,7 @@ impl Server {
             started_at_ms: now_ms,
             rooms: BTreeMap::new(),
             ended: BTreeSet::new(),
+            used: BTreeSet::new(),
             guests: Vec::new(),
         }
     }
@@ -100,6 +104,9 @@ impl Server {
         let id = &claims.room.0;
         if self.ended.contains(id) || self.rooms.get(id).is_some_and(|room| room.epoch > claims.epoch) {
             return Ok(Err(TurnedAway::Ended));
+        }
+        if !self.used.insert(claims.jti.clone()) {
+            return Ok(Err(TurnedAway::Used));
         }
         let room = self.rooms.entry(id.clone()).or_insert_with(|| Room {
             epoch: claims.epoch,
@@ -165,6 +172,7 @@ impl Server {
     pub(crate) fn crash(&mut self, until_ms: u64) {
         self.rooms.clear();
         self.ended.clear();
+        self.used.clear();
         self.guests.clear();
         self.restarts += 1;
         self.phase = ProcessPhase::Restarting;
