@@ -69,6 +69,7 @@ impl NodeState {
         rooms: Option<Rooms>,
         link: Option<Link>,
     ) -> Rc<Self> {
+        let shortest = config.ping_interval.min(config.ping_timeout);
         Rc::new(Self {
             config,
             counting: Counting::default(),
@@ -82,7 +83,7 @@ impl NodeState {
             stopping: CancellationToken::new(),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            wheel: RefCell::new(Wheel::new()),
+            wheel: RefCell::new(Wheel::new(shortest)),
             wheel_wakes_at: Cell::new(Moment::default()),
             wheel_changed: Notify::new(),
             dirty: RefCell::default(),

@@ -1,13 +1,15 @@
 //! One timer for the whole node: a wheel of slots that hold what is due then.
 //! Never reads a clock: the caller tells the moment.
 
+use std::time::Duration;
+
 use greenroom_socketio::engine::Moment;
 
-const SLOT_MS: u64 = 25;
 const SLOTS: usize = 2048;
 
-/// Things due at moments. A slot takes 25 ms: nothing fires early, and at most one slot late.
+/// Things due at moments: nothing fires early, and at most two slots late.
 pub(crate) struct Wheel<T> {
+    slot_ms: u64,
     slots: Box<[Vec<(Moment, T)>]>,
     /// Slots up to this one, counted from the start, have been emptied.
     done: u64,
@@ -15,16 +17,18 @@ pub(crate) struct Wheel<T> {
 }
 
 impl<T> Wheel<T> {
-    pub(crate) fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), done: 0, len: 0 }
+    /// A wheel whose slots take a thousandth of the shortest time that matters, 1 to 25 ms.
+    pub(crate) fn new(shortest: Duration) -> Self {
+        let slot_ms = u64::try_from(shortest.as_millis() / 1000).unwrap_or(u64::MAX).clamp(1, 25);
+        Self { slot_ms, slots: (0..SLOTS).map(|_| Vec::new()).collect(), done: 0, len: 0 }
     }
 
     /// Adds a thing. The answer is the moment at which it fires.
     pub(crate) fn insert(&mut self, at: Moment, thing: T) -> Moment {
-        let slot = at.as_millis().div_ceil(SLOT_MS).max(self.done + 1);
+        let slot = at.as_millis().div_ceil(self.slot_ms).max(self.done + 1);
         self.slots[place(slot)].push((at, thing));
         self.len += 1;
-        moment_of(slot)
+        self.moment_of(slot)
     }
 
     /// When to call [`Self::take_due`] next.
@@ -33,12 +37,12 @@ impl<T> Wheel<T> {
             return None;
         }
         let rounds = self.done + 1..=self.done + SLOTS as u64;
-        rounds.into_iter().find(|slot| !self.slots[place(*slot)].is_empty()).map(moment_of)
+        rounds.into_iter().find(|slot| !self.slots[place(*slot)].is_empty()).map(|slot| self.moment_of(slot))
     }
 
     /// Takes what is due, with the moments it was inserted for.
     pub(crate) fn take_due(&mut self, now: Moment) -> Vec<(Moment, T)> {
-        let current = now.as_millis() / SLOT_MS;
+        let current = now.as_millis() / self.slot_ms;
         let mut due = Vec::new();
         let first = (self.done + 1).max(current.saturating_sub(SLOTS as u64));
         for slot in first..=current {
@@ -51,14 +55,14 @@ impl<T> Wheel<T> {
         self.len -= due.len();
         due
     }
+
+    fn moment_of(&self, slot: u64) -> Moment {
+        Moment::from_millis(slot * self.slot_ms)
+    }
 }
 
 fn place(slot: u64) -> usize {
     usize::try_from(slot % SLOTS as u64).expect("less than the number of slots")
-}
-
-fn moment_of(slot: u64) -> Moment {
-    Moment::from_millis(slot * SLOT_MS)
 }
 
 #[cfg(test)]
@@ -71,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_thing_fires_once_and_never_early() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::new(Duration::from_secs(25));
         for ms in [0, 1, 25, 26, 1_000, 51_200, 51_225, 200_000] {
             wheel.insert(at(ms), ms);
         }
@@ -82,7 +86,7 @@ mod tests {
             now = next.as_millis();
             for (due, ms) in wheel.take_due(next) {
                 assert_eq!(due, at(ms));
-                assert!(ms <= now && now <= ms + 2 * SLOT_MS, "{ms} at {now}");
+                assert!(ms <= now && now <= ms + 50, "{ms} at {now}");
                 fired.push(ms);
             }
         }
@@ -92,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_late_call_takes_all_that_was_missed() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::new(Duration::from_secs(25));
         for ms in [10, 60_000, 120_000] {
             wheel.insert(at(ms), ms);
         }
