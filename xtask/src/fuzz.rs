@@ -23,7 +23,7 @@ pub(crate) fn run_each(root: &Path, steps: &mut Steps, seconds: u32) -> anyhow::
         .collect();
     targets.sort();
     for target in &targets {
-        steps.run("fuzz", || run(root, target, seconds))?;
+        steps.run(&format!("fuzz {target}"), || run(root, target, seconds))?;
     }
     Ok(())
 }

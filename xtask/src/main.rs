@@ -38,13 +38,13 @@ enum Task {
     },
     /// Licences, sources and bans of all dependencies, as deny.toml says.
     Policy,
-    /// The simulated cluster: the recorded seeds, or one seed, or many random ones.
+    /// The simulated cluster: one seed, or the recorded ones and then fresh ones.
     Sim {
         /// Replays this seed.
         #[arg(long)]
         seed: Option<u64>,
-        /// How many further seeds to try.
-        #[arg(long, default_value_t = 0)]
+        /// How many fresh seeds to play after the recorded ones.
+        #[arg(long, default_value_t = 200)]
         count: u32,
     },
     /// Long runs: each fuzz target and the simulation.
@@ -162,14 +162,18 @@ fn run_e2e(root: &Path, part: &str) -> anyhow::Result<()> {
         .run()
 }
 
+/// One seed, or the recorded ones and then `count` fresh ones.
 fn sim(root: &Path, steps: &mut Steps, seed: Option<u64>, count: u32) -> anyhow::Result<()> {
-    steps.run("simulation", || {
-        let mut command =
-            Command::cargo(root, &["run", "--quiet", "--locked", "--package", "greenroom-sim", "--"]);
-        if let Some(seed) = seed {
-            command = command.args(&["--seed", &seed.to_string()]);
+    let play = |args: &[&str]| {
+        let run = ["run", "--quiet", "--locked", "--package", "greenroom-sim", "--"];
+        Command::cargo(root, &run).args(args).run()
+    };
+    steps.run("simulation", || match seed {
+        Some(seed) => play(&["--seed", &seed.to_string()]),
+        None => {
+            play(&["--seeds"])?;
+            play(&["--count", &count.to_string()])
         }
-        command.args(&["--count", &count.to_string()]).run()
     })
 }
 

@@ -11,14 +11,14 @@ use anyhow::{Context as _, bail};
 /// Steps done so far.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
-    done: Vec<(&'static str, Duration, bool)>,
+    done: Vec<(String, Duration, bool)>,
 }
 
 impl Steps {
     /// Runs one step and tells how long it took.
     pub(crate) fn run(
         &mut self,
-        name: &'static str,
+        name: &str,
         step: impl FnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         println!("==> {name}");
@@ -27,7 +27,7 @@ impl Steps {
         let took = began.elapsed();
         let word = if outcome.is_ok() { "ok" } else { "FAILED" };
         println!("<== {name}: {word}, {:.1} s", took.as_secs_f64());
-        self.done.push((name, took, outcome.is_ok()));
+        self.done.push((name.to_owned(), took, outcome.is_ok()));
         outcome.with_context(|| format!("{name} failed"))
     }
 
