@@ -192,6 +192,7 @@ impl Server {
             started_at_ms: self.started_at_ms,
             connections: u32::try_from(self.players()).unwrap_or(u32::MAX),
             rooms: self.rooms.iter().map(|(id, room)| room.report(id)).collect(),
+            linked: true,
             message: String::new(),
         }
     }

@@ -98,8 +98,21 @@ pub struct ServerReport {
     pub connections: u32,
     /// Its live rooms.
     pub rooms: Vec<RoomReport>,
+    /// Whether its present process has opened a link. One without tells nothing of its rooms, so that their absence
+    /// means nothing. Left out when true.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub linked: bool,
     /// Why it is not `Ready`, or how the last process ended; empty when there is nothing to say.
     pub message: String,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_yes(linked: &bool) -> bool {
+    *linked
 }
 
 /// Where a server's process stands.

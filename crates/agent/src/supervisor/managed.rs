@@ -444,6 +444,7 @@ impl Managed {
             started_at_ms: self.started_at.unix_ms(),
             connections: self.status.connections,
             rooms: self.status.rooms.clone(),
+            linked: self.link.ever,
             message: self.message(),
         }
     }

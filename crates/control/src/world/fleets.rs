@@ -156,6 +156,7 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         started_at: now,
         connections: 0,
         in_flight: 0,
+        linked: false,
         message: "ordered".to_owned(),
     }
 }

@@ -5,12 +5,12 @@
 
 use greenroom_core::{RoomId, ServerName};
 use greenroom_wire::Text;
-use greenroom_wire::agent::ToAgent;
+use greenroom_wire::agent::{ProcessPhase, ToAgent};
 use greenroom_wire::api::{FinishRequest, RoomPhase, RoomStatus, SeatWord};
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport};
 use serde_json::Value;
 
-use super::state::{EndedRoom, RoomState};
+use super::state::{EndedRoom, RoomState, ServerState};
 use super::{Notice, Refusal, StreamId, World, Write};
 
 impl World {
@@ -53,6 +53,11 @@ impl World {
         for report in reports {
             told.insert(report.room.0.clone());
             self.observe_room(server, &report);
+        }
+        // Absence means something only where rooms are told of: not without a link, and not while the agent looks for it.
+        let tells = |server: &ServerState| server.linked && server.phase != ProcessPhase::Starting;
+        if !self.servers.get(server).is_some_and(tells) {
+            return;
         }
         for id in self.rooms_on(server) {
             if !told.contains(&id) {

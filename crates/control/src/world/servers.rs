@@ -70,6 +70,7 @@ impl World {
             started_at: Timestamp::from_unix_ms(report.started_at_ms),
             connections: report.connections,
             in_flight: old.map_or(0, |old| old.in_flight),
+            linked: report.linked,
             message: report.message.clone(),
         };
         if old.is_none()

@@ -140,6 +140,8 @@ pub(super) struct ServerState {
     pub(super) started_at: Timestamp,
     pub(super) connections: u32,
     pub(super) in_flight: u32,
+    /// Whether it tells of its rooms at all.
+    pub(super) linked: bool,
     pub(super) message: String,
 }
 

@@ -284,6 +284,7 @@ fn started(order: &StartOrder, port: usize) -> ServerReport {
         started_at_ms: 1,
         connections: 0,
         rooms: Vec::new(),
+        linked: true,
         message: String::new(),
     }
 }

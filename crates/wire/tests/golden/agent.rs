@@ -26,6 +26,7 @@ fn server() -> ServerReport {
         started_at_ms: 1_700_000_000_000,
         connections: 2,
         rooms: vec![room_report()],
+        linked: true,
         message: String::new(),
     }
 }

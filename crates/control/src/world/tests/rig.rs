@@ -226,6 +226,7 @@ impl Rig {
                 started_at_ms: self.now.unix_ms(),
                 connections: 0,
                 rooms: Vec::new(),
+                linked: true,
                 message: String::new(),
             };
             self.servers.entry(name).or_insert(Running { report });

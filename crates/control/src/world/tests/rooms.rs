@@ -147,6 +147,19 @@ fn finish_over_http_ends_the_room_once_and_closes_it_on_its_server() {
 }
 
 #[test]
+fn a_server_without_a_link_keeps_its_seats_until_it_tells_the_end_over_http() {
+    let mut rig = Rig::ready(vec![room_fleet("arena", (1, 1), 1, 4)]);
+    let name = rig.servers_of("arena")[0].clone();
+    rig.servers.get_mut(&name).unwrap().report.linked = false;
+    let given = rig.allocate(request(Some("k"), &["a"])).unwrap();
+    rig.run_ms(120_000);
+    assert_eq!(rig.fleet("arena").players, 1, "whether the player came is not known");
+    let body = FinishRequest { epoch: 1, result: json!("done") };
+    rig.now_answered(Call::Finish { room: given.room.0, body }).unwrap();
+    assert_eq!((rig.fleet("arena").rooms, rig.delivered.len()), (0, 1));
+}
+
+#[test]
 fn a_server_is_never_stopped_while_something_is_promised_on_it() {
     let mut fleet = room_fleet("arena", (0, 2), 1, 4);
     fleet.idle_stop_after = std::time::Duration::from_secs(1);
