@@ -60,7 +60,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
             print::line(format!("greenroom {}", env!("CARGO_PKG_VERSION")));
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Dev(args) => on_runtime(dev::run(args)),
+        Verb::Dev(args) => on_runtime(dev::run(args, global)),
         Verb::Control(args) => on_runtime(serve::control(args)),
         Verb::Agent(args) => on_runtime(serve::agent(args, &global.server)),
         Verb::Get(kind) => on_runtime(ask::get(*kind, global)),

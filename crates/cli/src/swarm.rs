@@ -64,7 +64,7 @@ pub(crate) async fn swarm(args: &SwarmArgs, global: &Global) -> Result<(), Failu
     let mut running = pin!(run(&config, &find, &stop, &mut show));
     let report = loop {
         tokio::select! {
-            report = &mut running => break report.map_err(refused)?,
+            report = &mut running => break report.map_err(|error| refused(&error))?,
             _ = tokio::signal::ctrl_c(), if !stop.is_cancelled() => stop.cancel(),
         }
     };
@@ -98,7 +98,7 @@ fn fresh_seed() -> u64 {
     since.as_millis().try_into().unwrap_or(u64::MAX) % 86_400_000
 }
 
-fn refused(error: RunError) -> Failure {
+fn refused(error: &RunError) -> Failure {
     match error {
         RunError::Config { .. } => Failure::usage(error.to_string(), ""),
         RunError::FileLimit { .. } => Failure::new(error.to_string(), ""),

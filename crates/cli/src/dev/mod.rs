@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::args::DevArgs;
+use crate::args::{DevArgs, Global, LogFormat};
 use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::print;
@@ -28,15 +28,17 @@ struct Plan {
     config: Config,
     /// `--config FILE` or `--demo`, for the parts.
     config_args: Vec<String>,
+    /// How the parts log: as this process was told to.
+    log_args: Vec<String>,
     listen: SocketAddr,
     /// Fleets whose command is not there, with the command.
     skipped: Vec<(String, String)>,
 }
 
 /// Runs until Ctrl-C or SIGTERM. Leaves no process and no port, and no file outside the data folder.
-pub(crate) async fn run(args: &DevArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: &DevArgs, global: &Global) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let plan = plan(args)?;
+    let plan = plan(args, global)?;
     let folder = Folder::open(&args.data_dir)?;
     folder.clear_stale(&plan.fingerprint()).await?;
     ensure_free(plan.listen)?;
@@ -51,7 +53,7 @@ pub(crate) async fn run(args: &DevArgs) -> Result<(), Failure> {
     outcome.and(stopped)
 }
 
-fn plan(args: &DevArgs) -> Result<Plan, Failure> {
+fn plan(args: &DevArgs, global: &Global) -> Result<Plan, Failure> {
     let default = Path::new("greenroom.toml");
     let file = args.config.clone().or_else(|| default.exists().then(|| default.to_owned()));
     let (config, config_args) = match &file {
@@ -74,7 +76,15 @@ fn plan(args: &DevArgs) -> Result<Plan, Failure> {
         ));
     }
     let (config, skipped) = runtime::without_missing(config);
-    Ok(Plan { config, config_args, listen, skipped })
+    Ok(Plan { config, config_args, log_args: log_args(global), listen, skipped })
+}
+
+fn log_args(global: &Global) -> Vec<String> {
+    let format = match global.log {
+        LogFormat::Human => "human",
+        LogFormat::Json => "json",
+    };
+    ["--log", format, "--log-filter", &global.log_filter].map(str::to_owned).to_vec()
 }
 
 impl Plan {
@@ -92,7 +102,7 @@ impl Plan {
 
     fn control_args(&self, folder: &Path) -> Vec<String> {
         let mut args = vec!["control".to_owned()];
-        args.extend(self.config_args.iter().cloned());
+        args.extend(self.config_args.iter().chain(&self.log_args).cloned());
         args.extend(["--data-dir".to_owned(), folder.display().to_string()]);
         args.extend(["--listen".to_owned(), self.listen.to_string()]);
         args.extend(["--demo-pages".to_owned(), "--under-dev".to_owned()]);
@@ -104,7 +114,7 @@ impl Plan {
 
     fn agent_args(&self, folder: &Path) -> Vec<String> {
         let mut args = vec!["agent".to_owned()];
-        args.extend(self.config_args.iter().cloned());
+        args.extend(self.config_args.iter().chain(&self.log_args).cloned());
         args.extend(["--data-dir".to_owned(), folder.display().to_string()]);
         args.extend(["--server".to_owned(), self.url()]);
         args.push("--stop-servers-on-exit".to_owned());
