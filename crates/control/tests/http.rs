@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom_client::{ClientError, RoomsPage};
 use greenroom_control::{ControlConfig, ReadyWhen, RunError, StaticPage, run};
 use greenroom_core::Timestamp;
@@ -16,6 +17,7 @@ use greenroom_wire::error::{Code, ErrorBody};
 use greenroom_wire::token::Verifier;
 use reqwest::Method;
 use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use support::*;
@@ -291,4 +293,37 @@ async fn a_promise_that_cannot_be_stored_is_not_told_and_the_process_ends() {
     assert!(told.is_err(), "{told:?}");
     let ended = tokio::time::timeout(DEADLINE, control.task.join_next()).await.unwrap().unwrap().unwrap();
     assert!(matches!(ended, Err(RunError::Store(_))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn garbage_on_the_agents_stream_ends_that_stream_with_the_reason_and_nothing_else() {
+    let (control, _agent) = started().await;
+    let hello = r#"{"type":"hello","version":99,"host":"h9","boot":"b","servers_max":1,"term_seen":0}"#;
+    let cases = [
+        (vec!["garbage"], "hello is not as expected"),
+        (vec!["{}"], "hello is not as expected"),
+        (vec![r#"{"type":"report","servers":[]}"#], "the first message must be hello"),
+        (vec![hello], "this control plane speaks agent protocol 1, the agent speaks 99"),
+    ];
+    for (messages, reason) in cases {
+        let url = format!("ws://{}/v1/agents/stream", control.address);
+        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        for message in messages {
+            socket.send(Message::text(message)).await.unwrap();
+        }
+        let closed = tokio::time::timeout(DEADLINE, async {
+            loop {
+                match socket.next().await {
+                    Some(Ok(Message::Close(Some(frame)))) => return frame.reason.to_string(),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return "gone".to_owned(),
+                }
+            }
+        })
+        .await
+        .unwrap();
+        assert!(closed.starts_with(reason), "{closed}");
+    }
+    let hosts = control.client.hosts().await.unwrap().hosts;
+    assert_eq!((hosts.len(), hosts[0].connected), (1, true));
 }
