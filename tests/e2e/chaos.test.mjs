@@ -4,7 +4,7 @@ import process from 'node:process';
 import { test } from 'node:test';
 
 import { arena, config, lobby } from './configs.mjs';
-import { isAlive, pause, until, withGreenroom } from './harness.mjs';
+import { groupBy, isAlive, pause, until, withGreenroom } from './harness.mjs';
 import { all, connect } from './players.mjs';
 import { Webhook } from './webhook.mjs';
 
@@ -73,7 +73,7 @@ test('kill -9 of control disconnects nobody, and everything is back 2 s after it
 test('a result that control could not deliver before it was killed is delivered once after it', async (t) => {
   const webhook = await Webhook.start(t, { failures: 4 });
   const greenroom = await withGreenroom(
-    t, config([lobby(1), arena({ min: 1, max: 1, seconds: 3 })], { webhook: webhook.url }));
+    t, config([lobby(1), arena({ min: 1, max: 1, seconds: 5 })], { webhook: webhook.url }));
   const room = await greenroom.allocate('arena', { players: ['ann'] });
   const ann = await connect(room.url, { auth: { token: room.seats[0].token } });
   t.after(() => ann.disconnect());
@@ -90,7 +90,7 @@ test('kill -9 of a gameserver: its rooms are lost with a reason, the fleet refil
   const greenroom = await withGreenroom(
     t, config([lobby(1), arena({ min: 4, max: 6, seconds: 600 })], { webhook: webhook.url }));
   const rooms = await fiftyRooms(t, greenroom);
-  const servers = Map.groupBy(rooms, ({ server }) => server);
+  const servers = groupBy(rooms, ({ server }) => server);
   const [name, hit] = [...servers][0];
   const untouched = rooms.filter(({ server }) => server !== name);
   assert.ok(untouched.length > 0, 'the rooms are on several servers');

@@ -11,7 +11,7 @@ import process from 'node:process';
 export const BIN = process.env.GREENROOM_BIN;
 if (!BIN) throw new Error('GREENROOM_BIN must name the greenroom binary; `cargo xtask test` sets it');
 
-/** Waits until `probe` gives something truthy, and gives it; fails with `what` after `ms`. */
+/** Waits until `probe` gives something truthy, and gives it; fails with `what` (text, or a function of it) after `ms`. */
 export async function until(what, probe, ms = 15_000) {
   const deadline = Date.now() + ms;
   let last;
@@ -22,7 +22,7 @@ export async function until(what, probe, ms = 15_000) {
     } catch (error) {
       last = error;
     }
-    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what} (last: ${describe(last)})`);
+    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what instanceof Function ? what() : what} (last: ${describe(last)})`);
     await pause(25);
   }
 }
@@ -111,7 +111,7 @@ export class Greenroom {
     const keep = (chunk) => (this.output += chunk);
     this.dev.stdout.on('data', keep);
     this.dev.stderr.on('data', keep);
-    await until(`greenroom is ready; it said:\n${this.output}`, async () => {
+    await until(() => `greenroom is ready; it said:\n${this.output}`, async () => {
       if (this.dev.exitCode !== null) throw new Error(`dev ended with ${this.dev.exitCode}: ${this.output}`);
       return (await this.get('/readyz', { raw: true })).status === 200;
     }, 60_000);
@@ -175,4 +175,11 @@ export async function withGreenroom(t, config, options) {
   const greenroom = await Greenroom.start(config, options);
   t.after(() => greenroom.stop());
   return greenroom;
+}
+
+/** A `Map` of lists by what `by` says; `Map.groupBy` came to Node.js with 21. */
+export function groupBy(items, by) {
+  const groups = new Map();
+  for (const item of items) groups.set(by(item), [...(groups.get(by(item)) ?? []), item]);
+  return groups;
 }

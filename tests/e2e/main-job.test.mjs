@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { arena, config, lobby } from './configs.mjs';
-import { until, withGreenroom } from './harness.mjs';
+import { groupBy, until, withGreenroom } from './harness.mjs';
 import { all, next, play } from './players.mjs';
 import { Webhook } from './webhook.mjs';
 
@@ -15,13 +15,13 @@ for (const transports of [undefined, ['polling']]) {
     const webhook = await Webhook.start(t, { failures: 3 });
     const greenroom = await withGreenroom(
       t,
-      config([lobby(), arena({ min: 4, max: 6, seconds: 20 })], { webhook: webhook.url }),
+      config([lobby(), arena({ min: 4, max: 6, seconds: 10 })], { webhook: webhook.url }),
     );
 
     const players = await all(PLAYERS, PLAYERS, (i) => play(greenroom, `player-${i}`, { transports }));
     t.after(() => players.forEach(({ game }) => game.disconnect()));
 
-    const rooms = Map.groupBy(players, ({ room }) => room);
+    const rooms = groupBy(players, ({ room }) => room);
     assert.equal(rooms.size, PLAYERS / 4, 'fifty rooms');
     for (const [room, members] of rooms) {
       assert.equal(members.length, 4, `room ${room} has exactly four players`);

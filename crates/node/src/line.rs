@@ -16,6 +16,9 @@ use tokio::sync::oneshot;
 use crate::outbound::{Outbound, SLICES_MAX};
 use crate::session::{Goodbye, Session};
 
+/// The Engine.IO close packet.
+const GOODBYE: &str = "1";
+
 /// Where the bytes of a session go.
 pub(crate) enum Line {
     Polling(Box<Polling>),
@@ -135,7 +138,7 @@ impl Line {
                 false
             }
             (Self::Polling(polling), Goodbye::Polite(_)) => {
-                polling.queue.push_back(Unit::Engine("1", Bytes::new()));
+                polling.queue.push_back(Unit::Engine(GOODBYE, Bytes::new()));
                 true
             }
             (Self::WebSocket(line), goodbye) => {
@@ -208,14 +211,18 @@ impl Polling {
         self.queue.is_empty()
     }
 
-    /// As much of the queue as fits into one body.
+    /// As much of the queue as fits into one body. A goodbye has a body of its own: the stock client hands packets
+    /// on a microtask later, and forgets those that came together with a close.
     pub(crate) fn take_body(&mut self, bytes_max: usize) -> Bytes {
         let mut writer = PayloadWriter::new(bytes_max);
+        let mut is_first = true;
         while let Some(unit) = self.queue.front() {
             let fits = match unit {
                 Unit::Packet(packet) => writer.push_prepared(packet.polling()),
+                Unit::Engine(GOODBYE, _) if !is_first => false,
                 Unit::Engine(text, _) => writer.push_prepared(text.as_bytes()),
             };
+            is_first = false;
             if !fits {
                 break;
             }

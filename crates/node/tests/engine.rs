@@ -21,6 +21,10 @@ fn echo(config: Config) -> Served {
             let text = "x".repeat(10_000);
             (0..event.arg::<u32>(0).unwrap()).for_each(|_| socket.emit("flood", &text));
         })
+        .on("farewell", |socket, _| {
+            socket.emit("last", "words");
+            socket.close_transport();
+        })
         .on("spray", |socket, _| (0..10).for_each(|n| socket.emit_volatile("spray", &n)));
     serve(node)
 }
@@ -104,6 +108,24 @@ fn polling_alone_carries_a_whole_session() {
         assert_eq!((polled.status, polled.body.as_str()), (200, "6"));
         assert_eq!(served.http("GET", &session, "").await.status, 400);
         assert_eq!(served.handle.connections(), 0);
+    });
+}
+
+/// The stock client forgets the packets of a body that also says goodbye.
+#[test]
+fn last_words_and_goodbye_never_share_a_polling_body() {
+    run(async {
+        let served = echo(config());
+        let session = served.open_polling().await;
+        assert_eq!(served.http("POST", &session, "40").await.status, 200);
+        assert!(served.http("GET", &session, "").await.body.starts_with("40{"));
+        let (polled, _) = tokio::join!(served.http("GET", &session, ""), async {
+            polls(&served, 2).await;
+            served.http("POST", &session, r#"42["farewell"]"#).await
+        });
+        assert_eq!(polled.body, r#"42["last","words"]"#);
+        assert_eq!(served.http("GET", &session, "").await.body, "1");
+        assert_eq!(served.http("GET", &session, "").await.status, 400, "the session is gone");
     });
 }
 
