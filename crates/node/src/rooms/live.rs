@@ -2,7 +2,7 @@
 //! Never lets the game's panic out: the room ends as crashed, the others go on.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -33,8 +33,8 @@ pub(crate) struct LiveRoom {
     pub(super) group: String,
     host: RefCell<Box<dyn HostedRoom>>,
     chairs: RefCell<Vec<Option<Chair>>>,
-    /// Every token that ever opened a seat here: none opens one twice.
-    used: RefCell<BTreeSet<String>>,
+    /// Every token that opened a seat here and has not expired, with its expiry: none opens one twice.
+    used: RefCell<BTreeMap<String, u64>>,
     has_ended: Cell<bool>,
 }
 
@@ -94,8 +94,8 @@ impl LiveRoom {
                 }
                 true
             }
-            Some(_) if self.used.borrow().contains(&claims.jti) => {
-                return refuse("token_used", "the token was used before and its seat is free again");
+            Some(_) if self.used.borrow().contains_key(&claims.jti) => {
+                return refuse("token_used", "the token was used before; ask for a room again");
             }
             Some(_) if claims.is_expired(now) => {
                 return refuse("token_expired", "the token has expired; ask for a room again");
@@ -147,8 +147,16 @@ impl LiveRoom {
             pid_before,
             socket: Some(socket.clone()),
         });
-        self.used.borrow_mut().insert(claims.jti.clone());
+        self.remember_use(claims);
         Admission { pid, seated: Seated { room: Rc::clone(self), seat: Seat(claims.seat) }, replaced }
+    }
+
+    /// Expired tokens are refused as such, so a guild's room does not grow with every visit of its long life.
+    fn remember_use(&self, claims: &JoinClaims) {
+        let now = super::door::wall_clock();
+        let mut used = self.used.borrow_mut();
+        used.retain(|_, expires_at_s| now.unix_ms() < expires_at_s.saturating_mul(1_000));
+        used.insert(claims.jti.clone(), claims.exp);
     }
 
     /// Whether this socket is the one in the seat.
