@@ -2,14 +2,23 @@
 //! Never encodes an event twice: all receivers share its bytes.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use greenroom_socketio::packet::{Draft, EncodeError};
 use serde::Serialize;
 
+use crate::answers::{Answers, Collector};
 use crate::namespace::Namespace;
 use crate::session::Urgency;
-use crate::socket::Socket;
+use crate::socket::{AckError, Socket};
 use crate::state::NodeState;
+
+/// Where an event goes to, before groups.
+#[derive(Clone)]
+enum Scope {
+    One(Rc<Namespace>),
+    Children(Vec<Rc<Namespace>>),
+}
 
 /// An event for many in the making. Without [`Self::to`] it reaches the whole namespace. On a mesh node it reaches the
 /// other nodes of the fleet on this host too, unless it is [`Self::local`].
@@ -17,7 +26,7 @@ use crate::state::NodeState;
 #[must_use]
 pub struct Broadcast {
     state: Rc<NodeState>,
-    namespace: Rc<Namespace>,
+    scope: Scope,
     groups: Vec<String>,
     except: Vec<String>,
     urgency: Urgency,
@@ -26,13 +35,29 @@ pub struct Broadcast {
 
 impl Broadcast {
     pub(crate) fn new(state: &Rc<NodeState>, namespace: &Rc<Namespace>) -> Self {
+        Self::over(state, Scope::One(Rc::clone(namespace)))
+    }
+
+    /// The namespaces that a rule has made and that are still in use.
+    pub(crate) fn of_children(state: &Rc<NodeState>, children: Vec<Rc<Namespace>>) -> Self {
+        Self::over(state, Scope::Children(children))
+    }
+
+    fn over(state: &Rc<NodeState>, scope: Scope) -> Self {
         Self {
             state: Rc::clone(state),
-            namespace: Rc::clone(namespace),
+            scope,
             groups: Vec::new(),
             except: Vec::new(),
             urgency: Urgency::Reliable,
             is_local: false,
+        }
+    }
+
+    fn namespaces(&self) -> &[Rc<Namespace>] {
+        match &self.scope {
+            Scope::One(namespace) => std::slice::from_ref(namespace),
+            Scope::Children(namespaces) => namespaces,
         }
     }
 
@@ -68,23 +93,74 @@ impl Broadcast {
     /// Sends an event with one argument. An argument that has no JSON form is a fault of the program: it is logged
     /// and counted, nothing is sent.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, argument: &T) {
-        self.send(Draft::event(event).and_then(|draft| draft.arg(argument)));
+        self.send_draft(Draft::event(event).and_then(|draft| draft.arg(argument)));
+    }
+
+    /// Sends the event `message` with one argument, as Socket.IO's `send` does.
+    pub fn send<T: Serialize + ?Sized>(&self, argument: &T) {
+        self.emit("message", argument);
     }
 
     /// Sends what a draft holds: no argument or several, raw JSON, bytes; [`crate::Event::forward`] gives one too.
     pub fn emit_draft(&self, draft: &Draft) {
-        self.send(Ok(draft.clone()));
+        self.send_draft(Ok(draft.clone()));
     }
 
     /// Sends the arguments of a client's event on as they came, without looking into them.
     pub fn forward(&self, name: &str, event: &crate::Event) {
-        self.send(event.forward(name));
+        self.send_draft(event.forward(name));
+    }
+
+    /// Sends an event that every receiver on this node must answer. `then` is called once: when all have answered, or
+    /// when the time is over. Who did not answer is told by name.
+    pub fn emit_with_ack(&self, draft: &Draft, timeout: Duration, then: impl FnOnce(Answers) + 'static) {
+        let mut asked = Vec::new();
+        for namespace in self.namespaces() {
+            let id = namespace.next_ack_id();
+            let packet = match draft.prepare(&namespace.name, Some(id)) {
+                Ok(packet) => packet,
+                Err(error) => return self.unsendable(&error, then),
+            };
+            let sockets = namespace.select(&self.groups, &self.except);
+            asked.extend(sockets.into_iter().map(|socket| (socket, packet.clone(), id)));
+        }
+        if asked.is_empty() {
+            return then(Answers::default());
+        }
+        let collector = Collector::new(asked.len(), Box::new(then));
+        for (socket, packet, id) in asked {
+            let collector = Rc::clone(&collector);
+            let handler = move |socket: &Socket, reply| collector.handle(socket.id(), reply);
+            socket.ask_prepared(&packet, id, timeout, Box::new(handler));
+        }
+    }
+
+    fn unsendable(&self, error: &EncodeError, then: impl FnOnce(Answers)) {
+        self.fault(error);
+        let sockets = self.sockets();
+        let missing = sockets.iter().map(|socket| (socket.id(), AckError::Unsendable)).collect();
+        then(Answers { missing, ..Answers::default() });
+    }
+
+    /// The same for a task: waits for the answers. For an event of one argument.
+    pub async fn ask<T: Serialize + ?Sized>(&self, event: &str, argument: &T, timeout: Duration) -> Answers {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let then = move |answers| {
+            // Whoever asked may have stopped waiting.
+            let _unheard = answer.send(answers);
+        };
+        match Draft::event(event).and_then(|draft| draft.arg(argument)) {
+            Ok(draft) => self.emit_with_ack(&draft, timeout, then),
+            Err(error) => self.unsendable(&error, then),
+        }
+        answered.await.unwrap_or_default()
     }
 
     /// The sockets of this node that it would reach.
     #[must_use]
     pub fn sockets(&self) -> Vec<Socket> {
-        self.namespace.select(&self.groups, &self.except)
+        let select = |namespace: &Rc<Namespace>| namespace.select(&self.groups, &self.except);
+        self.namespaces().iter().flat_map(select).collect()
     }
 
     /// Puts the sockets of this node that it would reach into a group.
@@ -97,26 +173,38 @@ impl Broadcast {
         self.sockets().iter().for_each(|socket| socket.leave(group));
     }
 
-    /// Disconnects the sockets of this node that it would reach.
+    /// Disconnects the sockets of this node that it would reach from the namespace.
     pub fn disconnect(&self) {
         self.sockets().iter().for_each(Socket::disconnect);
     }
 
-    fn send(&self, draft: Result<Draft, EncodeError>) {
-        let prepared = match draft.and_then(|draft| draft.prepare(&self.namespace.name, None)) {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                self.state.counting.emit_faults_total.one();
-                tracing::error!(%error, "an event cannot be sent");
-                return;
-            }
+    /// Ends the connections of the sockets of this node that it would reach; stock clients come back by themselves.
+    pub fn close_transports(&self) {
+        self.sockets().iter().for_each(Socket::close_transport);
+    }
+
+    fn fault(&self, error: &EncodeError) {
+        self.state.counting.emit_faults_total.one();
+        tracing::error!(%error, "an event cannot be sent");
+    }
+
+    fn send_draft(&self, draft: Result<Draft, EncodeError>) {
+        let draft = match draft {
+            Ok(draft) => draft,
+            Err(error) => return self.fault(&error),
         };
-        self.namespace.deliver(&prepared, &self.groups, &self.except, self.urgency);
-        if !self.is_local
-            && self.state.rooms.is_none()
-            && let Some(link) = &self.state.link
-        {
-            link.publish(&self.state, &self.namespace.name, &self.groups, &self.except, &prepared);
+        for namespace in self.namespaces() {
+            let prepared = match draft.prepare(&namespace.name, None) {
+                Ok(prepared) => prepared,
+                Err(error) => return self.fault(&error),
+            };
+            namespace.deliver(&prepared, &self.groups, &self.except, self.urgency);
+            if !self.is_local
+                && self.state.rooms.is_none()
+                && let Some(link) = &self.state.link
+            {
+                link.publish(&self.state, &namespace.name, &self.groups, &self.except, &prepared);
+            }
         }
     }
 }

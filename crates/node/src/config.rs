@@ -44,6 +44,11 @@ pub struct Config {
     pub connections_max: usize,
     /// Events of one socket that may wait for the client's ack at once. Default 1,024.
     pub acks_max: usize,
+    /// Namespaces that one session may be connected to or ask for at once; more are refused. Default 100.
+    pub namespaces_per_session_max: usize,
+    /// Namespaces made by rules that may live at once; more are refused. One lives while somebody is in it.
+    /// Default 10,000.
+    pub dynamic_namespaces_max: usize,
     /// How long a room that everybody left stays open. Default 10 s.
     pub room_linger: Duration,
     /// How long an ended room is remembered, so that its tokens are told so. Default 10 min.
@@ -74,6 +79,8 @@ impl Default for Config {
             outbound_bytes_max: 1024 * 1024,
             connections_max: connections_allowed(),
             acks_max: 1024,
+            namespaces_per_session_max: 100,
+            dynamic_namespaces_max: 10_000,
             room_linger: Duration::from_secs(10),
             room_memory: Duration::from_secs(600),
             rooms_max: usize::MAX,

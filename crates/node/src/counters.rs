@@ -41,6 +41,8 @@ counters! {
     requests_refused_total,
     /// Namespaces refused by a middleware or the token check.
     connects_refused_total,
+    /// Events of clients that a packet middleware refused.
+    events_refused_total,
     /// Volatile events dropped because the connection could not take them.
     volatile_dropped_total,
     /// Sessions closed because a reliable event did not fit the outbound queue.

@@ -4,12 +4,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use futures_util::FutureExt as _;
 use greenroom_socketio::engine::DisconnectReason;
 use greenroom_socketio::packet::{Packet, PacketKind, Prepared};
 
 use crate::event::Event;
+use crate::handlers::Middleware;
 use crate::handshake::{ConnectRequest, Refusal};
 use crate::namespace::Namespace;
+use crate::namespaces::NoNamespace;
+use crate::node::NodeHandle;
 use crate::rooms::{Admission, Verdict};
 use crate::session::{Goodbye, Session, Urgency};
 use crate::socket::Socket;
@@ -19,7 +23,11 @@ impl Session {
     pub(crate) fn dispatch(self: &Rc<Self>, packet: Packet) {
         let socket = self.socket_of(packet.namespace());
         match (packet.kind(), socket) {
-            (PacketKind::Connect, None) => self.handle_connect(&packet),
+            (PacketKind::Connect, None) => self.handle_connect(packet),
+            (PacketKind::Disconnect, Some(socket)) if socket.is_asking() => self.forget(&socket),
+            (PacketKind::Event | PacketKind::Ack, Some(socket)) if socket.is_asking() => {
+                self.close_faulty(DisconnectReason::ForcedServerClose, None);
+            }
             (PacketKind::Disconnect, Some(socket)) => {
                 socket.leave_session(DisconnectReason::ClientNamespaceDisconnect);
             }
@@ -43,37 +51,124 @@ impl Session {
     /// Runs a handler. A panic of it closes this session.
     pub(crate) fn guard(self: &Rc<Self>, run: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
-            self.state.counting.handler_panics_total.one();
-            tracing::error!("a handler panicked, its session is closed");
-            self.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None));
+            self.panicked();
         }
     }
 
-    fn handle_connect(self: &Rc<Self>, packet: &Packet) {
-        let name = packet.namespace();
-        let Some(namespace) = self.state.namespaces.get(name) else {
-            return self.refuse(name, &Refusal::new("Invalid namespace"));
+    fn panicked(self: &Rc<Self>) {
+        self.state.counting.handler_panics_total.one();
+        tracing::error!("a handler panicked, its session is closed");
+        self.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None));
+    }
+
+    fn handle_connect(self: &Rc<Self>, packet: Packet) {
+        let request = Rc::new(ConnectRequest { packet, session: Rc::clone(self) });
+        let name = request.namespace();
+        if self.sockets.borrow().len() >= self.state.config.namespaces_per_session_max {
+            return self.refuse(name, &Refusal::new("Too many namespaces"));
+        }
+        let mut found = None;
+        self.guard(|| found = Some(self.state.namespaces.find(&request)));
+        let namespace = match found {
+            Some(Ok(namespace)) => namespace,
+            Some(Err(NoNamespace::Unknown)) => return self.refuse(name, &Refusal::new("Invalid namespace")),
+            Some(Err(NoNamespace::TooMany)) => {
+                return self.refuse(name, &Refusal::new("Too many namespaces"));
+            }
+            None => return,
         };
-        let socket = Socket::new(self, namespace);
-        let request = ConnectRequest { auth: packet.data(), handshake: &self.handshake };
-        let mut verdict = Verdict::HangUp;
-        self.guard(|| verdict = self.judge(namespace, &socket, &request));
-        match verdict {
-            Verdict::Accept(admission) => self.admit(namespace, &socket, admission),
-            Verdict::Refuse(refusal) => self.refuse(name, &refusal),
-            Verdict::HangUp => self.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None)),
+        let socket = Socket::new(self, &namespace);
+        namespace.asking.set(namespace.asking.get() + 1);
+        if namespace.handlers.is_waiting() {
+            self.sockets.borrow_mut().push(socket.clone());
+            let session = Rc::clone(self);
+            NodeHandle(Rc::clone(&self.state)).spawn(async move {
+                let judging = AssertUnwindSafe(session.judge_later(&socket, &request)).catch_unwind();
+                let outcome = judging.await.unwrap_or_else(|_| {
+                    session.panicked();
+                    Err(None)
+                });
+                session.settle(&socket, &request, outcome);
+            });
+        } else {
+            let mut outcome = Err(None);
+            self.guard(|| outcome = Self::judge(&socket, &request).map_err(Some));
+            self.settle(&socket, &request, outcome);
         }
     }
 
-    fn judge(&self, namespace: &Namespace, socket: &Socket, request: &ConnectRequest<'_>) -> Verdict {
-        for middleware in &namespace.handlers.middlewares {
-            if let Err(refusal) = middleware(socket, request) {
-                return Verdict::Refuse(refusal);
+    fn judge(socket: &Socket, request: &ConnectRequest) -> Result<(), Refusal> {
+        for middleware in &socket.namespace().handlers.middlewares {
+            match middleware {
+                Middleware::Now(judge) => judge(socket, request)?,
+                Middleware::Later(_) => unreachable!("those are judged by a task"),
             }
         }
-        match &self.state.rooms {
-            Some(rooms) if namespace.name == "/" => rooms.enter(&self.state, socket, request),
-            Some(_) | None => Verdict::Accept(None),
+        Ok(())
+    }
+
+    /// The same where a middleware waits. Gives up once the client has lost interest.
+    async fn judge_later(
+        self: &Rc<Self>,
+        socket: &Socket,
+        request: &Rc<ConnectRequest>,
+    ) -> Result<(), Option<Refusal>> {
+        for middleware in &socket.namespace().handlers.middlewares {
+            if !self.is_asking(socket) {
+                return Err(None);
+            }
+            match middleware {
+                Middleware::Now(judge) => judge(socket, request)?,
+                Middleware::Later(judge) => judge(socket.clone(), Rc::clone(request)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_asking(&self, socket: &Socket) -> bool {
+        self.is_open() && self.sockets.borrow().contains(socket)
+    }
+
+    /// The client takes its question back.
+    fn forget(&self, socket: &Socket) {
+        self.sockets.borrow_mut().retain(|other| other != socket);
+    }
+
+    /// Acts on what the middlewares said. An error without a refusal: there is nobody to tell.
+    fn settle(
+        self: &Rc<Self>,
+        socket: &Socket,
+        request: &ConnectRequest,
+        outcome: Result<(), Option<Refusal>>,
+    ) {
+        let namespace = socket.namespace();
+        let is_wanted = !namespace.handlers.is_waiting() || self.is_asking(socket);
+        self.forget(socket);
+        if is_wanted && self.is_open() {
+            match outcome {
+                Ok(()) => self.enter(socket, request),
+                Err(Some(refusal)) => self.refuse(&namespace.name, &refusal),
+                Err(None) => {}
+            }
+        }
+        namespace.asking.set(namespace.asking.get() - 1);
+        self.state.namespaces.sweep(namespace);
+    }
+
+    /// The room's word comes last, because it may take a seat.
+    fn enter(self: &Rc<Self>, socket: &Socket, request: &ConnectRequest) {
+        let namespace = socket.namespace();
+        let mut verdict = Verdict::HangUp;
+        self.guard(|| {
+            verdict = match &self.state.rooms {
+                Some(rooms) if namespace.name == "/" => rooms.enter(&self.state, socket, request),
+                Some(_) | None => Verdict::Accept(None),
+            };
+        });
+        match verdict {
+            Verdict::Accept(admission) => self.admit(namespace, socket, admission),
+            Verdict::Refuse(refusal) => self.refuse(&namespace.name, &refusal),
+            Verdict::HangUp => self.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None)),
         }
     }
 
@@ -106,11 +201,24 @@ impl Session {
     }
 
     fn handle_event(self: &Rc<Self>, socket: &Socket, packet: Packet) {
-        let event = Event::new(socket, packet);
+        let mut event = Event::new(socket, packet);
         let handlers = &socket.namespace().handlers;
         self.guard(|| {
             for handler in &handlers.on_any {
                 handler(socket, &event);
+            }
+            for middleware in &handlers.packet_middlewares {
+                if let Err(refusal) = middleware(socket, &mut event) {
+                    self.state.counting.events_refused_total.one();
+                    if let Some(on_refused) = &handlers.on_refused {
+                        on_refused(socket, &refusal);
+                    }
+                    return;
+                }
+            }
+            // A handler before may have ended the socket.
+            if !socket.is_connected() {
+                return;
             }
             match handlers.events.get(event.name()) {
                 Some(handler) => handler(socket, event),

@@ -119,7 +119,7 @@ impl Ack {
 
     fn deliver(self, draft: Result<Draft, EncodeError>) {
         if let Some(socket) = self.socket.upgrade() {
-            socket.send(draft, Some(self.id), Urgency::Reliable);
+            socket.send_draft(draft, Some(self.id), Urgency::Reliable);
         }
     }
 }

@@ -2,8 +2,12 @@
 //! Never the headers as a whole: they would be kept for as long as the session lives.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use greenroom_socketio::engine::Query;
+use greenroom_socketio::packet::Packet;
+
+use crate::session::Session;
 
 /// Where a session came from.
 #[derive(Debug, Clone)]
@@ -34,13 +38,19 @@ impl Handshake {
 }
 
 /// What a client asks a namespace with. Middlewares judge it.
-#[derive(Debug)]
-pub struct ConnectRequest<'a> {
-    pub(crate) auth: &'a str,
-    pub(crate) handshake: &'a Handshake,
+pub struct ConnectRequest {
+    pub(crate) packet: Packet,
+    pub(crate) session: Rc<Session>,
 }
 
-impl ConnectRequest<'_> {
+impl std::fmt::Debug for ConnectRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // `auth` holds secrets as a rule.
+        write!(f, "ConnectRequest({})", self.namespace())
+    }
+}
+
+impl ConnectRequest {
     /// The client's `auth` as a value of `T`. Without `auth` an empty object is read.
     ///
     /// # Errors
@@ -52,13 +62,26 @@ impl ConnectRequest<'_> {
     /// The client's `auth` as JSON text, `{}` where there is none.
     #[must_use]
     pub fn auth_raw(&self) -> &str {
-        if self.auth.is_empty() { "{}" } else { self.auth }
+        if self.packet.data().is_empty() { "{}" } else { self.packet.data() }
+    }
+
+    /// The name of the namespace that is asked for.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.packet.namespace()
+    }
+
+    /// The value of a key of the query behind the namespace's name, not percent-decoded.
+    #[must_use]
+    pub fn namespace_query(&self, key: &str) -> Option<&str> {
+        let query = Query::parse(self.packet.query()?);
+        query.pairs().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// Where the session came from.
     #[must_use]
     pub fn handshake(&self) -> &Handshake {
-        self.handshake
+        &self.session.handshake
     }
 }
 

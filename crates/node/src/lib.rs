@@ -27,16 +27,19 @@
 pub mod config;
 pub mod env;
 
+mod answers;
 mod broadcast;
 mod counters;
 mod dispatch;
 mod event;
 mod groups;
+mod handlers;
 mod handshake;
 mod http;
 mod line;
 mod link;
 mod namespace;
+mod namespaces;
 mod node;
 mod outbound;
 mod rooms;
@@ -46,6 +49,7 @@ mod state;
 mod websocket;
 mod wheel;
 
+pub use answers::Answers;
 pub use broadcast::Broadcast;
 pub use config::Config;
 pub use counters::Counters;
@@ -54,7 +58,7 @@ pub use greenroom_room as room;
 pub use greenroom_socketio::SocketId;
 pub use greenroom_socketio::engine::{DisconnectReason, Transport};
 pub use greenroom_socketio::packet::{Draft, EncodeError, Placeholder};
+pub use handlers::{Handlers, Outgoing};
 pub use handshake::{ConnectRequest, Handshake, Refusal};
-pub use namespace::Handlers;
 pub use node::{BoundNode, Node, NodeError, NodeHandle};
 pub use socket::{AckError, Socket};

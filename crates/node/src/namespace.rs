@@ -1,92 +1,57 @@
-//! A namespace: its handlers, its sockets and their groups.
-//! Never a dynamic one: all are named before the node starts.
+//! One live namespace: its sockets and their groups.
+//! Never decides who may enter.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 use greenroom_socketio::SocketId;
-use greenroom_socketio::engine::DisconnectReason;
-use greenroom_socketio::packet::Prepared;
+use greenroom_socketio::packet::{AckId, Prepared};
 use slab::Slab;
 
-use crate::event::Event;
 use crate::groups::Groups;
-use crate::handshake::{ConnectRequest, Refusal};
+use crate::handlers::Handlers;
+use crate::namespaces::Parent;
 use crate::session::Urgency;
 use crate::socket::Socket;
 
-type Middleware = Box<dyn Fn(&Socket, &ConnectRequest<'_>) -> Result<(), Refusal>>;
-type OnConnect = Box<dyn Fn(&Socket)>;
-type OnEvent = Box<dyn Fn(&Socket, Event)>;
-type OnAny = Box<dyn Fn(&Socket, &Event)>;
-type OnDisconnect = Box<dyn Fn(&Socket, DisconnectReason)>;
-
-/// What a program does in one namespace: registered once for all its sockets, before the node starts. Handlers run on
-/// the node's thread and must not block; those of one socket run in the order of its events.
-#[derive(Default)]
-pub struct Handlers {
-    pub(crate) middlewares: Vec<Middleware>,
-    pub(crate) on_connect: Option<OnConnect>,
-    pub(crate) events: HashMap<String, OnEvent>,
-    pub(crate) on_any: Vec<OnAny>,
-    pub(crate) on_disconnect: Option<OnDisconnect>,
-}
-
-impl Handlers {
-    /// Judges who connects, before the socket exists for others: a refusal reaches the client as `connect_error`.
-    /// Several run in the order of their registration. Data set on the socket here stays.
-    pub fn middleware(
-        &mut self,
-        judge: impl Fn(&Socket, &ConnectRequest<'_>) -> Result<(), Refusal> + 'static,
-    ) -> &mut Self {
-        self.middlewares.push(Box::new(judge));
-        self
-    }
-
-    /// Called for each socket once it is connected; what it emits arrives after the client's `connect`.
-    /// A second registration replaces the first.
-    pub fn on_connect(&mut self, handler: impl Fn(&Socket) + 'static) -> &mut Self {
-        self.on_connect = Some(Box::new(handler));
-        self
-    }
-
-    /// Called for each event of this name. A second registration of the name replaces the first.
-    pub fn on(&mut self, event: &str, handler: impl Fn(&Socket, Event) + 'static) -> &mut Self {
-        self.events.insert(event.to_owned(), Box::new(handler));
-        self
-    }
-
-    /// Called for every event, before its own handler. All registrations count.
-    pub fn on_any(&mut self, handler: impl Fn(&Socket, &Event) + 'static) -> &mut Self {
-        self.on_any.push(Box::new(handler));
-        self
-    }
-
-    /// Called once for each socket that was connected. It is still in its groups, but emits to it go nowhere.
-    /// A second registration replaces the first.
-    pub fn on_disconnect(&mut self, handler: impl Fn(&Socket, DisconnectReason) + 'static) -> &mut Self {
-        self.on_disconnect = Some(Box::new(handler));
-        self
-    }
-}
-
 pub(crate) struct Namespace {
     pub(crate) name: String,
-    pub(crate) handlers: Handlers,
+    pub(crate) handlers: Rc<Handlers>,
+    /// The rule that made it; none for one that was named before the start.
+    pub(crate) parent: Option<Rc<Parent>>,
+    /// Sockets that wait for the verdict of a middleware.
+    pub(crate) asking: Cell<usize>,
+    next_ack: Cell<u64>,
     sockets: RefCell<Slab<Socket>>,
     by_id: RefCell<HashMap<SocketId, u32>>,
     groups: RefCell<Groups>,
 }
 
 impl Namespace {
-    pub(crate) fn new(name: String, handlers: Handlers) -> Self {
+    pub(crate) fn new(name: String, handlers: Rc<Handlers>, parent: Option<Rc<Parent>>) -> Self {
         Self {
             name,
             handlers,
+            parent,
+            asking: Cell::new(0),
+            next_ack: Cell::new(0),
             sockets: RefCell::default(),
             by_id: RefCell::default(),
             groups: RefCell::default(),
         }
+    }
+
+    /// An ack id that no other event of this namespace has.
+    pub(crate) fn next_ack_id(&self) -> AckId {
+        let number = self.next_ack.get();
+        self.next_ack.set(number + 1);
+        AckId::new(number).expect("nobody counts to 2^53 in the life of a process")
+    }
+
+    /// Whether nobody is in it and nobody asks for it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.asking.get() == 0 && self.sockets.borrow().is_empty()
     }
 
     pub(crate) fn add(&self, socket: &Socket) {
@@ -106,7 +71,7 @@ impl Namespace {
         }
     }
 
-    pub(crate) fn join(&self, group: &str, slot: u32) -> Option<std::rc::Rc<str>> {
+    pub(crate) fn join(&self, group: &str, slot: u32) -> Option<Rc<str>> {
         self.groups.borrow_mut().join(group, slot)
     }
 
@@ -116,7 +81,12 @@ impl Namespace {
 
     /// Queues a packet for everybody in `groups` (all, where it is empty) but not in `except`; each once.
     pub(crate) fn deliver(&self, packet: &Prepared, groups: &[String], except: &[String], urgency: Urgency) {
-        self.visit(groups, except, |socket| socket.send_prepared(packet, urgency));
+        if self.handlers.on_any_outgoing.is_empty() {
+            self.visit(groups, except, |socket| socket.send_prepared(packet, urgency));
+        } else {
+            // A listener may come back to this namespace.
+            self.select(groups, except).iter().for_each(|socket| socket.send_event(packet, urgency));
+        }
     }
 
     /// The sockets that a broadcast would reach.

@@ -19,9 +19,11 @@ use crate::broadcast::Broadcast;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::env::EnvError;
+use crate::handlers::Handlers;
+use crate::handshake::ConnectRequest;
 use crate::http;
 use crate::link::Link;
-use crate::namespace::{Handlers, Namespace};
+use crate::namespaces::{Namespaces, Parent, Rule};
 use crate::rooms::Rooms;
 use crate::session::{Goodbye, Session};
 use crate::state::{NodeState, run_flusher, run_wheel};
@@ -33,6 +35,7 @@ const EXIT_USAGE: u8 = 64;
 const BACKLOG: u32 = 4096;
 
 type StartHandler = Box<dyn FnOnce(&NodeHandle)>;
+type OnNamespace = Box<dyn Fn(&str)>;
 
 /// A realtime node in the making.
 ///
@@ -51,6 +54,8 @@ type StartHandler = Box<dyn FnOnce(&NodeHandle)>;
 pub struct Node {
     config: Result<Config, EnvError>,
     namespaces: BTreeMap<String, Handlers>,
+    rules: Vec<(String, Rule, Handlers)>,
+    on_namespace: Option<OnNamespace>,
     kind: Option<RoomKind>,
     on_start: Vec<StartHandler>,
 }
@@ -70,7 +75,7 @@ impl Node {
 
     fn with(config: Result<Config, EnvError>) -> Self {
         let namespaces = BTreeMap::from([("/".to_owned(), Handlers::default())]);
-        Self { config, namespaces, kind: None, on_start: Vec::new() }
+        Self { config, namespaces, rules: Vec::new(), on_namespace: None, kind: None, on_start: Vec::new() }
     }
 
     /// The handlers of a namespace, which exists from the first call on; `/` always does.
@@ -83,6 +88,43 @@ impl Node {
             "namespace {name:?} cannot be asked for"
         );
         self.namespaces.entry(name.to_owned()).or_default()
+    }
+
+    /// The handlers of all namespaces whose name fits a pattern, each `*` of which stands for one or more characters
+    /// other than `/`. Such a namespace begins with its first client and ends with its last one; a name that was given
+    /// to [`Self::namespace`] is not judged, and of several rules the first counts. Broadcasts to all of them are
+    /// [`NodeHandle::children`] with the same pattern.
+    ///
+    /// # Panics
+    /// When the pattern does not begin with `/` or has no `*`.
+    pub fn namespaces(&mut self, pattern: &str) -> &mut Handlers {
+        assert!(
+            pattern.starts_with('/') && pattern.contains('*'),
+            "pattern {pattern:?} is no name with a star"
+        );
+        self.rule(pattern, Rule::Pattern)
+    }
+
+    /// The same for the namespaces that `takes` says yes to. `label` is the program's own word for them, for
+    /// [`NodeHandle::children`].
+    pub fn namespaces_where(
+        &mut self,
+        label: &str,
+        takes: impl Fn(&ConnectRequest) -> bool + 'static,
+    ) -> &mut Handlers {
+        self.rule(label, Rule::Predicate(Box::new(takes)))
+    }
+
+    fn rule(&mut self, label: &str, rule: Rule) -> &mut Handlers {
+        self.rules.push((label.to_owned(), rule, Handlers::default()));
+        &mut self.rules.last_mut().expect("one was just added").2
+    }
+
+    /// Called with the name of each namespace that a rule makes, before its first client is judged. A second
+    /// registration replaces the first.
+    pub fn on_namespace(&mut self, handler: impl Fn(&str) + 'static) -> &mut Self {
+        self.on_namespace = Some(Box::new(handler));
+        self
     }
 
     /// Makes it a room server: who connects to `/` needs a JoinToken and sits in a room of the kind `R`. The room gets
@@ -148,10 +190,12 @@ impl Node {
         let link = config.membership.as_ref().and_then(Link::of);
         let listener = listen(config.bind)?;
         let address = listener.local_addr()?;
-        let namespaces = self.namespaces.into_iter();
+        let parents = self.rules.into_iter();
+        let parents = parents.map(|(label, rule, handlers)| Parent::new(label, rule, handlers)).collect();
+        let dynamic_max = config.dynamic_namespaces_max;
         let namespaces =
-            namespaces.map(|(name, handlers)| (name.clone(), Rc::new(Namespace::new(name, handlers))));
-        let state = NodeState::new(config, namespaces.collect(), rooms, link);
+            Namespaces::new(self.namespaces.into_iter(), parents, dynamic_max, self.on_namespace);
+        let state = NodeState::new(config, namespaces, rooms, link);
         Ok(BoundNode { state, listener, address, on_start: self.on_start })
     }
 }
@@ -283,7 +327,14 @@ impl NodeHandle {
     /// Everybody in a namespace; `None` when the node has no such namespace.
     #[must_use]
     pub fn namespace(&self, name: &str) -> Option<Broadcast> {
-        Some(Broadcast::new(&self.0, self.0.namespaces.get(name)?))
+        Some(Broadcast::new(&self.0, &self.0.namespaces.get(name)?))
+    }
+
+    /// Everybody in the namespaces that live now of one rule, given by its pattern or label; `None` when the node has
+    /// no such rule.
+    #[must_use]
+    pub fn children(&self, rule: &str) -> Option<Broadcast> {
+        Some(Broadcast::of_children(&self.0, self.0.namespaces.children(rule)?))
     }
 
     /// Everybody in `/`.

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use greenroom_socketio::SocketId;
 use greenroom_socketio::engine::{DisconnectReason, Transport};
-use greenroom_socketio::packet::{AckId, Draft, EncodeError, Packet, Prepared};
+use greenroom_socketio::packet::{AckId, Draft, EncodeError, Packet, PacketKind, Prepared};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::broadcast::Broadcast;
 use crate::event::{Event, Reply};
+use crate::handlers::Outgoing;
 use crate::handshake::Handshake;
 use crate::namespace::Namespace;
 use crate::node::NodeHandle;
@@ -39,7 +40,7 @@ pub enum AckError {
     Unsendable,
 }
 
-type AckHandler = Box<dyn FnOnce(&Socket, Result<Reply, AckError>)>;
+pub(crate) type AckHandler = Box<dyn FnOnce(&Socket, Result<Reply, AckError>)>;
 
 /// A client in a namespace. Clones are the same socket. It stays usable after the client is gone: emits then go
 /// nowhere.
@@ -60,7 +61,6 @@ pub(crate) struct SocketInner {
     groups: RefCell<BTreeSet<Rc<str>>>,
     data: RefCell<Value>,
     acks: RefCell<BTreeMap<AckId, AckHandler>>,
-    next_ack: Cell<u64>,
     seat: RefCell<Option<Box<Seated>>>,
 }
 
@@ -99,7 +99,6 @@ impl Socket {
             groups: RefCell::default(),
             data: RefCell::new(Value::Null),
             acks: RefCell::default(),
-            next_ack: Cell::new(0),
             seat: RefCell::default(),
         }))
     }
@@ -172,17 +171,22 @@ impl Socket {
     /// Sends an event with one argument to this client. Nothing happens when it is gone. An argument that has no JSON
     /// form is a fault of the program: it is logged and counted.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, argument: &T) {
-        self.send(Draft::event(event).and_then(|draft| draft.arg(argument)), None, Urgency::Reliable);
+        self.send_draft(Draft::event(event).and_then(|draft| draft.arg(argument)), None, Urgency::Reliable);
     }
 
     /// The same, but dropped when the connection cannot take more right now.
     pub fn emit_volatile<T: Serialize + ?Sized>(&self, event: &str, argument: &T) {
-        self.send(Draft::event(event).and_then(|draft| draft.arg(argument)), None, Urgency::Volatile);
+        self.send_draft(Draft::event(event).and_then(|draft| draft.arg(argument)), None, Urgency::Volatile);
     }
 
     /// Sends what a draft holds: no argument or several, raw JSON, bytes.
     pub fn emit_draft(&self, draft: Draft) {
-        self.send(Ok(draft), None, Urgency::Reliable);
+        self.send_draft(Ok(draft), None, Urgency::Reliable);
+    }
+
+    /// Sends the event `message` with one argument, as Socket.IO's `send` does.
+    pub fn send<T: Serialize + ?Sized>(&self, argument: &T) {
+        self.emit("message", argument);
     }
 
     /// Sends an event that the client must answer. `then` is called once: with the answer, or with why there is none.
@@ -192,6 +196,23 @@ impl Socket {
         timeout: Duration,
         then: impl FnOnce(&Self, Result<Reply, AckError>) + 'static,
     ) {
+        if !self.is_connected() {
+            return then(self, Err(AckError::Disconnected));
+        }
+        let state = &self.0.session.state;
+        let id = self.0.namespace.next_ack_id();
+        match draft.prepare(self.namespace_name(), Some(id)) {
+            Ok(packet) => self.ask_prepared(&packet, id, timeout, Box::new(then)),
+            Err(error) => {
+                state.counting.emit_faults_total.one();
+                tracing::error!(%error, "an event cannot be sent");
+                then(self, Err(AckError::Unsendable));
+            }
+        }
+    }
+
+    /// Sends an event that has this ack id, and waits for the answer.
+    pub(crate) fn ask_prepared(&self, packet: &Prepared, id: AckId, timeout: Duration, then: AckHandler) {
         let state = &self.0.session.state;
         if !self.is_connected() {
             return then(self, Err(AckError::Disconnected));
@@ -199,13 +220,8 @@ impl Socket {
         if self.0.acks.borrow().len() >= state.config.acks_max {
             return then(self, Err(AckError::TooMany));
         }
-        let number = self.0.next_ack.get();
-        self.0.next_ack.set(number + 1);
-        let Some(id) = AckId::new(number) else { return then(self, Err(AckError::TooMany)) };
-        if !self.send(Ok(draft), Some(id), Urgency::Reliable) {
-            return then(self, Err(AckError::Unsendable));
-        }
-        self.0.acks.borrow_mut().insert(id, Box::new(then));
+        self.0.acks.borrow_mut().insert(id, then);
+        self.send_event(packet, Urgency::Reliable);
         state.schedule(state.now().after(timeout), Due::Ack(Rc::downgrade(&self.0), id));
     }
 
@@ -239,6 +255,11 @@ impl Socket {
         self.broadcast().to(group)
     }
 
+    /// Everybody in the namespace but this socket and those in a group.
+    pub fn except(&self, group: impl Into<String>) -> Broadcast {
+        self.broadcast().except(group)
+    }
+
     /// The node that holds this socket.
     #[must_use]
     pub fn node(&self) -> NodeHandle {
@@ -263,6 +284,11 @@ impl Socket {
     /// Ends the client's whole connection; the stock client comes back by itself (`transport close`).
     pub fn close_transport(&self) {
         self.0.session.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None));
+    }
+
+    /// Whether it waits for the verdict of a middleware.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.0.slot.get().is_none() && !self.0.is_ending.get()
     }
 
     /// Whether the session goes on, with this namespace or without.
@@ -294,8 +320,18 @@ impl Socket {
         self.0.session.send(packet, urgency);
     }
 
+    /// The same for an event or ack, of which listeners may want to know.
+    pub(crate) fn send_event(&self, packet: &Prepared, urgency: Urgency) {
+        if packet.kind() == PacketKind::Event {
+            for listener in &self.0.namespace.handlers.on_any_outgoing {
+                listener(self, &Outgoing::new(packet));
+            }
+        }
+        self.send_prepared(packet, urgency);
+    }
+
     /// Sends an event or ack. The answer says whether it could be encoded.
-    pub(crate) fn send(
+    pub(crate) fn send_draft(
         &self,
         draft: Result<Draft, EncodeError>,
         id: Option<AckId>,
@@ -307,7 +343,7 @@ impl Socket {
         }
         match draft.and_then(|draft| draft.prepare(self.namespace_name(), id)) {
             Ok(packet) => {
-                self.send_prepared(&packet, urgency);
+                self.send_event(&packet, urgency);
                 true
             }
             Err(error) => {
@@ -348,16 +384,21 @@ impl Socket {
         }
         let session = &self.0.session;
         let seat = self.0.seat.take();
-        if let Some(on_disconnect) = &self.0.namespace.handlers.on_disconnect {
-            session.guard(|| on_disconnect(self, reason));
+        let handlers = &self.0.namespace.handlers;
+        if let Some(on_disconnecting) = &handlers.on_disconnecting {
+            session.guard(|| on_disconnecting(self, reason));
         }
         self.0.namespace.remove(self);
+        if let Some(on_disconnect) = &handlers.on_disconnect {
+            session.guard(|| on_disconnect(self, reason));
+        }
         for (_, handler) in self.0.acks.take() {
             session.guard(|| handler(self, Err(AckError::Disconnected)));
         }
         if let Some(seat) = seat {
             seat.handle_gone(&session.state, self, reason);
         }
+        session.state.namespaces.sweep(&self.0.namespace);
     }
 }
 

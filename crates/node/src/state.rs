@@ -2,7 +2,7 @@
 //! Never does protocol: it holds the tables, the clock, the wheel and the list of connections to flush.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::counters::Counting;
 use crate::link::Link;
-use crate::namespace::Namespace;
+use crate::namespaces::Namespaces;
 use crate::rooms::Rooms;
 use crate::session::Session;
 use crate::socket::SocketInner;
@@ -42,7 +42,7 @@ pub(crate) struct NodeState {
     /// By sid, those included that are saying goodbye.
     pub(crate) sessions: RefCell<HashMap<Sid, Rc<Session>>>,
     pub(crate) open_sessions: Cell<usize>,
-    pub(crate) namespaces: BTreeMap<String, Rc<Namespace>>,
+    pub(crate) namespaces: Namespaces,
     pub(crate) rooms: Option<Rooms>,
     pub(crate) link: Option<Link>,
     /// One read buffer for all: a connection at rest owns none.
@@ -65,7 +65,7 @@ pub(crate) struct NodeState {
 impl NodeState {
     pub(crate) fn new(
         config: Config,
-        namespaces: BTreeMap<String, Rc<Namespace>>,
+        namespaces: Namespaces,
         rooms: Option<Rooms>,
         link: Option<Link>,
     ) -> Rc<Self> {

@@ -40,12 +40,7 @@ pub(super) fn wall_clock() -> Timestamp {
 
 impl Rooms {
     /// Judges who asks for the main namespace of a room server, and seats them.
-    pub(crate) fn enter(
-        &self,
-        state: &Rc<NodeState>,
-        socket: &Socket,
-        request: &ConnectRequest<'_>,
-    ) -> Verdict {
+    pub(crate) fn enter(&self, state: &Rc<NodeState>, socket: &Socket, request: &ConnectRequest) -> Verdict {
         let auth = match request.auth::<Auth>() {
             Ok(auth) => auth,
             Err(error) => return refuse("token_malformed", format!("auth cannot be read: {error}")),

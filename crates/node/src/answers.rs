@@ -1,0 +1,62 @@
+//! The answers of many to one event: who gave which, and who gave none.
+//! Never waits longer than the timeout of the event.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use greenroom_socketio::SocketId;
+
+use crate::event::Reply;
+use crate::socket::AckError;
+
+/// What came back from an event to many, when all have answered or the time was over.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// One answer of each socket that gave one, in the order in which they came.
+    pub replies: Vec<(SocketId, Reply)>,
+    /// The sockets that gave none, and why.
+    pub missing: Vec<(SocketId, AckError)>,
+}
+
+impl Answers {
+    /// Whether everybody answered.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty()
+    }
+}
+
+type Then = Box<dyn FnOnce(Answers)>;
+
+/// Counts answers in until the last one.
+pub(crate) struct Collector(RefCell<Collecting>);
+
+struct Collecting {
+    answers: Answers,
+    waiting: usize,
+    then: Option<Then>,
+}
+
+impl Collector {
+    pub(crate) fn new(waiting: usize, then: Then) -> Rc<Self> {
+        Rc::new(Self(RefCell::new(Collecting { answers: Answers::default(), waiting, then: Some(then) })))
+    }
+
+    pub(crate) fn handle(&self, id: SocketId, reply: Result<Reply, AckError>) {
+        let mut collecting = self.0.borrow_mut();
+        match reply {
+            Ok(reply) => collecting.answers.replies.push((id, reply)),
+            Err(error) => collecting.answers.missing.push((id, error)),
+        }
+        collecting.waiting -= 1;
+        if collecting.waiting > 0 {
+            return;
+        }
+        let answers = std::mem::take(&mut collecting.answers);
+        let then = collecting.then.take();
+        drop(collecting);
+        if let Some(then) = then {
+            then(answers);
+        }
+    }
+}
