@@ -1,7 +1,11 @@
 //! Owns the opening of a connection: TCP, then the HTTP upgrade to WebSocket.
 //! Never reads a frame: the stream and what came with the answer are handed on.
 
-use std::{io, pin::pin};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::pin,
+};
 
 use bytes::Bytes;
 use greenroom_socketio::ws::{accept_key, client_key};
@@ -9,7 +13,7 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::Empty;
 use hyper::{client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Why a connection could not be opened. The player counts as failed; another one may fare better.
 #[derive(Debug, thiserror::Error)]
@@ -35,15 +39,37 @@ pub(crate) struct Opened {
     pub(crate) first: Bytes,
 }
 
-/// Opens an Engine.IO session over WebSocket at `url`. `nonce` makes the handshake's key.
-pub(crate) async fn open(url: &str, nonce: [u8; 16]) -> Result<Opened, OpenError> {
+/// Where connection number `connection` to this very machine comes from: one address has ports for a few thousand
+/// connections only, and the loopback network has 65,000 addresses to come from.
+pub(crate) fn source(connection: u32) -> Ipv4Addr {
+    const CONNECTIONS_PER_SOURCE: u32 = 2_000;
+    let nth = connection / CONNECTIONS_PER_SOURCE;
+    let byte = |number: u32| u8::try_from(number % 250).expect("below 250");
+    Ipv4Addr::new(127, 0, byte(nth / 250) + 1, byte(nth) + 1)
+}
+
+async fn dial(host: &str, port: u16, source: Ipv4Addr) -> io::Result<TcpStream> {
+    let stream = match host.parse::<Ipv4Addr>() {
+        Ok(address) if address.is_loopback() => {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::new(IpAddr::V4(source), 0))?;
+            socket.connect((address, port).into()).await?
+        }
+        Ok(_) | Err(_) => TcpStream::connect((host, port)).await?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Opens an Engine.IO session over WebSocket at `url`. `nonce` makes the handshake's key. A server of this machine is
+/// connected from `source`.
+pub(crate) async fn open(url: &str, nonce: [u8; 16], source: Ipv4Addr) -> Result<Opened, OpenError> {
     let not_http = || OpenError::Url { url: url.to_owned() };
     let uri: Uri = url.parse().map_err(|_| not_http())?;
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(not_http)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80)))
+    let stream = dial(host, authority.port_u16().unwrap_or(80), source)
         .await
-        .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
         .map_err(|source| OpenError::Connect { url: url.to_owned(), source })?;
 
     let key = client_key(nonce);
@@ -89,5 +115,19 @@ async fn upgrade(
             ended.map_err(broken)?;
             answer.await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_come_from_many_addresses_none_of_which_is_crowded() {
+        assert_eq!(source(0), Ipv4Addr::new(127, 0, 1, 1));
+        assert_eq!(source(1_999), source(0));
+        assert_eq!(source(2_000), Ipv4Addr::new(127, 0, 1, 2));
+        assert_eq!(source(2_000 * 250), Ipv4Addr::new(127, 0, 2, 1));
+        assert!(source(u32::MAX).is_loopback());
     }
 }

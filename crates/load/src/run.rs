@@ -28,6 +28,8 @@ use crate::{
 const FINDS_MAX: usize = 64;
 /// Connections that are being opened at once; more wait.
 const OPENS_MAX: usize = 512;
+/// Connections that are served in a row before timers are looked at.
+const READY_MAX: usize = 128;
 /// Violations that a report holds.
 const VIOLATIONS_MAX: usize = 1_000;
 
@@ -127,7 +129,14 @@ async fn drive(
             () = stop.cancelled(), if coverage == Coverage::Whole => Turn::Stop,
         };
         match turn {
-            Turn::Ready(id, side) => swarm.handle_ready(id, side),
+            Turn::Ready(id, side) => {
+                swarm.handle_ready(id, side);
+                // Those that are ready too, without asking every other source in between.
+                for _ in 0..READY_MAX {
+                    let Some(Some((id, side))) = swarm.waits.next().now_or_never() else { break };
+                    swarm.handle_ready(id, side);
+                }
+            }
             Turn::Found(index, answer) => swarm.handle_found(index, answer),
             Turn::Opened(index, socket, opened) => swarm.handle_opened(index, socket, opened),
             Turn::Time => swarm.handle_time(),
@@ -150,8 +159,8 @@ async fn drive(
                         (index, timeout(within, asked).await.unwrap_or_else(late))
                     });
                 }
-                Errand::Open { player, socket, url, nonce, within } => opens.push(async move {
-                    let opened = timeout(within, open(&url, nonce)).await;
+                Errand::Open { player, socket, url, nonce, source, within } => opens.push(async move {
+                    let opened = timeout(within, open(&url, nonce, source)).await;
                     (player, socket, opened.unwrap_or_else(|_| Err(OpenError::Late { url, within })))
                 }),
             }

@@ -5,7 +5,7 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
     io,
-    net::Shutdown,
+    net::{Ipv4Addr, Shutdown},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::stream::FuturesUnordered;
-use tokio::net::TcpStream;
+use tokio::{io::Interest, net::TcpStream};
 
 use crate::{
     SwarmConfig,
@@ -23,7 +23,7 @@ use crate::{
     health::thread_cpu,
     link::{Heard, Link},
     measure::{Measures, Times},
-    open::{OpenError, Opened},
+    open::{OpenError, Opened, source},
     oracle::Ledger,
     player::{Action, ClosedBy, Event, Player, PlayerIndex},
     report::{Counts, Progress},
@@ -70,7 +70,14 @@ pub(crate) enum Errand {
     /// An address in the fleet of this step.
     Find(PlayerIndex, usize),
     /// A connection to this URL, with this handshake nonce.
-    Open { player: PlayerIndex, socket: SocketName, url: String, nonce: [u8; 16], within: Duration },
+    Open {
+        player: PlayerIndex,
+        socket: SocketName,
+        url: String,
+        nonce: [u8; 16],
+        source: Ipv4Addr,
+        within: Duration,
+    },
 }
 
 struct Socket {
@@ -259,7 +266,7 @@ impl Swarm {
 
     fn read(&mut self, id: LinkId) {
         let Some(socket) = self.links.get(&id) else { return };
-        let read = socket.stream.try_read(&mut self.buffer);
+        let read = read_once(&socket.stream, &mut self.buffer);
         match read {
             Ok(0) => self.ended(id, "the server closed the transport"),
             Ok(bytes) => self.take_in(id, bytes),
@@ -337,7 +344,8 @@ impl Swarm {
                     let nonce = [draws.bits().to_le_bytes(), draws.bits().to_le_bytes()];
                     self.auths.insert((index, socket), auth.unwrap_or_default());
                     let nonce = nonce.concat().try_into().expect("twice eight bytes are sixteen");
-                    self.errands.push(Errand::Open { player: index, socket, url, nonce, within });
+                    let source = source(index.0.wrapping_mul(2) + u32::from(socket == SocketName::Game));
+                    self.errands.push(Errand::Open { player: index, socket, url, nonce, source, within });
                 }
                 Action::Emit { socket, step, argument } => self.emit(index, socket, step, &argument),
                 Action::Leave(socket) => self.leave(index, socket),
@@ -445,6 +453,17 @@ fn closing(heard: Heard<'_>) -> Option<ClosedBy> {
         Heard::Closed(by) => Some(by),
         Heard::Connected | Heard::Refused(_) | Heard::Event(..) => None,
     }
+}
+
+/// Reads what is there. A short read has emptied the connection: saying so to the runtime at once saves a second,
+/// empty look at it for each readiness.
+fn read_once(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    let looked = stream.try_io(Interest::READABLE, || {
+        read = rustix::io::read(stream, &mut *buffer)?;
+        if read > 0 && read < buffer.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    if read > 0 { Ok(read) } else { looked.map(|()| 0) }
 }
 
 /// Shuts one or both directions; a stream that is gone already needs nothing.
