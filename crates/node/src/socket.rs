@@ -192,7 +192,7 @@ impl Socket {
     /// Sends an event that the client must answer. `then` is called once: with the answer, or with why there is none.
     pub fn emit_with_ack(
         &self,
-        draft: Draft,
+        draft: &Draft,
         timeout: Duration,
         then: impl FnOnce(&Self, Result<Reply, AckError>) + 'static,
     ) {
@@ -238,7 +238,7 @@ impl Socket {
         let draft = Draft::event(event).and_then(|draft| draft.arg(argument));
         let draft = draft.map_err(|_| AckError::Unsendable)?;
         let (answer, answered) = tokio::sync::oneshot::channel();
-        self.emit_with_ack(draft, timeout, |_, reply| {
+        self.emit_with_ack(&draft, timeout, |_, reply| {
             // Whoever asked may have stopped waiting.
             let _unheard = answer.send(reply);
         });

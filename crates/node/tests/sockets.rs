@@ -50,7 +50,7 @@ fn acks_go_both_ways_and_time_out() {
                 for timeout in [10_000, 30] {
                     let heard = Rc::clone(&heard);
                     let draft = Draft::event("question").unwrap().arg(&timeout).unwrap();
-                    socket.emit_with_ack(draft, Duration::from_millis(timeout), move |_, reply| {
+                    socket.emit_with_ack(&draft, Duration::from_millis(timeout), move |_, reply| {
                         heard.borrow_mut().push(reply.map(|reply| reply.arg::<Value>(0).unwrap()));
                     });
                 }
