@@ -6,6 +6,7 @@ use std::process::ExitCode;
 pub mod arena;
 pub mod chat;
 pub mod lobby;
+pub mod relay;
 pub mod whiteboard;
 
 mod pages;
@@ -13,15 +14,17 @@ mod pages;
 pub use pages::pages;
 
 /// Names of the examples that [`run`] knows.
-pub const NAMES: [&str; 4] = ["arena", "chat", "lobby", "whiteboard"];
+pub const NAMES: [&str; 5] = ["arena", "chat", "lobby", "relay", "whiteboard"];
 
 /// Runs the example of this name as a gameserver, until it is told to stop. `None` when there is no such example.
+/// The relay alone takes an argument, its port; the others read the environment of a gameserver.
 #[must_use]
-pub fn run(name: &str) -> Option<ExitCode> {
+pub fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
     match name {
         "arena" => Some(arena::main()),
         "chat" => Some(chat::main()),
         "lobby" => Some(lobby::main()),
+        "relay" => Some(relay::main(arguments)),
         "whiteboard" => Some(whiteboard::main()),
         _ => None,
     }

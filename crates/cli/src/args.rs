@@ -77,8 +77,10 @@ pub(crate) enum Verb {
     Agent(AgentArgs),
     /// Runs an example game server; an agent starts it.
     Example {
-        /// lobby, arena, whiteboard or chat.
+        /// lobby, arena, whiteboard, chat or relay.
         name: String,
+        /// What the example takes: the relay its port, the others nothing.
+        arguments: Vec<String>,
     },
     /// Lists what there is.
     #[command(subcommand)]

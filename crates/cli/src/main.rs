@@ -46,10 +46,10 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     logging::init(global)?;
     match &cli.command {
         // An example brings its own runtime and exit code: it is what a user's own server would be.
-        Verb::Example { name } => greenroom_examples::run(name).ok_or_else(|| {
+        Verb::Example { name, arguments } => greenroom_examples::run(name, arguments).ok_or_else(|| {
             Failure::usage(
                 format!("there is no example {name:?}"),
-                "There are lobby, arena, whiteboard and chat.",
+                "There are lobby, arena, whiteboard, chat and relay.",
             )
         }),
         Verb::Config(ConfigVerb::Check { file }) => {

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 /// Every fault of the tree, in the order of its paths.
 pub(crate) fn faults(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut faults = arrows::faults(root)?;
-    for top in ["crates", "examples", "xtask", "fuzz", "tests", "dashboard"] {
+    for top in ["benches", "crates", "examples", "xtask", "fuzz", "tests", "dashboard"] {
         for path in files(&root.join(top))? {
             let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             let shown = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");

@@ -1,0 +1,319 @@
+//! Many lean clients on one thread: one epoll, one read buffer, the client role of our own protocol crate.
+//! Never judges a server: it counts what arrives and when.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use greenroom_socketio::ws::{Decoder, Event, Opcode, Role, write_frame};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::{AsFd as _, OwnedFd};
+use socket2::{Domain, Socket, Type};
+
+/// Connections of one source address; a port range has about 28,000.
+const PORTS_PER_ADDRESS: usize = 10_000;
+
+/// The mask key of all frames: a benchmark's client has nothing to hide from proxies.
+const KEY: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
+
+/// Bytes of JSON in each payload.
+const PAYLOAD_BYTES: usize = 100;
+
+/// What a client is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Closed,
+    Connecting,
+    Upgrading,
+    Opening,
+    Joining,
+    Ready,
+}
+
+struct Client {
+    socket: Option<Socket>,
+    phase: Phase,
+    frames: Decoder,
+}
+
+/// What a client received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// The namespace is connected.
+    Ready,
+    /// An ack of ours, with the moment that was sent.
+    Ack(u64),
+    /// An event, with the moment that was sent.
+    Event(u64),
+    /// The connection ended.
+    Gone,
+}
+
+/// All clients of one measurement.
+pub(crate) struct Swarm {
+    epoll: OwnedFd,
+    server: SocketAddr,
+    clients: Vec<Client>,
+    scratch: Vec<u8>,
+    ready_events: Vec<epoll::Event>,
+    out: Vec<u8>,
+    started_at: Instant,
+    /// Clients whose namespace is connected.
+    pub(crate) ready: usize,
+    /// Frames the kernel did not take whole.
+    pub(crate) unsent: usize,
+}
+
+impl Swarm {
+    pub(crate) fn new(server: SocketAddr, clients: usize) -> anyhow::Result<Self> {
+        let fresh =
+            || Client { socket: None, phase: Phase::Closed, frames: Decoder::new(Role::Client, 1 << 20) };
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            server,
+            clients: (0..clients).map(|_| fresh()).collect(),
+            scratch: vec![0; 256 * 1024],
+            ready_events: Vec::with_capacity(512),
+            out: Vec::new(),
+            started_at: Instant::now(),
+            ready: 0,
+            unsent: 0,
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Microseconds since the swarm was made.
+    pub(crate) fn now_us(&self) -> u64 {
+        u64::try_from(self.started_at.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Connects everybody, `in_flight_max` at a time, and waits until all are in.
+    pub(crate) fn connect_all(&mut self, in_flight_max: usize, within: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + within;
+        let mut next = 0;
+        let mut in_flight = 0usize;
+        while self.ready < self.clients.len() {
+            while next < self.clients.len() && in_flight < in_flight_max {
+                self.connect(next)?;
+                next += 1;
+                in_flight += 1;
+            }
+            let (before, mut lost) = (self.ready, Vec::new());
+            self.turn(Duration::from_millis(20), |_, who, arrival| {
+                if arrival == Arrival::Gone {
+                    lost.push(who);
+                }
+            })?;
+            in_flight -= self.ready - before;
+            for who in lost {
+                self.connect(who)?;
+            }
+            anyhow::ensure!(Instant::now() < deadline, "only {} of {} connected", self.ready, self.len());
+        }
+        Ok(())
+    }
+
+    /// Begins to connect one client.
+    fn connect(&mut self, who: usize) -> anyhow::Result<()> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        let third = u8::try_from(1 + who / PORTS_PER_ADDRESS).context("too many clients")?;
+        let source = SocketAddr::from((Ipv4Addr::new(127, 0, third, 1), 0));
+        socket.bind(&source.into())?;
+        let connecting = socket.connect(&self.server.into());
+        if let Err(error) = connecting
+            && error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error())
+        {
+            return Err(error.into());
+        }
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(who as u64), flags)?;
+        let client = &mut self.clients[who];
+        client.phase = Phase::Connecting;
+        client.frames = Decoder::new(Role::Client, 1 << 20);
+        client.socket = Some(socket);
+        Ok(())
+    }
+
+    /// Waits up to `patience` and takes in all that came. `handle` may send.
+    pub(crate) fn turn(
+        &mut self,
+        patience: Duration,
+        mut handle: impl FnMut(&mut Self, usize, Arrival),
+    ) -> anyhow::Result<()> {
+        let mut events = std::mem::take(&mut self.ready_events);
+        events.clear();
+        let timeout = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in &events {
+            let who = usize::try_from(event.data.u64()).context("tokens are places")?;
+            if self.clients[who].phase == Phase::Connecting {
+                self.begin_upgrade(who, &mut handle)?;
+            } else {
+                self.read(who, &mut handle);
+            }
+        }
+        self.ready_events = events;
+        Ok(())
+    }
+
+    fn begin_upgrade(
+        &mut self,
+        who: usize,
+        handle: &mut impl FnMut(&mut Self, usize, Arrival),
+    ) -> anyhow::Result<()> {
+        let Some(socket) = &self.clients[who].socket else { return Ok(()) };
+        if socket.take_error()?.is_some() {
+            self.lose(who, handle);
+            return Ok(());
+        }
+        let data = epoll::EventData::new_u64(who as u64);
+        epoll::modify(&self.epoll, socket, data, epoll::EventFlags::IN)?;
+        self.clients[who].phase = Phase::Upgrading;
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nUser-Agent: greenroom-bench\r\n\
+             Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.server
+        );
+        self.out.clear();
+        self.out.extend_from_slice(request.as_bytes());
+        self.write_out(who);
+        Ok(())
+    }
+
+    fn lose(&mut self, who: usize, handle: &mut impl FnMut(&mut Self, usize, Arrival)) {
+        let client = &mut self.clients[who];
+        if client.phase == Phase::Ready {
+            self.ready -= 1;
+        }
+        client.phase = Phase::Closed;
+        client.socket = None;
+        handle(self, who, Arrival::Gone);
+    }
+
+    fn read(&mut self, who: usize, handle: &mut impl FnMut(&mut Self, usize, Arrival)) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let got = match &self.clients[who].socket {
+            Some(socket) => rustix::io::read(socket.as_fd(), &mut scratch[..]),
+            None => Err(rustix::io::Errno::AGAIN),
+        };
+        match got {
+            Ok(0) => self.lose(who, handle),
+            Ok(bytes) => self.take_in(who, &mut scratch[..bytes], handle),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(_) => self.lose(who, handle),
+        }
+        self.scratch = scratch;
+    }
+
+    fn take_in(
+        &mut self,
+        who: usize,
+        mut bytes: &mut [u8],
+        handle: &mut impl FnMut(&mut Self, usize, Arrival),
+    ) {
+        if self.clients[who].phase == Phase::Upgrading {
+            // Servers write the head of their answer in one piece.
+            let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+                return self.lose(who, handle);
+            };
+            if !bytes.starts_with(b"HTTP/1.1 101") {
+                return self.lose(who, handle);
+            }
+            bytes = &mut bytes[end + 4..];
+            self.clients[who].phase = Phase::Opening;
+        }
+        let mut frames = std::mem::replace(&mut self.clients[who].frames, Decoder::new(Role::Client, 0));
+        let mut feed = frames.feed(bytes);
+        loop {
+            match feed.next() {
+                Ok(Some(Event::Text(text))) => self.take_text(who, text, handle),
+                Ok(Some(Event::Binary(_) | Event::Ping(_) | Event::Pong(_))) => {}
+                Ok(None) => break,
+                Ok(Some(Event::Close(_))) | Err(_) => return self.lose(who, handle),
+            }
+        }
+        self.clients[who].frames = frames;
+    }
+
+    fn take_text(
+        &mut self,
+        who: usize,
+        text: &str,
+        handle: &mut impl FnMut(&mut Self, usize, Arrival),
+    ) {
+        match (self.clients[who].phase, text.as_bytes()) {
+            (_, b"2") => self.send_text(who, "3"),
+            (Phase::Opening, [b'0', ..]) => {
+                self.clients[who].phase = Phase::Joining;
+                self.send_text(who, "40");
+            }
+            (Phase::Joining, [b'4', b'0', ..]) => {
+                self.clients[who].phase = Phase::Ready;
+                self.ready += 1;
+                handle(self, who, Arrival::Ready);
+            }
+            (Phase::Ready, [b'4', b'3', ..]) => handle(self, who, Arrival::Ack(stamp(text))),
+            (Phase::Ready, [b'4', b'2', ..]) => handle(self, who, Arrival::Event(stamp(text))),
+            (
+                Phase::Closed
+                | Phase::Connecting
+                | Phase::Upgrading
+                | Phase::Opening
+                | Phase::Joining
+                | Phase::Ready,
+                _,
+            ) => {}
+        }
+    }
+
+    fn send_text(&mut self, who: usize, text: &str) {
+        self.out.clear();
+        write_frame(Opcode::Text, text.as_bytes(), Some(KEY), &mut self.out);
+        self.write_out(who);
+    }
+
+    /// Sends an event, the present moment in its payload, `times` over in one write.
+    pub(crate) fn send_event(&mut self, who: usize, event: &str, wants_ack: bool, times: usize) {
+        let id = if wants_ack { "0" } else { "" };
+        let mut text = format!("42{id}[\"{event}\",{{\"t\":{:016},\"p\":\"", self.now_us() + STAMP_BASE);
+        text.extend(std::iter::repeat_n('x', PAYLOAD_BYTES - 29));
+        text.push_str("\"}]");
+        self.out.clear();
+        for _ in 0..times {
+            write_frame(Opcode::Text, text.as_bytes(), Some(KEY), &mut self.out);
+        }
+        self.write_out(who);
+    }
+
+    /// Asks for a room; the answer arrives as an ack.
+    pub(crate) fn send_join(&mut self, who: usize, room: usize) {
+        self.send_text(who, &format!("420[\"join\",\"room {room}\"]"));
+    }
+
+    fn write_out(&mut self, who: usize) {
+        let Some(socket) = &self.clients[who].socket else { return };
+        if rustix::io::write(socket.as_fd(), &self.out) != Ok(self.out.len()) {
+            self.unsent += 1;
+        }
+    }
+}
+
+/// Makes every stamp sixteen digits, without leading zeros: JSON has none.
+const STAMP_BASE: u64 = 1_000_000_000_000_000;
+
+/// The moment in a payload; 0 where there is none.
+fn stamp(text: &str) -> u64 {
+    let Some(at) = text.find("\"t\":") else { return 0 };
+    let digits = text.get(at + 4..at + 20).and_then(|digits| digits.parse::<u64>().ok());
+    digits.map_or(0, |digits| digits - STAMP_BASE)
+}
