@@ -7,6 +7,10 @@ use std::time::Duration;
 use greenroom_core::{FleetName, InstanceId};
 use greenroom_socketio::Limits;
 
+pub use crate::http::options::{
+    Cookie, Cors, Ipv6, KeptHeaders, SameSite, SidPrefix, SidPrefixError, Transports,
+};
+
 /// File descriptors that are never given to players: listener, link, logs, refusals.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
@@ -15,8 +19,23 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 pub struct Config {
     /// Address to listen on. Default `127.0.0.1:3000`; port 0 takes any free one, see [`crate::BoundNode::address`].
     pub bind: SocketAddr,
-    /// Path of the Engine.IO endpoint, with a slash at both ends. Default `/socket.io/`.
+    /// Whether an IPv6 address takes IPv4 clients too. Default [`Ipv6::DualStack`].
+    pub ipv6: Ipv6,
+    /// Path of the Engine.IO endpoint, with a slash at both ends; requests may leave the last one out. Default
+    /// `/socket.io/`.
     pub path: String,
+    /// Transports that clients may use. Default both.
+    pub transports: Transports,
+    /// Whether polling sessions may move to WebSocket. Default true.
+    pub allow_upgrades: bool,
+    /// A cookie for proxies. Default none.
+    pub cookie: Option<Cookie>,
+    /// What browsers are told about other origins.
+    pub cors: Cors,
+    /// Request headers that sessions keep. Default none.
+    pub headers_kept: KeptHeaders,
+    /// How every session id begins. Default none: all of it is random.
+    pub sid_prefix: Option<SidPrefix>,
     /// Browser origins that may connect. Default: those of this very host.
     pub origins: Origins,
     /// Time between two pings. Default 25 s.
@@ -65,7 +84,14 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
+            ipv6: Ipv6::default(),
             path: "/socket.io/".to_owned(),
+            transports: Transports::default(),
+            allow_upgrades: true,
+            cookie: None,
+            cors: Cors::default(),
+            headers_kept: KeptHeaders::default(),
+            sid_prefix: None,
             origins: Origins::Same,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),

@@ -78,6 +78,9 @@ impl Session {
             None => return,
         };
         let socket = Socket::new(self, &namespace);
+        if namespace.handlers.keeps_auth {
+            socket.set_auth(request.auth_raw());
+        }
         namespace.asking.set(namespace.asking.get() + 1);
         if namespace.handlers.is_waiting() {
             self.sockets.borrow_mut().push(socket.clone());

@@ -41,6 +41,8 @@ pub struct Handlers {
     pub(crate) events: HashMap<String, OnEvent>,
     pub(crate) on_any: Vec<OnAny>,
     pub(crate) on_any_outgoing: Vec<OnAnyOutgoing>,
+    pub(crate) on_upgrade: Option<OnConnect>,
+    pub(crate) keeps_auth: bool,
     pub(crate) on_disconnecting: Option<OnDisconnect>,
     pub(crate) on_disconnect: Option<OnDisconnect>,
 }
@@ -115,6 +117,20 @@ impl Handlers {
     /// count. Acks are not events. A listener that emits to a socket of its own namespace is called for that too.
     pub fn on_any_outgoing(&mut self, handler: impl Fn(&Socket, &Outgoing<'_>) + 'static) -> &mut Self {
         self.on_any_outgoing.push(Box::new(handler));
+        self
+    }
+
+    /// Called when the connection of a socket has moved from polling to WebSocket. A second registration replaces the
+    /// first.
+    pub fn on_upgrade(&mut self, handler: impl Fn(&Socket) + 'static) -> &mut Self {
+        self.on_upgrade = Some(Box::new(handler));
+        self
+    }
+
+    /// Keeps the client's `auth` for [`Socket::auth`], for as long as the socket lives. Without it middlewares alone
+    /// see it.
+    pub fn keep_auth(&mut self) -> &mut Self {
+        self.keeps_auth = true;
         self
     }
 

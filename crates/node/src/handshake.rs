@@ -1,39 +1,98 @@
 //! What a client told when it came.
-//! Never the headers as a whole: they would be kept for as long as the session lives.
+//! Never a header that nobody asked for: it would be kept for as long as the session lives.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use greenroom_socketio::engine::Query;
 use greenroom_socketio::packet::Packet;
+use http::HeaderMap;
 
+use crate::config::KeptHeaders;
+use crate::hooks::EngineRequest;
 use crate::session::Session;
 
 /// Where a session came from.
 #[derive(Debug, Clone)]
 pub struct Handshake {
-    pub(crate) address: SocketAddr,
-    pub(crate) query: Box<str>,
-    pub(crate) origin: Option<Box<str>>,
+    address: SocketAddr,
+    issued_at: SystemTime,
+    url: Box<str>,
+    origin: Option<Box<str>>,
+    is_cross_origin: bool,
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Handshake {
+    pub(crate) fn new(request: &EngineRequest, kept: &KeptHeaders) -> Self {
+        let origin = request.header("origin");
+        let own = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+        let headers = match kept {
+            KeptHeaders::None => None,
+            KeptHeaders::All => Some(Box::new(request.headers.clone())),
+            KeptHeaders::Listed(names) => {
+                let mut headers = HeaderMap::new();
+                for name in names {
+                    for value in request.headers.get_all(name) {
+                        headers.append(name, value.clone());
+                    }
+                }
+                (!headers.is_empty()).then(|| Box::new(headers))
+            }
+        };
+        Self {
+            address: request.address,
+            issued_at: SystemTime::now(),
+            url: request.url().into(),
+            origin: origin.map(Into::into),
+            is_cross_origin: origin.is_some() && own != request.header("host"),
+            headers,
+        }
+    }
+
     /// The other end of the TCP connection that opened the session. A proxy's, where there is one.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// When the session was opened, by the wall clock.
+    #[must_use]
+    pub fn issued_at(&self) -> SystemTime {
+        self.issued_at
+    }
+
+    /// Path and query of the request that opened the session.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The value of a key of the URL's query as it was sent, not percent-decoded; the first where it came twice.
     #[must_use]
     pub fn query(&self, key: &str) -> Option<&str> {
-        Query::parse(&self.query).pairs().find(|(name, _)| *name == key).map(|(_, value)| value)
+        let (_, query) = self.url.split_once('?')?;
+        Query::parse(query).pairs().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// The page's origin, if a browser sent one. It was checked before.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
+    }
+
+    /// Whether the page came from another host or port than this node's.
+    #[must_use]
+    pub fn is_cross_origin(&self) -> bool {
+        self.is_cross_origin
+    }
+
+    /// A header of the request that opened the session, if [`crate::Config::headers_kept`] keeps it; the first where it
+    /// came twice.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.as_ref()?.get(name).and_then(|value| value.to_str().ok())
     }
 }
 

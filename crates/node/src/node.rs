@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ::http::{HeaderMap, Response};
+use bytes::Bytes;
 use greenroom_room::{Room, RoomKind};
 use greenroom_socketio::engine::DisconnectReason;
 use greenroom_wire::rooms::EndReason;
@@ -16,11 +18,12 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::broadcast::Broadcast;
-use crate::config::Config;
+use crate::config::{Config, Ipv6};
 use crate::counters::Counters;
 use crate::env::EnvError;
 use crate::handlers::Handlers;
 use crate::handshake::ConnectRequest;
+use crate::hooks::{ConnectionError, EngineRequest, Hooks};
 use crate::http;
 use crate::link::Link;
 use crate::namespaces::{Namespaces, Parent, Rule};
@@ -56,6 +59,7 @@ pub struct Node {
     namespaces: BTreeMap<String, Handlers>,
     rules: Vec<(String, Rule, Handlers)>,
     on_namespace: Option<OnNamespace>,
+    hooks: Hooks,
     kind: Option<RoomKind>,
     on_start: Vec<StartHandler>,
 }
@@ -75,7 +79,15 @@ impl Node {
 
     fn with(config: Result<Config, EnvError>) -> Self {
         let namespaces = BTreeMap::from([("/".to_owned(), Handlers::default())]);
-        Self { config, namespaces, rules: Vec::new(), on_namespace: None, kind: None, on_start: Vec::new() }
+        Self {
+            config,
+            namespaces,
+            rules: Vec::new(),
+            on_namespace: None,
+            hooks: Hooks::default(),
+            kind: None,
+            on_start: Vec::new(),
+        }
     }
 
     /// The handlers of a namespace, which exists from the first call on; `/` always does.
@@ -124,6 +136,49 @@ impl Node {
     /// registration replaces the first.
     pub fn on_namespace(&mut self, handler: impl Fn(&str) + 'static) -> &mut Self {
         self.on_namespace = Some(Box::new(handler));
+        self
+    }
+
+    /// Judges who may open a session, before anything is kept for it: the text of an error is the message of a refusal
+    /// `403` with code 4. It may wait, for the connect timeout at most, after which it counts as a no. A second
+    /// registration replaces the first.
+    pub fn allow_request<F>(&mut self, judge: impl Fn(Rc<EngineRequest>) -> F + 'static) -> &mut Self
+    where
+        F: Future<Output = Result<(), String>> + 'static,
+    {
+        self.hooks.allow = Some(Box::new(move |request| Box::pin(judge(request))));
+        self
+    }
+
+    /// Called for every HTTP request to the Engine.IO endpoint, of which a WebSocket has one. An answer of its own ends
+    /// the request. Several run in the order of their registration.
+    pub fn engine_middleware(
+        &mut self,
+        middleware: impl Fn(&EngineRequest) -> Option<Response<Bytes>> + 'static,
+    ) -> &mut Self {
+        self.hooks.middlewares.push(Box::new(middleware));
+        self
+    }
+
+    /// Called to change the headers of the answer that opens a session. A second registration replaces the first.
+    pub fn on_initial_headers(
+        &mut self,
+        handler: impl Fn(&EngineRequest, &mut HeaderMap) + 'static,
+    ) -> &mut Self {
+        self.hooks.on_initial_headers = Some(Box::new(handler));
+        self
+    }
+
+    /// Called to change the headers of every answer of the Engine.IO endpoint. A second registration replaces the
+    /// first.
+    pub fn on_headers(&mut self, handler: impl Fn(&EngineRequest, &mut HeaderMap) + 'static) -> &mut Self {
+        self.hooks.on_headers = Some(Box::new(handler));
+        self
+    }
+
+    /// Called for every request that was refused with an Engine.IO error. A second registration replaces the first.
+    pub fn on_connection_error(&mut self, handler: impl Fn(&ConnectionError<'_>) + 'static) -> &mut Self {
+        self.hooks.on_connection_error = Some(Box::new(handler));
         self
     }
 
@@ -188,14 +243,14 @@ impl Node {
             (Some(_), None) => return Err(NodeError::NoMembership),
         };
         let link = config.membership.as_ref().and_then(Link::of);
-        let listener = listen(config.bind)?;
+        let listener = listen(config.bind, config.ipv6)?;
         let address = listener.local_addr()?;
         let parents = self.rules.into_iter();
         let parents = parents.map(|(label, rule, handlers)| Parent::new(label, rule, handlers)).collect();
         let dynamic_max = config.dynamic_namespaces_max;
         let namespaces =
             Namespaces::new(self.namespaces.into_iter(), parents, dynamic_max, self.on_namespace);
-        let state = NodeState::new(config, namespaces, rooms, link);
+        let state = NodeState::new(config, namespaces, self.hooks, rooms, link);
         Ok(BoundNode { state, listener, address, on_start: self.on_start })
     }
 }
@@ -217,10 +272,14 @@ pub enum NodeError {
     Broken,
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, ipv6: Ipv6) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart on the same port must not wait for old connections to be forgotten.
     socket.set_reuseaddr(true)?;
+    if address.is_ipv6() {
+        // The system's default differs from machine to machine.
+        socket2::SockRef::from(&socket).set_only_v6(ipv6 == Ipv6::Only)?;
+    }
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::handshake::Handshake;
 use crate::line::{Line, Polling, WebSocket};
 use crate::socket::Socket;
-use crate::state::{Due, NodeState, random_id};
+use crate::state::{Due, NodeState, random_sid};
 
 /// The ping as a whole server frame.
 const PING_FRAME: Bytes = Bytes::from_static(&[0x81, 1, b'2']);
@@ -98,7 +98,7 @@ impl Session {
         let config = &state.config;
         let session = Rc::new(Self {
             state: Rc::clone(state),
-            sid: random_id(),
+            sid: random_sid(config),
             handshake,
             is_dirty: Cell::new(false),
             sockets: RefCell::default(),
@@ -121,11 +121,12 @@ impl Session {
     }
 
     pub(crate) fn open_payload(&self, transport: Transport) -> String {
-        let upgrades = match transport {
-            Transport::Polling => vec![Transport::WebSocket.as_str().to_owned()],
-            Transport::WebSocket => Vec::new(),
-        };
         let config = &self.state.config;
+        let may_move = config.allow_upgrades && config.transports.has(Transport::WebSocket);
+        let upgrades = match transport {
+            Transport::Polling if may_move => vec![Transport::WebSocket.as_str().to_owned()],
+            Transport::Polling | Transport::WebSocket => Vec::new(),
+        };
         Open {
             sid: self.sid.as_str().to_owned(),
             upgrades,
@@ -357,6 +358,8 @@ impl Session {
         self.line.replace(Line::WebSocket(line));
         self.state.counting.sessions_upgraded_total.one();
         self.state.mark_dirty(self);
+        let sockets = self.sockets.borrow().clone();
+        self.guard(|| sockets.iter().for_each(Socket::handle_upgrade));
     }
 
     /// Answers a WebSocket close frame and ends the session.

@@ -11,6 +11,7 @@ use greenroom_socketio::SocketId;
 use greenroom_socketio::engine::{DisconnectReason, Transport};
 use greenroom_socketio::packet::{AckId, Draft, EncodeError, Packet, PacketKind, Prepared};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::broadcast::Broadcast;
@@ -60,6 +61,7 @@ pub(crate) struct SocketInner {
     is_ending: Cell<bool>,
     groups: RefCell<BTreeSet<Rc<str>>>,
     data: RefCell<Value>,
+    auth: RefCell<Option<Box<str>>>,
     acks: RefCell<BTreeMap<AckId, AckHandler>>,
     seat: RefCell<Option<Box<Seated>>>,
 }
@@ -98,6 +100,7 @@ impl Socket {
             is_ending: Cell::new(false),
             groups: RefCell::default(),
             data: RefCell::new(Value::Null),
+            auth: RefCell::default(),
             acks: RefCell::default(),
             seat: RefCell::default(),
         }))
@@ -131,6 +134,14 @@ impl Socket {
     #[must_use]
     pub fn handshake(&self) -> &Handshake {
         &self.0.session.handshake
+    }
+
+    /// What the client sent as `auth`; an empty object where it sent none or [`crate::Handlers::keep_auth`] is off.
+    ///
+    /// # Errors
+    /// When it has another shape than `T`.
+    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.0.auth.borrow().as_deref().unwrap_or("{}"))
     }
 
     /// The program's own data of this socket; `null` at first.
@@ -294,6 +305,18 @@ impl Socket {
     /// Whether the session goes on, with this namespace or without.
     pub(crate) fn has_session(&self) -> bool {
         self.0.session.is_open()
+    }
+
+    pub(crate) fn set_auth(&self, auth: &str) {
+        self.0.auth.replace(Some(auth.into()));
+    }
+
+    pub(crate) fn handle_upgrade(&self) {
+        if let Some(on_upgrade) = &self.0.namespace.handlers.on_upgrade
+            && self.is_connected()
+        {
+            on_upgrade(self);
+        }
     }
 
     pub(crate) fn namespace(&self) -> &Rc<Namespace> {

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::counters::Counting;
+use crate::hooks::Hooks;
 use crate::link::Link;
 use crate::namespaces::Namespaces;
 use crate::rooms::Rooms;
@@ -43,6 +44,7 @@ pub(crate) struct NodeState {
     pub(crate) sessions: RefCell<HashMap<Sid, Rc<Session>>>,
     pub(crate) open_sessions: Cell<usize>,
     pub(crate) namespaces: Namespaces,
+    pub(crate) hooks: Hooks,
     pub(crate) rooms: Option<Rooms>,
     pub(crate) link: Option<Link>,
     /// One read buffer for all: a connection at rest owns none.
@@ -66,6 +68,7 @@ impl NodeState {
     pub(crate) fn new(
         config: Config,
         namespaces: Namespaces,
+        hooks: Hooks,
         rooms: Option<Rooms>,
         link: Option<Link>,
     ) -> Rc<Self> {
@@ -76,6 +79,7 @@ impl NodeState {
             sessions: RefCell::default(),
             open_sessions: Cell::new(0),
             namespaces,
+            hooks,
             rooms,
             link,
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
@@ -189,6 +193,16 @@ pub(crate) fn random_id<K>() -> Id<K> {
     let mut bytes = [0; ID_RANDOM_BYTES];
     getrandom::fill(&mut bytes).expect("the system has random bytes once it has booted");
     Id::from_random(bytes)
+}
+
+/// A fresh id for a session of this node.
+pub(crate) fn random_sid(config: &Config) -> Sid {
+    let mut bytes = [0; ID_RANDOM_BYTES];
+    getrandom::fill(&mut bytes).expect("the system has random bytes once it has booted");
+    if let Some(prefix) = config.sid_prefix {
+        bytes[..3].copy_from_slice(&prefix.bytes());
+    }
+    Sid::from_random(bytes)
 }
 
 pub(crate) fn random_u64() -> u64 {

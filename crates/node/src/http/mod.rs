@@ -2,6 +2,7 @@
 //! Never keeps HTTP state for a WebSocket: hyper is gone once the upgrade was answered.
 
 mod accept;
+pub(crate) mod options;
 mod origin;
 mod polling;
 mod upgrade;
@@ -19,6 +20,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::handshake::Handshake;
+use crate::hooks::{EngineRequest, Refused};
 use crate::session::Session;
 use crate::state::NodeState;
 
@@ -60,63 +62,108 @@ impl Door {
     }
 
     async fn answer_engine(self: Rc<Self>, request: Request) -> Response {
-        let allowed = origin::judge(request.headers(), &self.state.config.origins);
-        let Some(allowed) = allowed else {
+        let config = &self.state.config;
+        let (parts, body) = request.into_parts();
+        let request = Rc::new(EngineRequest {
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            // An IPv4 client of a dual stack has its own address, not one in IPv6 dress.
+            address: SocketAddr::new(self.address.ip().to_canonical(), self.address.port()),
+        });
+        let Some(allowed) = origin::judge(&request.headers, &config.origins) else {
             self.state.counting.origins_refused_total.one();
-            return refusal(RequestError::Forbidden);
+            let refused = Refused::new(RequestError::Forbidden, "ORIGIN");
+            self.state.hooks.tell(&request, &refused);
+            return refusal(&refused);
         };
-        let mut response = if request.method() == Method::OPTIONS {
+        let is_preflight = request.method == Method::OPTIONS;
+        let mut response = if is_preflight {
             plain(StatusCode::NO_CONTENT, "")
+        } else if let Some(own) = self.state.hooks.middlewares.iter().find_map(|middle| middle(&request)) {
+            own.map(Full::new)
         } else {
-            self.route(request).await
+            match self.route(&request, body).await {
+                Ok(response) => response,
+                Err(refused) => {
+                    self.state.counting.requests_refused_total.one();
+                    self.state.hooks.tell(&request, &refused);
+                    refusal(&refused)
+                }
+            }
         };
-        allowed.mark(response.headers_mut());
+        allowed.mark(response.headers_mut(), &config.cors, is_preflight);
+        self.state.hooks.mark(&request, response.headers_mut());
         response
     }
 
-    async fn route(self: Rc<Self>, request: Request) -> Response {
-        let raw = request.uri().query().unwrap_or_default();
-        let query = Query::parse(raw);
+    async fn route(&self, request: &Rc<EngineRequest>, body: Incoming) -> Result<Response, Refused> {
+        let query = Query::parse(request.uri.query().unwrap_or_default());
+        let config = &self.state.config;
+        let is_spoken = |name: &str| {
+            let all = [Transport::Polling, Transport::WebSocket];
+            all.into_iter().any(|known| known.as_str() == name && config.transports.has(known))
+        };
+        if !query.transport.is_some_and(is_spoken) {
+            return Err(refused(RequestError::UnknownTransport, &query, request));
+        }
         let session = query
             .sid
             .and_then(|sid| sid.parse().ok())
             .and_then(|sid| self.state.sessions.borrow().get(&sid).cloned());
-        let method = match *request.method() {
+        let method = match request.method {
             Method::GET => HttpMethod::Get,
             Method::POST => HttpMethod::Post,
             _ => HttpMethod::Other,
         };
-        let is_websocket = upgrade::is_asked(request.headers());
-        let admitted = query.admit(method, is_websocket, session.as_ref().map(|session| session.transport()));
-        match (admitted, session) {
-            (Err(error), _) => {
-                self.state.counting.requests_refused_total.one();
-                refusal(error)
-            }
-            (Ok(Admitted::Open(_)), _) if self.state.is_full() => {
-                self.state.counting.connections_refused_total.one();
-                busy()
-            }
-            (Ok(Admitted::Open(Transport::Polling)), _) => {
-                polling::open(&self.state, self.handshake(&request))
-            }
-            (Ok(Admitted::Open(Transport::WebSocket)), _) => {
-                self.take_over(&request, Takeover::Open(self.handshake(&request)))
-            }
-            (Ok(Admitted::Poll), Some(session)) => polling::poll(&session).await,
-            (Ok(Admitted::Post), Some(session)) => polling::post(&session, request).await,
-            (Ok(Admitted::Upgrade), Some(session)) => {
+        let is_websocket = upgrade::is_asked(&request.headers);
+        let now_on = session.as_ref().map(|session| session.transport());
+        let admitted =
+            query.admit(method, is_websocket, now_on).map_err(|error| refused(error, &query, request))?;
+        if let Admitted::Open(transport) = admitted {
+            return self.open(request, transport).await;
+        }
+        let Some(session) = session else {
+            return Err(refused(RequestError::UnknownSession, &query, request));
+        };
+        match admitted {
+            Admitted::Poll => Ok(polling::poll(&session).await),
+            Admitted::Post => Ok(polling::post(&session, body).await),
+            Admitted::Upgrade if config.allow_upgrades => {
                 let takeover = upgrade::begin(&session);
-                self.take_over(&request, takeover)
+                Ok(self.take_over(request, takeover))
             }
-            (Ok(Admitted::Poll | Admitted::Post | Admitted::Upgrade), None) => {
-                refusal(RequestError::UnknownSession)
+            Admitted::Upgrade | Admitted::Open(_) => {
+                Err(Refused::new(RequestError::BadRequest, "UPGRADES_ARE_OFF"))
             }
         }
     }
 
-    fn take_over(&self, request: &Request, takeover: Takeover) -> Response {
-        let response = upgrade::accept(request.headers());
+    async fn open(&self, request: &Rc<EngineRequest>, transport: Transport) -> Result<Response, Refused> {
+        self.allow(request).await?;
+        if self.state.is_full() {
+            self.state.counting.connections_refused_total.one();
+            return Ok(busy());
+        }
+        let handshake = Handshake::new(request, &self.state.config.headers_kept);
+        Ok(match transport {
+            Transport::Polling => polling::open(&self.state, handshake),
+            Transport::WebSocket => self.take_over(request, Takeover::Open(handshake)),
+        })
+    }
+
+    /// Asks the program, if it wants to be asked.
+    async fn allow(&self, request: &Rc<EngineRequest>) -> Result<(), Refused> {
+        let Some(allow) = &self.state.hooks.allow else { return Ok(()) };
+        let judged = tokio::time::timeout(self.state.config.connect_timeout, allow(Rc::clone(request))).await;
+        match judged {
+            Ok(judged) => judged.map_err(Refused::forbidden),
+            Err(_) => Err(Refused::new(RequestError::Forbidden, "TIMEOUT")),
+        }
+    }
+
+    fn take_over(&self, request: &EngineRequest, takeover: Takeover) -> Response {
+        let response = upgrade::accept(&request.headers);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.takeover.replace(Some(takeover));
         } else if let Takeover::Upgrade(session) = takeover {
@@ -124,21 +171,26 @@ impl Door {
         }
         response
     }
+}
 
-    fn handshake(&self, request: &Request) -> Handshake {
-        let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-        Handshake {
-            address: self.address,
-            query: request.uri().query().unwrap_or_default().into(),
-            origin: origin.map(Into::into),
-        }
-    }
+/// A refusal with what was wrong.
+fn refused(error: RequestError, query: &Query<'_>, request: &EngineRequest) -> Refused {
+    let context = match error {
+        RequestError::UnknownTransport => query.transport.unwrap_or_default().to_owned(),
+        RequestError::UnknownSession => query.sid.unwrap_or_default().to_owned(),
+        RequestError::BadHandshakeMethod => request.method.to_string(),
+        RequestError::BadRequest if query.sid.is_some() => "TRANSPORT_MISMATCH".to_owned(),
+        RequestError::BadRequest => "TRANSPORT_HANDSHAKE_ERROR".to_owned(),
+        RequestError::UnsupportedProtocol => query.version.unwrap_or_default().to_owned(),
+        RequestError::Forbidden => String::new(),
+    };
+    Refused::new(error, context)
 }
 
 /// An Engine.IO error as clients know it.
-fn refusal(error: RequestError) -> Response {
-    let status = StatusCode::from_u16(error.status()).expect("an error has a valid status");
-    respond(status, "application/json", Bytes::from_static(error.body().as_bytes()))
+fn refusal(refused: &Refused) -> Response {
+    let status = StatusCode::from_u16(refused.error.status()).expect("an error has a valid status");
+    respond(status, "application/json", refused.body())
 }
 
 /// The node takes nobody right now.

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::config::Origins;
+use crate::config::{Cors, Origins};
 
 /// An origin that may connect, and what its browser is told.
 pub(super) enum Allowed {
@@ -38,23 +38,28 @@ pub(super) fn judge(headers: &HeaderMap, origins: &Origins) -> Option<Allowed> {
 
 impl Allowed {
     /// Writes the headers of CORS.
-    pub(super) fn mark(&self, headers: &mut HeaderMap) {
+    pub(super) fn mark(&self, headers: &mut HeaderMap, cors: &Cors, is_preflight: bool) {
         let origin = match self {
             Self::Silent => return,
             Self::Any => HeaderValue::from_static("*"),
             Self::Listed(origin) => {
                 headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-                let credentials = HeaderValue::from_static("true");
-                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials);
+                if cors.has_credentials {
+                    let credentials = HeaderValue::from_static("true");
+                    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials);
+                }
                 origin.clone()
             }
         };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let methods = HeaderValue::from_static("GET, POST");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        let allowed = HeaderValue::from_static("content-type");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        if let Some(exposed) = &cors.exposed_headers {
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
+        }
+        if is_preflight {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, cors.methods.clone());
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, cors.headers.clone());
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));
+        }
     }
 }
 
@@ -85,7 +90,7 @@ mod tests {
             }
             let told = judge(&headers, origins).map(|allowed| {
                 let mut answer = HeaderMap::new();
-                allowed.mark(&mut answer);
+                allowed.mark(&mut answer, &Cors::default(), false);
                 let origin = answer.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
                 origin.map_or_else(String::new, |origin| origin.to_str().unwrap().to_owned())
             });

@@ -5,12 +5,14 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use greenroom_socketio::engine::{DisconnectReason, PayloadError, PayloadReader, RequestError, Transport};
-use http::StatusCode;
+use http::{StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use super::{Request, Response, plain, refusal, respond};
+use super::{Response, plain, refusal, respond};
 use crate::handshake::Handshake;
+use crate::hooks::Refused;
 use crate::line::Line;
 use crate::session::{Goodbye, Session};
 use crate::state::NodeState;
@@ -21,7 +23,16 @@ fn packets(body: Bytes) -> Response {
 
 pub(super) fn open(state: &Rc<NodeState>, handshake: Handshake) -> Response {
     let session = Session::open_polling(state, handshake);
-    packets(Bytes::from(format!("0{}", session.open_payload(Transport::Polling))))
+    let mut response = packets(Bytes::from(format!("0{}", session.open_payload(Transport::Polling))));
+    let cookie = state.config.cookie.as_ref().and_then(|cookie| cookie.header(&session.sid));
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn bad_request() -> Response {
+    refusal(&Refused::new(RequestError::BadRequest, ""))
 }
 
 /// What a poll meets.
@@ -46,13 +57,13 @@ pub(super) async fn poll(session: &Rc<Session>) -> Response {
             let watch = Watch { session: Rc::clone(session), is_over: false };
             let answer = waiting.await;
             watch.disarm();
-            answer.map_or_else(|_| refusal(RequestError::UnknownSession), packets)
+            answer.map_or_else(|_| refusal(&Refused::new(RequestError::UnknownSession, "CLOSED")), packets)
         }
         Met::Another => {
             session.close_faulty(DisconnectReason::TransportError, None);
-            refusal(RequestError::BadRequest)
+            bad_request()
         }
-        Met::NoLine => refusal(RequestError::BadRequest),
+        Met::NoLine => bad_request(),
     }
 }
 
@@ -92,19 +103,19 @@ impl Drop for Watch {
     }
 }
 
-pub(super) async fn post(session: &Rc<Session>, request: Request) -> Response {
+pub(super) async fn post(session: &Rc<Session>, body: Incoming) -> Response {
     session.state.counting.posts_total.one();
     let is_another = match &mut *session.line.borrow_mut() {
         Line::Polling(polling) => std::mem::replace(&mut polling.is_posting, true),
-        Line::WebSocket(_) | Line::Gone => return refusal(RequestError::BadRequest),
+        Line::WebSocket(_) | Line::Gone => return bad_request(),
     };
     if is_another {
         session.close_faulty(DisconnectReason::TransportError, None);
-        return refusal(RequestError::BadRequest);
+        return bad_request();
     }
     let watch = Watch { session: Rc::clone(session), is_over: false };
     let bytes_max = session.state.config.limits.payload_bytes_max;
-    let body = Limited::new(request.into_body(), bytes_max).collect();
+    let body = Limited::new(body, bytes_max).collect();
     let body = tokio::time::timeout(session.state.config.body_timeout, body).await;
     watch.disarm();
     if let Line::Polling(polling) = &mut *session.line.borrow_mut() {
@@ -131,7 +142,7 @@ fn hand_in(session: &Rc<Session>, body: &[u8], bytes_max: usize) -> Response {
         Err(PayloadError::TooLong { .. }) => return too_long(session),
         Err(PayloadError::InvalidUtf8 | PayloadError::Base64 | PayloadError::Packet(_)) => {
             session.close_faulty(DisconnectReason::ParseError, None);
-            return refusal(RequestError::BadRequest);
+            return bad_request();
         }
     };
     for packet in reader {
@@ -140,7 +151,7 @@ fn hand_in(session: &Rc<Session>, body: &[u8], bytes_max: usize) -> Response {
             Err(error) => {
                 tracing::debug!(%error, "polling body refused");
                 session.close_faulty(DisconnectReason::ParseError, None);
-                return refusal(RequestError::BadRequest);
+                return bad_request();
             }
         }
     }

@@ -82,6 +82,19 @@ impl RequestError {
         }
     }
 
+    /// The code in the answer's body.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::UnknownTransport => 0,
+            Self::UnknownSession => 1,
+            Self::BadHandshakeMethod => 2,
+            Self::BadRequest => 3,
+            Self::Forbidden => 4,
+            Self::UnsupportedProtocol => 5,
+        }
+    }
+
     /// The JSON body of the answer.
     #[must_use]
     pub fn body(self) -> &'static str {
@@ -237,6 +250,7 @@ mod tests {
             RequestError::UnsupportedProtocol,
         ];
         for (code, error) in errors.into_iter().enumerate() {
+            assert_eq!(usize::from(error.code()), code);
             assert_eq!(error.body(), format!(r#"{{"code":{code},"message":"{error}"}}"#));
             assert_eq!(error.status(), if code == 4 { 403 } else { 400 });
         }
