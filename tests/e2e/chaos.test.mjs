@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import { arena, config, lobby } from './configs.mjs';
 import { groupBy, isAlive, pause, until, withGreenroom } from './harness.mjs';
-import { all, connect } from './players.mjs';
+import { all, connect, next } from './players.mjs';
 import { Webhook } from './webhook.mjs';
 
 const ROOMS = 50;
@@ -79,10 +79,14 @@ test('kill -9 of control disconnects nobody, and everything is back 2 s after it
 test('a result that control could not deliver before it was killed is delivered once after it', async (t) => {
   const webhook = await Webhook.start(t, { failures: 4 });
   const greenroom = await withGreenroom(
-    t, config([lobby(1), arena({ min: 1, max: 1, seconds: 5 })], { webhook: webhook.url }));
-  const room = await greenroom.allocate('arena', { players: ['ann'] });
-  const ann = await connect(room.url, { auth: { token: room.seats[0].token } });
-  t.after(() => ann.disconnect());
+    t, config([lobby(1), arena({ min: 1, max: 1 })], { webhook: webhook.url }));
+  const room = await greenroom.allocate('arena', { players: ['ann', 'bob', 'cat', 'dan'] });
+  const players = await all(4, 4, (i) => connect(room.url, { auth: { token: room.seats[i].token } }));
+  t.after(() => players.forEach((player) => player.disconnect()));
+  const podium = next(players[0], 'podium');
+  const giveUp = setInterval(() => players.forEach((player) => player.emit('concede')), 200);
+  await podium.finally(() => clearInterval(giveUp));
+  players.forEach((player) => player.disconnect()); // finished and left by all: the room is over at once
   await until('the webhook has refused the result once', () => webhook.requests >= 1, 30_000);
   process.kill(await greenroom.controlPid(), 'SIGKILL');
   await until('the result is stored', () => webhook.stored.size === 1, 60_000);

@@ -42,15 +42,18 @@ test('after a kill -9 of dev the next one adopts or clears what it finds', async
   const room = await greenroom.allocate('chat', { key: 'guild:1', players: ['ann'] });
   const ann = await connect(room.url, { auth: { token: room.seats[0].token } });
   t.after(() => ann.disconnect());
+  const before = await greenroom.controlPid();
   const ended = once(greenroom.dev, 'exit');
   greenroom.dev.kill('SIGKILL');
   await ended;
   await greenroom.up();
-  await until('the old processes are replaced or adopted', async () => {
+  await until('the old control and agent are replaced', async () => {
     const processes = await processesOf(greenroom.folder);
-    const count = (word) => processes.filter(({ command }) => command.includes(word)).length;
-    return count(' dev ') === 1 && count(' control') === 1 && count(' agent') === 1;
+    const those = (word) => processes.filter(({ command }) => command.includes(word));
+    const [control, ...more] = those(' control');
+    return control && control.pid !== before && more.length === 0 && those(' dev ').length === 1 && those(' agent').length === 1;
   });
+  await until('the new one is ready', async () => (await greenroom.get('/readyz', { raw: true })).status === 200);
   const again = await greenroom.allocate('chat', { key: 'guild:1', players: ['ann'] });
   assert.equal(again.room, room.room, 'the room that was played in is still the one');
   assert.ok(ann.connected, 'its player was not disconnected');

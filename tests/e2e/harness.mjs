@@ -35,7 +35,7 @@ export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 /** A free TCP port, and `count` consecutive ones after it for gameservers. */
 export async function freePorts(count) {
   for (let tries = 0; tries < 50; tries += 1) {
-    const first = 20_000 + Math.floor(Math.random() * 30_000);
+    const first = 10_000 + Math.floor(Math.random() * 22_000); // below what outgoing connections use
     const all = Array.from({ length: count }, (_, i) => first + i);
     const free = await Promise.all(all.map(isFree));
     if (free.every(Boolean)) return first;
