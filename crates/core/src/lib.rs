@@ -10,6 +10,7 @@ pub mod time;
 pub mod gameserver;
 
 pub mod allocate;
+pub mod autoscale;
 pub mod fleet;
 pub mod matchmake;
 pub mod placement;

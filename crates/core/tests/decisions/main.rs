@@ -4,6 +4,7 @@
 
 mod support;
 
+mod autoscale;
 mod choose;
 mod fleet;
 mod matchmake;
