@@ -24,6 +24,8 @@ pub struct Config {
     /// Path of the Engine.IO endpoint, with a slash at both ends; requests may leave the last one out. Default
     /// `/socket.io/`.
     pub path: String,
+    /// How packets are written. Default [`Parser::Json`].
+    pub parser: Parser,
     /// Transports that clients may use. Default both.
     pub transports: Transports,
     /// Whether polling sessions may move to WebSocket. Default true.
@@ -86,6 +88,7 @@ impl Default for Config {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
             ipv6: Ipv6::default(),
             path: "/socket.io/".to_owned(),
+            parser: Parser::default(),
             transports: Transports::default(),
             allow_upgrades: true,
             cookie: None,
@@ -122,6 +125,17 @@ fn connections_allowed() -> usize {
     limit.map_or(usize::MAX, |files| {
         usize::try_from(files.saturating_sub(DESCRIPTORS_RESERVED).max(1)).unwrap_or(usize::MAX)
     })
+}
+
+/// How the packets of a node's clients are written; all clients must use the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parser {
+    /// The standard format: JSON with binary attachments.
+    #[default]
+    Json,
+    /// MessagePack, as the npm package `socket.io-msgpack-parser` has it. Handlers see JSON text and attachments all the
+    /// same, so that nothing in a program changes.
+    Msgpack,
 }
 
 /// Which web pages may connect. What is not a browser sends no origin and is not judged by this.

@@ -9,10 +9,11 @@ use greenroom_socketio::Sid;
 use greenroom_socketio::engine::{
     DisconnectReason, EnginePacket, Heartbeat, HeartbeatStep, Moment, Open, Transport, Upgrade,
 };
-use greenroom_socketio::packet::{Decoder, Prepared};
+use greenroom_socketio::packet::{DecodeError, Decoder, Prepared, unpack};
 use greenroom_socketio::ws;
 use tokio::net::TcpStream;
 
+use crate::config::Parser;
 use crate::handshake::Handshake;
 use crate::line::{Line, Polling, WebSocket};
 use crate::socket::Socket;
@@ -157,6 +158,15 @@ impl Session {
         if !self.is_open() {
             return;
         }
+        let packet = match self.state.config.parser {
+            Parser::Json => Some(packet),
+            Parser::Msgpack => packet.msgpack(),
+        };
+        let Some(packet) = packet else {
+            self.state.counting.emit_faults_total.one();
+            tracing::error!("an event is nested too deep for messagepack");
+            return;
+        };
         let mut line = self.line.borrow_mut();
         if urgency == Urgency::Volatile && !line.is_writable() {
             self.state.counting.volatile_dropped_total.one();
@@ -214,7 +224,10 @@ impl Session {
             return;
         }
         let limits = &self.state.config.limits;
+        let is_msgpack = self.state.config.parser == Parser::Msgpack;
         let decoded = match packet {
+            EnginePacket::Binary(bytes) if is_msgpack => unpack(&bytes, limits).map(Some),
+            EnginePacket::Text(_) if is_msgpack => Err(DecodeError::Msgpack { at: 0 }),
             EnginePacket::Text(text) => self.decoder.borrow_mut().handle_text(text, limits),
             EnginePacket::Binary(bytes) => self.decoder.borrow_mut().handle_binary(&bytes, limits),
             EnginePacket::Pong(_) => {

@@ -57,6 +57,12 @@ pub enum DecodeError {
     /// The JSON is broken or too deep.
     #[error(transparent)]
     Json(#[from] JsonError),
+    /// The bytes are not MessagePack that can stand for JSON.
+    #[error("invalid messagepack at byte {at}")]
+    Msgpack {
+        /// Where, in bytes from the start of the message.
+        at: usize,
+    },
     /// A placeholder does not fit the attachments.
     #[error(transparent)]
     Placeholder(#[from] PlaceholderError),

@@ -6,8 +6,10 @@ mod decode;
 mod decoder;
 mod draft;
 mod json;
+mod pack;
 mod placeholder;
 mod prepared;
+mod unpack;
 
 pub use control::{ConnectRefused, Connected};
 pub use decode::{DecodeError, Packet};
@@ -16,6 +18,7 @@ pub use draft::{Draft, EncodeError};
 pub use json::{Args, JsonError};
 pub use placeholder::{Placeholder, PlaceholderError};
 pub use prepared::Prepared;
+pub use unpack::unpack;
 
 /// What a packet is for. Whether an event or ack is binary shows in its attachments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{AckId, EncodeError, JsonError, MAIN_NAMESPACE, PacketKind, json};
+use super::{AckId, EncodeError, JsonError, MAIN_NAMESPACE, PacketKind, json, pack::pack};
 use crate::{
     engine::{push_base64, push_separator},
     limits::JSON_DEPTH_CEILING,
@@ -33,6 +33,9 @@ struct Inner {
     json_at: usize,
     attachments: Box<[Framed]>,
     polling: OnceLock<Bytes>,
+    /// Whether the frame is the whole packet in MessagePack.
+    is_msgpack: bool,
+    msgpack: OnceLock<Option<Prepared>>,
 }
 
 /// A whole unmasked frame, and where its payload begins.
@@ -125,6 +128,8 @@ impl Prepared {
             json_at,
             attachments,
             polling: OnceLock::new(),
+            is_msgpack: false,
+            msgpack: OnceLock::new(),
         })))
     }
 
@@ -149,7 +154,8 @@ impl Prepared {
     /// The text of the Socket.IO packet.
     #[must_use]
     pub fn text(&self) -> &str {
-        self.str(self.0.text.payload_at + 1..self.0.text.frame.len())
+        let start = if self.0.is_msgpack { self.0.json_at } else { self.0.text.payload_at + 1 };
+        self.str(start..self.0.text.frame.len())
     }
 
     /// The payload as raw JSON; empty where there is none.
@@ -185,6 +191,11 @@ impl Prepared {
     pub fn polling(&self) -> &Bytes {
         self.0.polling.get_or_init(|| {
             let text = self.0.text.payload();
+            if self.0.is_msgpack {
+                let mut body = Vec::new();
+                push_base64(&text, &mut body);
+                return Bytes::from(body);
+            }
             if self.0.attachments.is_empty() {
                 return text;
             }
@@ -197,10 +208,37 @@ impl Prepared {
         })
     }
 
+    /// The same packet in MessagePack, for peers that use the npm package `socket.io-msgpack-parser`: its only frame and
+    /// its polling form are those of one binary message. Made at the first call and shared from there on. `None` where
+    /// the JSON is nested too deep to be written so. What the result says of itself by [`Self::text`],
+    /// [`Self::data`] and [`Self::attachments`] is empty.
+    #[must_use]
+    pub fn msgpack(&self) -> Option<&Self> {
+        if self.0.is_msgpack {
+            return Some(self);
+        }
+        let made = self.0.msgpack.get_or_init(|| {
+            let text = Framed::binary(&pack(self).ok()?);
+            Some(Self(Arc::new(Inner {
+                kind: self.0.kind,
+                id: self.0.id,
+                json_at: text.frame.len(),
+                text,
+                namespace: 0..0,
+                attachments: Box::default(),
+                polling: OnceLock::new(),
+                is_msgpack: true,
+                msgpack: OnceLock::new(),
+            })))
+        });
+        made.as_ref()
+    }
+
     /// Appends the frames as a client sends them. `next_key` gives a fresh mask key for each.
     pub fn write_masked(&self, mut next_key: impl FnMut() -> MaskKey, out: &mut Vec<u8>) {
         let text = &self.0.text;
-        write_frame(Opcode::Text, &text.frame[text.payload_at..], Some(next_key()), out);
+        let opcode = if self.0.is_msgpack { Opcode::Binary } else { Opcode::Text };
+        write_frame(opcode, &text.frame[text.payload_at..], Some(next_key()), out);
         for framed in &self.0.attachments {
             write_frame(Opcode::Binary, &framed.frame[framed.payload_at..], Some(next_key()), out);
         }
