@@ -135,7 +135,10 @@ fn test(root: &Path, steps: &mut Steps) -> anyhow::Result<()> {
 
 fn e2e(root: &Path, steps: &mut Steps, part: &str) -> anyhow::Result<()> {
     steps.run("set up", || tests_setup::ensure(root))?;
-    steps.run("build", || Command::cargo(root, &["build", "--workspace", "--locked"]).run())?;
+    steps.run("build", || {
+        Command::cargo(root, &["build", "--workspace", "--locked"]).run()?;
+        Command::cargo(root, &["build", "--package", "greenroom-node", "--example", "echo", "--locked"]).run()
+    })?;
     steps.run("end to end", || run_e2e(root, part))
 }
 
@@ -151,13 +154,15 @@ fn run_e2e(root: &Path, part: &str) -> anyhow::Result<()> {
     if files.is_empty() {
         bail!("no file of {} matches {part:?}", folder.display());
     }
-    let binary = target_dir(root)?.join("debug").join("greenroom");
+    let built = target_dir(root)?.join("debug");
     let mut command = Command::new("node", &folder).args(&["--test", "--test-concurrency=1"]);
     for file in &files {
         command = command.args(&[file]);
     }
     command
-        .env("GREENROOM_BIN", &binary.display().to_string())
+        .env("GREENROOM_BIN", &built.join("greenroom").display().to_string())
+        // `cargo test` builds examples too.
+        .env("GREENROOM_ECHO_BIN", &built.join("examples").join("echo").display().to_string())
         .env("CHROMIUM", &tests_setup::chromium()?)
         .run()
 }

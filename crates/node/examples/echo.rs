@@ -1,9 +1,11 @@
-//! The server that `tests/e2e/node-smoke.mjs` talks to: every feature of the protocol once, nothing else.
+//! The server that `tests/e2e/node-smoke.mjs` and `tests/e2e/socketio-matrix.test.mjs` talk to: every feature of the
+//! protocol once, nothing else. `echo msgpack` speaks MessagePack.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use greenroom_node::{Draft, Event, Node, Refusal, Socket};
+use greenroom_node::config::Parser;
+use greenroom_node::{Draft, Event, Handlers, Node, Refusal, Socket};
 use serde_json::{Value, json};
 
 fn echo(socket: &Socket, mut event: Event) {
@@ -27,12 +29,32 @@ fn ask(socket: &Socket, _: Event) {
     });
 }
 
-fn main() -> ExitCode {
-    let mut node = Node::from_env();
-    node.namespace("/")
+/// Asks all members of a group, and tells the asker how many answered and how many did not.
+fn ask_all(socket: &Socket, mut event: Event) {
+    let Ok(group) = event.arg::<String>(0) else { return };
+    let Some(ack) = event.ack() else { return };
+    let everybody = socket.node().namespace(socket.namespace_name());
+    socket.spawn(async move {
+        let Some(everybody) = everybody else { return };
+        let answers =
+            everybody.to(group).ask("question", &json!({ "n": 1 }), Duration::from_millis(500)).await;
+        let sum: i64 = answers.replies.iter().filter_map(|(_, reply)| reply.arg::<i64>(0).ok()).sum();
+        ack.send(&json!({ "sum": sum, "missing": answers.missing.len() }));
+    });
+}
+
+/// What every namespace of this server does.
+fn serve(handlers: &mut Handlers) {
+    handlers
         .on_connect(|socket| socket.emit("welcome", &json!({ "id": socket.id() })))
         .on("echo", echo)
         .on("ask", ask)
+        .on("ask_all", ask_all)
+        .on("message", |socket, event| {
+            if let Ok(value) = event.arg::<Value>(0) {
+                socket.send(&value);
+            }
+        })
         .on("join", |socket, mut event| {
             if let Ok(group) = event.arg::<String>(0) {
                 socket.join(&group);
@@ -55,13 +77,34 @@ fn main() -> ExitCode {
         })
         .on("kick", |socket, _| socket.disconnect())
         .on("hang_up", |socket, _| socket.close_transport());
-    node.namespace("/members").middleware(|_, request| {
+}
+
+fn main() -> ExitCode {
+    let mut config = match greenroom_node::env::read(|name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if std::env::args().nth(1).as_deref() == Some("msgpack") {
+        config.parser = Parser::Msgpack;
+    }
+    let mut node = Node::new(config);
+    serve(node.namespace("/"));
+    serve(node.namespaces("/room-*"));
+    serve(node.namespace("/members").middleware(|_, request| {
         let auth: Value = request.auth().map_err(|error| Refusal::new(error.to_string()))?;
         if auth["name"].is_string() {
             Ok(())
         } else {
             Err(Refusal::new("who are you").with_data(json!({ "code": "no_name" })))
         }
+    }));
+    node.namespace("/later").middleware_async(|_, request| async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let auth: Value = request.auth().map_err(|error| Refusal::new(error.to_string()))?;
+        if auth["name"].is_string() { Ok(()) } else { Err(Refusal::new("too late")) }
     });
     node.run()
 }
