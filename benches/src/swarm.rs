@@ -245,12 +245,7 @@ impl Swarm {
         self.clients[who].frames = frames;
     }
 
-    fn take_text(
-        &mut self,
-        who: usize,
-        text: &str,
-        handle: &mut impl FnMut(&mut Self, usize, Arrival),
-    ) {
+    fn take_text(&mut self, who: usize, text: &str, handle: &mut impl FnMut(&mut Self, usize, Arrival)) {
         match (self.clients[who].phase, text.as_bytes()) {
             (_, b"2") => self.send_text(who, "3"),
             (Phase::Opening, [b'0', ..]) => {

@@ -29,7 +29,8 @@ impl Table {
         let _infallible = writeln!(text, "|---|---|{}---|", "---|".repeat(servers.len()));
         for (scenario, figures) in &self.runs {
             for (figure, by_server) in figures {
-                let first = servers.first().and_then(|name| by_server.get(name)).and_then(|runs| median(runs));
+                let first =
+                    servers.first().and_then(|name| by_server.get(name)).and_then(|runs| median(runs));
                 let cells = servers.iter().map(|server| {
                     let own = by_server.get(server).and_then(|runs| median(runs));
                     match (own, first) {

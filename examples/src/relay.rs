@@ -20,14 +20,14 @@ fn join(socket: &Socket, mut event: Event) {
     }
 }
 
-fn pos(socket: &Socket, event: Event) {
+fn pos(socket: &Socket, event: &Event) {
     for room in socket.groups() {
-        socket.to(room).forward("pos", &event);
+        socket.to(room).forward("pos", event);
     }
 }
 
-fn all(socket: &Socket, event: Event) {
-    socket.node().everybody().forward("all", &event);
+fn all(socket: &Socket, event: &Event) {
+    socket.node().everybody().forward("all", event);
 }
 
 /// Runs until SIGTERM. The first argument is the port, on loopback; 0 takes any free one and prints it.
@@ -39,6 +39,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
     let mut config = Config { origins: Origins::Any, ..Config::default() };
     config.bind.set_port(port);
     let mut node = Node::new(config);
-    node.namespace("/").on("echo", echo).on("join", join).on("pos", pos).on("all", all);
+    let handlers = node.namespace("/").on("echo", echo).on("join", join);
+    handlers.on("pos", |socket, event| pos(socket, &event)).on("all", |socket, event| all(socket, &event));
     node.run()
 }

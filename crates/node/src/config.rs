@@ -63,6 +63,11 @@ pub struct Config {
     pub outbound_bytes_max: usize,
     /// TCP connections at once; more get 503. Default: the process's file descriptor limit less 64.
     pub connections_max: usize,
+    /// TCP connections at once from one address; more get 503. Default unlimited: behind a proxy all come from one.
+    pub connections_per_address_max: usize,
+    /// Sessions opened in a second, and at once after a rest; more get 503 and are told to come back in a second.
+    /// Default unlimited.
+    pub handshakes_per_second_max: u32,
     /// Events of one socket that may wait for the client's ack at once. Default 1,024.
     pub acks_max: usize,
     /// Namespaces that one session may be connected to or ask for at once; more are refused. Default 100.
@@ -107,6 +112,8 @@ impl Default for Config {
             limits: Limits::DEFAULT,
             outbound_bytes_max: 1024 * 1024,
             connections_max: connections_allowed(),
+            connections_per_address_max: usize::MAX,
+            handshakes_per_second_max: u32::MAX,
             acks_max: 1024,
             namespaces_per_session_max: 100,
             dynamic_namespaces_max: 10_000,

@@ -29,6 +29,7 @@ pub mod env;
 
 mod answers;
 mod broadcast;
+mod bucket;
 mod counters;
 mod dispatch;
 mod event;
@@ -43,12 +44,14 @@ mod namespace;
 mod namespaces;
 mod node;
 mod outbound;
+mod reactor;
 mod rooms;
 mod session;
 mod socket;
 mod state;
 mod websocket;
 mod wheel;
+mod wire;
 
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 pub use answers::Answers;

@@ -3,18 +3,17 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use greenroom_socketio::engine::PayloadWriter;
 use greenroom_socketio::packet::Prepared;
 use greenroom_socketio::ws::{Opcode, close_payload, server_frame};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::outbound::{Outbound, SLICES_MAX};
 use crate::session::{Goodbye, Session};
+use crate::wire::Wire;
 
 /// The Engine.IO close packet.
 const GOODBYE: &str = "1";
@@ -28,10 +27,10 @@ pub(crate) enum Line {
 
 /// A WebSocket and what waits for it.
 pub(crate) struct WebSocket {
-    stream: Rc<TcpStream>,
+    wire: Rc<Wire>,
     pub(crate) out: Outbound,
-    /// The kernel took no more; a task waits until it does.
-    is_blocked: bool,
+    /// The kernel took no more; the reactor tells when it does.
+    pub(crate) is_blocked: bool,
 }
 
 /// A polling session's queue and its waiting request.
@@ -42,7 +41,7 @@ pub(crate) struct Polling {
     pub(crate) waiter: Option<oneshot::Sender<Bytes>>,
     pub(crate) is_posting: bool,
     /// The WebSocket that the session may move to.
-    pub(crate) candidate: Option<Rc<TcpStream>>,
+    pub(crate) candidate: Option<Rc<Wire>>,
 }
 
 /// One thing in a polling queue; it may still leave by WebSocket.
@@ -113,13 +112,13 @@ impl Line {
             }
             Self::WebSocket(line) => {
                 let was_blocked = line.is_blocked;
-                line.write()?;
+                line.write(&mut session.state.gathered.borrow_mut())?;
                 if line.is_blocked {
                     if !was_blocked {
-                        line.wait(session);
+                        session.state.reactor.watch_writable(&line.wire, true)?;
                     }
                 } else if is_closing {
-                    socket2::SockRef::from(&*line.stream).shutdown(Shutdown::Write)?;
+                    line.wire.finish()?;
                 }
                 Ok(())
             }
@@ -157,31 +156,33 @@ impl Line {
         match self {
             Self::Polling(polling) => {
                 if let Some(candidate) = &polling.candidate {
-                    hang_up(candidate);
+                    candidate.hang_up();
                 }
             }
-            Self::WebSocket(line) => hang_up(&line.stream),
+            Self::WebSocket(line) => line.wire.hang_up(),
             Self::Gone => {}
         }
     }
 }
 
-/// Shuts a connection down in both directions: whoever reads it learns so at once.
-pub(crate) fn hang_up(stream: &TcpStream) {
-    // It fails when the other end was faster, which is as good.
-    let _closed_before = socket2::SockRef::from(stream).shutdown(Shutdown::Both);
-}
-
 impl WebSocket {
-    pub(crate) fn new(stream: &Rc<TcpStream>) -> Self {
-        Self { stream: Rc::clone(stream), out: Outbound::default(), is_blocked: false }
+    pub(crate) fn new(wire: &Rc<Wire>) -> Self {
+        Self { wire: Rc::clone(wire), out: Outbound::default(), is_blocked: false }
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    /// Writes until the queue is empty or the kernel takes no more. Small frames leave in one contiguous piece, which
+    /// costs less than a list of pieces; `gathered` is the space for it.
+    fn write(&mut self, gathered: &mut [u8]) -> io::Result<()> {
         while !self.out.is_empty() && !self.is_blocked {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = self.out.slices(&mut slices);
-            match self.stream.try_write_vectored(&slices[..count]) {
+            let written = match self.out.gather(gathered) {
+                Some(contiguous) => self.wire.write(contiguous),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                    let count = self.out.slices(&mut slices);
+                    self.wire.write_vectored(&slices[..count])
+                }
+            };
+            match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.out.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_blocked = true,
@@ -190,19 +191,6 @@ impl WebSocket {
             }
         }
         Ok(())
-    }
-
-    /// Flushes again once the kernel takes more. Only a blocked line costs this task.
-    fn wait(&self, session: &Rc<Session>) {
-        let (stream, weak) = (Rc::clone(&self.stream), Rc::downgrade(session));
-        session.state.spawn(async move {
-            let writable = stream.writable().await;
-            let Some(session) = weak.upgrade() else { return };
-            if let Line::WebSocket(line) = &mut *session.line.borrow_mut() {
-                line.is_blocked = writable.is_err();
-            }
-            session.flush();
-        });
     }
 }
 

@@ -250,7 +250,7 @@ impl Node {
         let dynamic_max = config.dynamic_namespaces_max;
         let namespaces =
             Namespaces::new(self.namespaces.into_iter(), parents, dynamic_max, self.on_namespace);
-        let state = NodeState::new(config, namespaces, self.hooks, rooms, link);
+        let state = NodeState::new(config, namespaces, self.hooks, rooms, link)?;
         Ok(BoundNode { state, listener, address, on_start: self.on_start })
     }
 }
@@ -333,6 +333,7 @@ impl BoundNode {
         let mut parts = JoinSet::new();
         parts.spawn_local(run_wheel(Rc::clone(&state)));
         parts.spawn_local(run_flusher(Rc::clone(&state)));
+        parts.spawn_local(crate::reactor::run(Rc::clone(&state)));
         if state.link.is_some() {
             parts.spawn_local(crate::link::run(Rc::clone(&state)));
         }

@@ -1,6 +1,7 @@
-//! The bytes that wait for one WebSocket: shared frames, in order, without an allocation for the first.
-//! Never bounds itself: the session asks for the size first.
+//! The bytes that wait for one WebSocket: shared frames, in order, without an allocation for the first, and in steady
+//! state for none. Never bounds itself: the session asks for the size first.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
@@ -8,6 +9,15 @@ use bytes::{Buf as _, Bytes};
 
 /// Frames in one write. The kernel takes up to 1,024; more than this does not pay.
 pub(crate) const SLICES_MAX: usize = 64;
+
+/// Queues kept for reuse, and the longest one kept: together at most 2 MiB, for all connections of a thread.
+const SPARES_MAX: usize = 1024;
+const SPARE_FRAMES_MAX: usize = 64;
+
+thread_local! {
+    /// Empty queues with room in them. A connection has one only while more than one frame waits.
+    static SPARES: RefCell<Vec<VecDeque<Bytes>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Frames in order; the first may be partly written.
 #[derive(Debug, Default)]
@@ -23,6 +33,9 @@ impl Outbound {
         if self.first.is_empty() {
             self.first = frame;
         } else {
+            if self.rest.capacity() == 0 {
+                self.rest = SPARES.with_borrow_mut(Vec::pop).unwrap_or_default();
+            }
             self.rest.push_back(frame);
         }
     }
@@ -33,6 +46,20 @@ impl Outbound {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
+    }
+
+    /// Everything in one piece, if there are several frames and they fit into `space`.
+    pub(crate) fn gather<'a>(&'a self, space: &'a mut [u8]) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return Some(&self.first);
+        }
+        let space = space.get_mut(..self.bytes)?;
+        let mut at = 0;
+        for frame in std::iter::once(&self.first).chain(&self.rest) {
+            space[at..at + frame.len()].copy_from_slice(frame);
+            at += frame.len();
+        }
+        Some(space)
     }
 
     /// The next slices to write.
@@ -54,12 +81,24 @@ impl Outbound {
             match self.rest.pop_front() {
                 Some(next) => self.first = next,
                 None => {
-                    *self = Self::default();
+                    self.rest_at_ease();
                     return;
                 }
             }
         }
         self.first.advance(written);
+    }
+
+    /// Gives the queue's memory back.
+    fn rest_at_ease(&mut self) {
+        let rest = std::mem::take(self).rest;
+        if (1..=SPARE_FRAMES_MAX).contains(&rest.capacity()) {
+            SPARES.with_borrow_mut(|spares| {
+                if spares.len() < SPARES_MAX {
+                    spares.push(rest);
+                }
+            });
+        }
     }
 }
 
@@ -80,6 +119,8 @@ mod tests {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let count = outbound.slices(&mut slices);
                 let next: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+                assert_eq!(outbound.gather(&mut [0; 16]), Some(next.as_slice()));
+                assert!(next.len() < 2 || outbound.rest.is_empty() || outbound.gather(&mut [0; 1]).is_none());
                 let taken = next.len().min(step);
                 written.extend_from_slice(&next[..taken]);
                 outbound.advance(taken);

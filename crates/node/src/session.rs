@@ -11,13 +11,13 @@ use greenroom_socketio::engine::{
 };
 use greenroom_socketio::packet::{DecodeError, Decoder, Prepared, unpack};
 use greenroom_socketio::ws;
-use tokio::net::TcpStream;
 
 use crate::config::Parser;
 use crate::handshake::Handshake;
 use crate::line::{Line, Polling, WebSocket};
 use crate::socket::Socket;
 use crate::state::{Due, NodeState, random_sid};
+use crate::wire::Wire;
 
 /// The ping as a whole server frame.
 const PING_FRAME: Bytes = Bytes::from_static(&[0x81, 1, b'2']);
@@ -81,14 +81,15 @@ impl Session {
         Self::open(state, handshake, Line::Polling(Box::default()))
     }
 
-    /// Opens a session on a fresh WebSocket and sends the open packet.
+    /// Opens a session on a fresh WebSocket and sends the open packet, behind what is left of the HTTP answer.
     pub(crate) fn open_websocket(
         state: &Rc<NodeState>,
         handshake: Handshake,
-        stream: &Rc<TcpStream>,
+        wire: &Rc<Wire>,
+        answer: Vec<u8>,
     ) -> Rc<Self> {
-        let session = Self::open(state, handshake, Line::WebSocket(WebSocket::new(stream)));
-        let mut frame = Vec::new();
+        let session = Self::open(state, handshake, Line::WebSocket(WebSocket::new(wire)));
+        let mut frame = answer;
         EnginePacket::Open(&session.open_payload(Transport::WebSocket)).write_frame(None, &mut frame);
         session.push_frame(Bytes::from(frame));
         session
@@ -357,13 +358,13 @@ impl Session {
         if let Line::Polling(polling) = &mut *self.line.borrow_mut()
             && let Some(candidate) = polling.candidate.take()
         {
-            crate::line::hang_up(&candidate);
+            candidate.hang_up();
         }
     }
 
     /// Moves the session to its new WebSocket with all that waits.
-    pub(crate) fn switch_line(self: &Rc<Self>, stream: &Rc<TcpStream>) {
-        let mut line = WebSocket::new(stream);
+    pub(crate) fn switch_line(self: &Rc<Self>, wire: &Rc<Wire>) {
+        let mut line = WebSocket::new(wire);
         match self.line.replace(Line::Gone) {
             Line::Polling(polling) => Polling::move_to(*polling, &mut line),
             Line::WebSocket(_) | Line::Gone => {}

@@ -4,6 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -16,11 +18,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::counters::Counting;
 use crate::hooks::Hooks;
+use crate::http::Fresh;
 use crate::link::Link;
 use crate::namespaces::Namespaces;
+use crate::reactor::Reactor;
 use crate::rooms::Rooms;
 use crate::session::Session;
 use crate::socket::SocketInner;
@@ -29,8 +34,13 @@ use crate::wheel::Wheel;
 /// Bytes of the one buffer that all connections read into.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Bytes of the one buffer in which small frames are put together for a write.
+const GATHERED_BYTES: usize = 16 * 1024;
+
 /// What the wheel brings back.
 pub(crate) enum Due {
+    /// This connection has not sent a request.
+    Fresh(Weak<Fresh>),
     /// Some deadline of this session.
     Session(Weak<Session>),
     /// The client's answer to this event of this socket is late.
@@ -49,8 +59,13 @@ pub(crate) struct NodeState {
     pub(crate) link: Option<Link>,
     /// One read buffer for all: a connection at rest owns none.
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    pub(crate) gathered: RefCell<Box<[u8]>>,
+    pub(crate) reactor: Reactor,
     /// Open TCP connections, of sessions or not.
     pub(crate) connections: Cell<usize>,
+    /// The same by the other end's address.
+    addresses: RefCell<HashMap<IpAddr, usize>>,
+    admission: Cell<Bucket>,
     /// Cancelled when the node stops taking connections.
     pub(crate) stopping: CancellationToken,
     /// Cancelled when its end is complete.
@@ -61,6 +76,8 @@ pub(crate) struct NodeState {
     wheel_changed: Notify,
     dirty: RefCell<Vec<Rc<Session>>>,
     dirty_changed: Notify,
+    /// The reactor handles a batch, and flushes at its end itself.
+    is_in_batch: Cell<bool>,
     started_at: Instant,
 }
 
@@ -71,9 +88,10 @@ impl NodeState {
         hooks: Hooks,
         rooms: Option<Rooms>,
         link: Option<Link>,
-    ) -> Rc<Self> {
+    ) -> io::Result<Rc<Self>> {
+        let admission = Cell::new(Bucket::full(config.handshakes_per_second_max));
         let shortest = config.ping_interval.min(config.ping_timeout);
-        Rc::new(Self {
+        Ok(Rc::new(Self {
             config,
             counting: Counting::default(),
             sessions: RefCell::default(),
@@ -83,7 +101,11 @@ impl NodeState {
             rooms,
             link,
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
+            gathered: RefCell::new(vec![0; GATHERED_BYTES].into()),
+            reactor: Reactor::new()?,
             connections: Cell::new(0),
+            addresses: RefCell::default(),
+            admission,
             stopping: CancellationToken::new(),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -92,8 +114,9 @@ impl NodeState {
             wheel_changed: Notify::new(),
             dirty: RefCell::default(),
             dirty_changed: Notify::new(),
+            is_in_batch: Cell::new(false),
             started_at: Instant::now(),
-        })
+        }))
     }
 
     /// Milliseconds since the start of this node, by the clock that never steps back.
@@ -101,10 +124,17 @@ impl NodeState {
         Moment::from_millis(u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Whether no further session is taken. Sessions have a cap besides connections, because one connection can open
-    /// many polling sessions.
+    /// Whether a further session is refused now: the node stops, is full, or others came too fast. Sessions have a cap
+    /// besides connections, because one connection can open many polling sessions. Each call that refuses nothing
+    /// counts as a handshake.
     pub(crate) fn is_full(&self) -> bool {
-        self.stopping.is_cancelled() || self.open_sessions.get() >= self.config.connections_max
+        if self.stopping.is_cancelled() || self.open_sessions.get() >= self.config.connections_max {
+            return true;
+        }
+        let mut admission = self.admission.get();
+        let admitted = admission.take(self.config.handshakes_per_second_max, self.now());
+        self.admission.set(admission);
+        !admitted
     }
 
     /// Runs a task on the node's thread. It ends with the node at the latest.
@@ -127,8 +157,34 @@ impl NodeState {
         }
         let mut dirty = self.dirty.borrow_mut();
         dirty.push(Rc::clone(session));
-        if dirty.len() == 1 {
+        if dirty.len() == 1 && !self.is_in_batch.get() {
             self.dirty_changed.notify_one();
+        }
+    }
+
+    /// Runs a batch and writes what it left in the queues: all writes of a batch to one connection are one.
+    pub(crate) fn in_batch<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.is_in_batch.set(true);
+        let done = run();
+        self.flush_dirty();
+        self.is_in_batch.set(false);
+        // A flush that closed a session may have left last words.
+        if !self.dirty.borrow().is_empty() {
+            self.dirty_changed.notify_one();
+        }
+        done
+    }
+
+    fn flush_dirty(&self) {
+        let mut dirty = self.dirty.take();
+        for session in dirty.drain(..) {
+            session.is_dirty.set(false);
+            session.flush();
+        }
+        let mut fresh = self.dirty.borrow_mut();
+        if fresh.is_empty() {
+            // Its room is kept for the next turn.
+            *fresh = dirty;
         }
     }
 
@@ -159,6 +215,11 @@ pub(crate) async fn run_wheel(state: Rc<NodeState>) {
         let due = state.wheel.borrow_mut().take_due(state.now());
         for (at, thing) in due {
             match thing {
+                Due::Fresh(fresh) => {
+                    if let Some(fresh) = fresh.upgrade() {
+                        state.reactor.remove_fresh(&fresh);
+                    }
+                }
                 Due::Session(session) => {
                     if let Some(session) = session.upgrade() {
                         session.handle_deadline(at);
@@ -180,11 +241,7 @@ pub(crate) async fn run_flusher(state: Rc<NodeState>) {
     loop {
         state.dirty_changed.notified().await;
         tokio::task::yield_now().await;
-        let dirty = std::mem::take(&mut *state.dirty.borrow_mut());
-        for session in dirty {
-            session.is_dirty.set(false);
-            session.flush();
-        }
+        state.flush_dirty();
     }
 }
 
@@ -210,21 +267,35 @@ pub(crate) fn random_u64() -> u64 {
 }
 
 /// Counts one TCP connection for as long as it lives.
-pub(crate) struct Permit(Rc<NodeState>);
+pub(crate) struct Permit(Rc<NodeState>, IpAddr);
 
 impl Permit {
-    /// A permit, unless the node is full.
-    pub(crate) fn take(state: &Rc<NodeState>) -> Option<Self> {
+    /// A permit, unless the node or the address is full.
+    pub(crate) fn take(state: &Rc<NodeState>, address: IpAddr) -> Option<Self> {
         let open = state.connections.get();
-        (open < state.config.connections_max).then(|| {
-            state.connections.set(open + 1);
-            Self(Rc::clone(state))
-        })
+        let mut addresses = state.addresses.borrow_mut();
+        let of_address = addresses.entry(address).or_default();
+        if open >= state.config.connections_max || *of_address >= state.config.connections_per_address_max {
+            if *of_address == 0 {
+                addresses.remove(&address);
+            }
+            return None;
+        }
+        *of_address += 1;
+        state.connections.set(open + 1);
+        Some(Self(Rc::clone(state), address))
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
+        let mut addresses = self.0.addresses.borrow_mut();
+        if let Some(open) = addresses.get_mut(&self.1) {
+            *open -= 1;
+            if *open == 0 {
+                addresses.remove(&self.1);
+            }
+        }
     }
 }

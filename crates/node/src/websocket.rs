@@ -1,5 +1,4 @@
-//! The one small task of a WebSocket connection: waits for bytes, reads them into the node's shared buffer, hands
-//! whole messages on.
+//! What happens to the bytes of a WebSocket: read into the node's shared buffer, handed on as whole messages.
 //! Never writes, except the answer to a probe: the flusher does.
 
 use std::io;
@@ -7,108 +6,103 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use greenroom_socketio::engine::{DisconnectReason, EnginePacket, PROBE, UpgradeStep};
-use greenroom_socketio::ws::{Decoder, Event, Opcode, Role, server_frame};
-use tokio::net::TcpStream;
+use greenroom_socketio::ws::{Event, Opcode, server_frame};
 
-use crate::line::{Line, hang_up};
+use crate::line::Line;
 use crate::session::{Goodbye, Session};
-use crate::state::{NodeState, Permit};
+use crate::state::NodeState;
+use crate::wire::Wire;
 
-/// What a fresh WebSocket is for.
+/// What a WebSocket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// It opened this session.
+    /// It carries its session.
     Active,
     /// The session may move here from polling.
     Candidate,
 }
 
-/// Reads one connection until its end. `leftover` came behind the HTTP request.
-pub(crate) async fn run(
-    session: Rc<Session>,
-    stream: Rc<TcpStream>,
-    purpose: Purpose,
-    leftover: Bytes,
-    _permit: Permit,
-) {
-    let state = Rc::clone(&session.state);
-    let mut reader = Reader {
-        decoder: Decoder::new(Role::Server, state.config.limits.payload_bytes_max),
-        stream,
-        session,
-        purpose,
+/// Gives a connection to its session and reads it from now on. `leftover` came behind the HTTP request.
+pub(crate) fn begin(wire: &Rc<Wire>, session: &Rc<Session>, leftover: &mut [u8]) {
+    wire.session.replace(Some(Rc::clone(session)));
+    if !leftover.is_empty() && !take_in(session, wire, leftover) {
+        end(session, wire);
+    }
+}
+
+/// Reads once. The answer says whether there may be more to read.
+pub(crate) fn handle_readable(state: &NodeState, wire: &Rc<Wire>) -> bool {
+    let Some(session) = wire.session.borrow().clone() else { return false };
+    let mut scratch = state.scratch.borrow_mut();
+    let (goes_on, has_more) = match wire.read(&mut scratch) {
+        Ok(0) => (false, false),
+        Ok(bytes) => (take_in(&session, wire, &mut scratch[..bytes]), bytes == scratch.len()),
+        Err(error) => (matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted), false),
     };
-    if !leftover.is_empty() && !reader.handle(&mut leftover.to_vec()) {
-        return reader.end();
+    drop(scratch);
+    if !goes_on {
+        end(&session, wire);
     }
-    while reader.stream.readable().await.is_ok() {
-        if !reader.read(&state) {
-            break;
-        }
-    }
-    reader.end();
+    has_more
 }
 
-struct Reader {
-    decoder: Decoder,
-    stream: Rc<TcpStream>,
-    session: Rc<Session>,
-    purpose: Purpose,
+/// The kernel takes more again.
+pub(crate) fn handle_writable(state: &NodeState, wire: &Rc<Wire>) {
+    let Some(session) = wire.session.borrow().clone() else { return };
+    let watched = state.reactor.watch_writable(wire, false);
+    if let Line::WebSocket(line) = &mut *session.line.borrow_mut() {
+        line.is_blocked = false;
+    }
+    if watched.is_ok() {
+        session.flush();
+    } else {
+        session.close(DisconnectReason::TransportError, Goodbye::HangUp);
+    }
 }
 
-impl Reader {
-    /// Reads once. The answer says whether to go on.
-    fn read(&mut self, state: &NodeState) -> bool {
-        let mut scratch = state.scratch.borrow_mut();
-        match self.stream.try_read(&mut scratch) {
-            Ok(0) => false,
-            Ok(bytes) => self.handle(&mut scratch[..bytes]),
+/// Takes bytes in. Those of a session that closes are read and thrown away, so that its last words arrive.
+fn take_in(session: &Rc<Session>, wire: &Rc<Wire>, bytes: &mut [u8]) -> bool {
+    let mut frames = wire.frames.borrow_mut();
+    let mut feed = frames.feed(bytes);
+    loop {
+        let event = match feed.next() {
+            Ok(Some(event)) => event,
+            Ok(None) => return true,
             Err(error) => {
-                matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+                tracing::debug!(%error, "websocket frame refused");
+                return match wire.purpose.get() {
+                    Purpose::Active => {
+                        session.close_faulty(DisconnectReason::ParseError, Some(error.close_code()));
+                        true
+                    }
+                    Purpose::Candidate => false,
+                };
             }
+        };
+        let goes_on = match wire.purpose.get() {
+            Purpose::Active => {
+                handle_active(session, event);
+                true
+            }
+            Purpose::Candidate => handle_candidate(session, wire, event),
+        };
+        if !goes_on {
+            return false;
         }
     }
+}
 
-    /// Takes bytes in. Those of a session that closes are read and thrown away, so that its last words arrive.
-    fn handle(&mut self, bytes: &mut [u8]) -> bool {
-        let mut feed = self.decoder.feed(bytes);
-        loop {
-            let event = match feed.next() {
-                Ok(Some(event)) => event,
-                Ok(None) => return true,
-                Err(error) => {
-                    tracing::debug!(%error, "websocket frame refused");
-                    let purpose = &self.purpose;
-                    return match purpose {
-                        Purpose::Active => {
-                            self.session.close_faulty(DisconnectReason::ParseError, Some(error.close_code()));
-                            true
-                        }
-                        Purpose::Candidate => false,
-                    };
-                }
-            };
-            let goes_on = match self.purpose {
-                Purpose::Active => {
-                    handle_active(&self.session, event);
-                    true
-                }
-                Purpose::Candidate => handle_candidate(&self.session, &self.stream, &mut self.purpose, event),
-            };
-            if !goes_on {
-                return false;
-            }
+/// The connection was read to its end, or is not worth reading on.
+pub(crate) fn end(session: &Rc<Session>, wire: &Rc<Wire>) {
+    session.state.reactor.remove_websocket(wire);
+    wire.session.take();
+    match wire.purpose.get() {
+        Purpose::Candidate => {
+            wire.hang_up();
+            session.abandon_upgrade();
         }
-    }
-
-    fn end(&self) {
-        match self.purpose {
-            Purpose::Candidate => {
-                hang_up(&self.stream);
-                self.session.abandon_upgrade();
-            }
-            Purpose::Active if self.session.is_closing() => self.session.end(),
-            Purpose::Active => self.session.close(DisconnectReason::TransportClose, Goodbye::HangUp),
-        }
+        Purpose::Active if session.is_closing() => session.end(),
+        Purpose::Active => session.close(DisconnectReason::TransportClose, Goodbye::HangUp),
     }
 }
 
@@ -126,12 +120,7 @@ fn handle_active(session: &Rc<Session>, event: Event<'_>) {
 }
 
 /// A packet before the session has moved. The answer says whether the connection is kept.
-fn handle_candidate(
-    session: &Rc<Session>,
-    stream: &Rc<TcpStream>,
-    purpose: &mut Purpose,
-    event: Event<'_>,
-) -> bool {
+fn handle_candidate(session: &Rc<Session>, wire: &Rc<Wire>, event: Event<'_>) -> bool {
     let packet = match event {
         Event::Text(text) => EnginePacket::decode_text(text).ok(),
         Event::Ping(_) | Event::Pong(_) => return true,
@@ -146,7 +135,7 @@ fn handle_candidate(
             let mut frame = Vec::new();
             EnginePacket::Pong(PROBE).write_frame(None, &mut frame);
             // The connection is fresh, so that its buffer takes these few bytes.
-            if stream.try_write(&frame).ok() != Some(frame.len()) {
+            if wire.write(&frame).ok() != Some(frame.len()) {
                 return false;
             }
             if let Line::Polling(polling) = &mut *session.line.borrow_mut()
@@ -159,8 +148,8 @@ fn handle_candidate(
             true
         }
         Ok(UpgradeStep::Switch) => {
-            *purpose = Purpose::Active;
-            session.switch_line(stream);
+            wire.purpose.set(Purpose::Active);
+            session.switch_line(wire);
             true
         }
         Ok(UpgradeStep::SendUpgrade) | Err(_) => false,

@@ -2,9 +2,11 @@
 //! Never keeps HTTP state for a WebSocket: hyper is gone once the upgrade was answered.
 
 mod accept;
+mod fresh;
 pub(crate) mod options;
 mod origin;
 mod polling;
+mod served;
 mod upgrade;
 
 use std::cell::RefCell;
@@ -25,8 +27,13 @@ use crate::session::Session;
 use crate::state::NodeState;
 
 pub(crate) use accept::run as accept;
+pub(crate) use fresh::Fresh;
 
-type Request = http::Request<Incoming>;
+/// Longest head of a request.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A request without a body to read has none.
+type Request = http::Request<Option<Incoming>>;
 type Response = http::Response<Full<Bytes>>;
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>>>>;
 
@@ -97,7 +104,7 @@ impl Door {
         response
     }
 
-    async fn route(&self, request: &Rc<EngineRequest>, body: Incoming) -> Result<Response, Refused> {
+    async fn route(&self, request: &Rc<EngineRequest>, body: Option<Incoming>) -> Result<Response, Refused> {
         let query = Query::parse(request.uri.query().unwrap_or_default());
         let config = &self.state.config;
         let is_spoken = |name: &str| {

@@ -103,7 +103,8 @@ impl Drop for Watch {
     }
 }
 
-pub(super) async fn post(session: &Rc<Session>, body: Incoming) -> Response {
+pub(super) async fn post(session: &Rc<Session>, body: Option<Incoming>) -> Response {
+    let Some(body) = body else { return bad_request() };
     session.state.counting.posts_total.one();
     let is_another = match &mut *session.line.borrow_mut() {
         Line::Polling(polling) => std::mem::replace(&mut polling.is_posting, true),
