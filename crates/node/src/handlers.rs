@@ -10,6 +10,7 @@ use greenroom_socketio::packet::{Prepared, RESERVED_EVENTS};
 use serde_json::value::RawValue;
 
 use crate::event::Event;
+use crate::flush::Flush;
 use crate::handshake::{ConnectRequest, Refusal};
 use crate::socket::Socket;
 
@@ -43,11 +44,18 @@ pub struct Handlers {
     pub(crate) on_any_outgoing: Vec<OnAnyOutgoing>,
     pub(crate) on_upgrade: Option<OnConnect>,
     pub(crate) keeps_auth: bool,
+    pub(crate) flush: Flush,
     pub(crate) on_disconnecting: Option<OnDisconnect>,
     pub(crate) on_disconnect: Option<OnDisconnect>,
 }
 
 impl Handlers {
+    /// When events of this namespace leave. Default [`Flush::AtOnce`]. Acks, connects and control packets never wait.
+    pub fn flush(&mut self, flush: Flush) -> &mut Self {
+        self.flush = flush;
+        self
+    }
+
     /// Judges who connects, before the socket exists for others: a refusal reaches the client as `connect_error`.
     /// Several run in the order of their registration. Data set on the socket here stays.
     pub fn middleware(

@@ -334,6 +334,7 @@ impl BoundNode {
         parts.spawn_local(run_wheel(Rc::clone(&state)));
         parts.spawn_local(run_flusher(Rc::clone(&state)));
         parts.spawn_local(crate::reactor::run(Rc::clone(&state)));
+        parts.spawn_local(crate::flush::run(Rc::clone(&state)));
         if state.link.is_some() {
             parts.spawn_local(crate::link::run(Rc::clone(&state)));
         }

@@ -13,6 +13,7 @@ use greenroom_socketio::packet::{DecodeError, Decoder, Prepared, unpack};
 use greenroom_socketio::ws;
 
 use crate::config::Parser;
+use crate::flush::Flush;
 use crate::handshake::Handshake;
 use crate::line::{Line, Polling, WebSocket};
 use crate::socket::Socket;
@@ -60,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) sid: Sid,
     pub(crate) handshake: Handshake,
     pub(crate) is_dirty: Cell<bool>,
+    /// Its events wait for their time.
+    pub(crate) is_held: Cell<bool>,
     pub(crate) sockets: RefCell<Vec<Socket>>,
     /// Whether any namespace was ever connected.
     pub(crate) was_connected: Cell<bool>,
@@ -103,6 +106,7 @@ impl Session {
             sid: random_sid(config),
             handshake,
             is_dirty: Cell::new(false),
+            is_held: Cell::new(false),
             sockets: RefCell::default(),
             was_connected: Cell::new(false),
             line: RefCell::new(line),
@@ -156,6 +160,11 @@ impl Session {
 
     /// Queues a packet. It leaves when the loop's turn is over.
     pub(crate) fn send(self: &Rc<Self>, packet: &Prepared, urgency: Urgency) {
+        self.send_when(packet, urgency, Flush::AtOnce);
+    }
+
+    /// The same, leaving when its namespace wants.
+    pub(crate) fn send_when(self: &Rc<Self>, packet: &Prepared, urgency: Urgency, flush: Flush) {
         if !self.is_open() {
             return;
         }
@@ -181,7 +190,8 @@ impl Session {
             line.push_packet(packet);
         }
         drop(line);
-        self.state.mark_dirty(self);
+        let flush = if self.is_open() { flush } else { Flush::AtOnce };
+        self.state.held.hold(self, flush);
     }
 
     /// Queues a control frame. Somebody who asks for more answers than they read ends up like any slow reader.

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::broadcast::Broadcast;
 use crate::event::{Event, Reply};
+use crate::flush::Flush;
 use crate::handlers::Outgoing;
 use crate::handshake::Handshake;
 use crate::namespace::Namespace;
@@ -340,7 +341,9 @@ impl Socket {
     }
 
     pub(crate) fn send_prepared(&self, packet: &Prepared, urgency: Urgency) {
-        self.0.session.send(packet, urgency);
+        let may_wait = packet.kind() == PacketKind::Event && packet.ack_id().is_none();
+        let flush = if may_wait { self.0.namespace.handlers.flush } else { Flush::AtOnce };
+        self.0.session.send_when(packet, urgency, flush);
     }
 
     /// The same for an event or ack, of which listeners may want to know.

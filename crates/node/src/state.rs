@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::counters::Counting;
+use crate::flush::Held;
 use crate::hooks::Hooks;
 use crate::http::Fresh;
 use crate::link::Link;
@@ -76,6 +77,7 @@ pub(crate) struct NodeState {
     wheel_changed: Notify,
     dirty: RefCell<Vec<Rc<Session>>>,
     dirty_changed: Notify,
+    pub(crate) held: Held,
     /// The reactor handles a batch, and flushes at its end itself.
     is_in_batch: Cell<bool>,
     started_at: Instant,
@@ -114,6 +116,7 @@ impl NodeState {
             wheel_changed: Notify::new(),
             dirty: RefCell::default(),
             dirty_changed: Notify::new(),
+            held: Held::default(),
             is_in_batch: Cell::new(false),
             started_at: Instant::now(),
         }))

@@ -41,6 +41,11 @@ impl Wire {
         wire
     }
 
+    /// The connection as it is; whatever was read and not asked for is lost.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     pub(crate) async fn emit(&mut self, draft: Draft) {
         let mut bytes = Vec::new();
         draft.prepare("/", None).unwrap().write_masked(|| [9, 8, 7, 6], &mut bytes);
