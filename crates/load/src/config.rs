@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use greenroom_core::FleetName;
 
-use crate::flow::{Flow, FlowTimes};
+use crate::{
+    arrival::Arrival,
+    flow::{Flow, FlowTimes},
+    scenario::{Checks, Peers, Scenario},
+    template::Template,
+};
 
 /// What a run is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +62,14 @@ impl SwarmConfig {
     /// Everything that is wrong with these settings, in words; empty when they can be used.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
+        let mut faults = self.own_faults();
+        if faults.is_empty() {
+            faults = self.scenario().faults();
+        }
+        faults
+    }
+
+    fn own_faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if !(1..=1_000_000).contains(&self.players) {
             faults.push(format!("players is 1 to 1000000, not {}", self.players));
@@ -93,9 +106,9 @@ impl SwarmConfig {
         faults
     }
 
-    /// The steps of every player. Needs settings without faults.
+    /// The scenario of lobby, match, game and finish with these settings. Needs settings without faults.
     #[must_use]
-    pub fn flow(&self) -> Flow {
+    pub fn scenario(&self) -> Scenario {
         let times = FlowTimes {
             connect_within: self.connect_within,
             match_within: self.match_within,
@@ -103,7 +116,19 @@ impl SwarmConfig {
             input_every: (self.hz > 0.0).then(|| Duration::from_secs_f64(1.0 / self.hz)),
             play: self.play,
         };
-        Flow::lobby_match_game(self.lobby.clone(), self.input.clone(), &times)
+        let argument =
+            Template::parse(r#"{"x":{axis},"y":{axis}}"#).expect("every place of this text is known");
+        Scenario {
+            name: "lobby-match-game".to_owned(),
+            players: self.players,
+            group_players: self.match_players,
+            seed: self.seed,
+            arrival: Arrival::Ramp { over: self.ramp },
+            flow: Flow::lobby_match_game(self.lobby.clone(), self.input.clone(), argument, &times),
+            checks: Checks::default(),
+            peers: Peers::default(),
+            warm_up: Duration::ZERO,
+        }
     }
 }
 
@@ -136,7 +161,7 @@ mod tests {
 
     #[test]
     fn no_inputs_a_second_only_watch() {
-        let flow = SwarmConfig { hz: 0.0, ..SwarmConfig::default() }.flow();
+        let flow = SwarmConfig { hz: 0.0, ..SwarmConfig::default() }.scenario().flow;
         assert!(flow.steps.iter().any(|step| matches!(step, crate::flow::Step::Play { every: None, .. })));
     }
 }

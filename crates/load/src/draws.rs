@@ -29,6 +29,12 @@ impl Draws {
         u64::try_from(wide >> 64).expect("the upper half of a product of two 64-bit numbers")
     }
 
+    /// A number from 0 to 1, 1 excluded.
+    pub fn share(&mut self) -> f64 {
+        let bits = u32::try_from(self.bits() >> 32).expect("the upper half of 64 bits");
+        f64::from(bits) / 4_294_967_296.0
+    }
+
     /// A time from zero to `end`, `end` excluded, in whole microseconds.
     pub fn span(&mut self, end: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(end.as_micros()).unwrap_or(u64::MAX)))

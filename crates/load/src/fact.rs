@@ -10,14 +10,18 @@ use crate::flow::{Measure, SocketName};
 pub enum Fact {
     /// The player began.
     Arrived,
-    /// A stretch of the way is done.
-    Measured(Measure, Duration),
+    /// Something that is measured is done.
+    Measured(Measured),
     /// A seat was assigned; also told for a second one.
     Assigned(Seat),
     /// The player is in the game.
     Playing,
+    /// So many numbered events were sent by now.
+    Numbered(u32),
     /// The server ended the room under the player.
     RoomEnded,
+    /// The server ended the connection of a player who misbehaves on purpose.
+    Shed,
     /// A connection ended that should not have.
     Lost {
         /// Which.
@@ -45,8 +49,21 @@ pub enum Fact {
     Finished,
 }
 
+/// One time that was measured, in both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measured {
+    /// What.
+    pub measure: Measure,
+    /// When it was meant to begin, since the start of the run.
+    pub due: Duration,
+    /// From that moment to its end.
+    pub intended: Duration,
+    /// From the moment at which it did begin to its end.
+    pub service: Duration,
+}
+
 /// Where a player was told to play.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Seat {
     /// The room.
     pub room: String,

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use greenroom_core::FleetName;
 
+use crate::template::Template;
+
 /// Which of a player's two connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SocketName {
     /// To the lobby server.
@@ -36,18 +38,10 @@ impl std::fmt::Display for SocketName {
     }
 }
 
-/// What a player tells with an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Argument {
-    /// `{"player": id}`.
-    Player,
-    /// `{"x": n, "y": n}`, each drawn from -127 to 127.
-    Direction,
-}
-
-/// A stretch of the way that is measured. Each runs from the end of the one before, the first from the moment at which
-/// the player was meant to arrive: a late generator or a queue anywhere shows in the numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+/// A time that is measured. Each is counted twice: from the moment at which it was meant to begin (the intended
+/// arrival, the end of the stretch before, the moment a message was due), so that a late generator or a queue anywhere
+/// shows; and from the moment at which it did begin, as the service alone takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// Intended arrival to connected lobby socket, with the question for its address.
@@ -56,11 +50,18 @@ pub enum Measure {
     Match,
     /// Assignment to connected game socket.
     Enter,
+    /// An event to its acknowledgement.
+    Ack,
+    /// The wait for an expected push.
+    Push,
+    /// A numbered event to each one who hears it.
+    Deliver,
 }
 
 impl Measure {
     /// All, in the order of the way.
-    pub const ALL: [Self; 3] = [Self::Connect, Self::Match, Self::Enter];
+    pub const ALL: [Self; 6] =
+        [Self::Connect, Self::Match, Self::Enter, Self::Ack, Self::Push, Self::Deliver];
 
     /// For people.
     #[must_use]
@@ -69,8 +70,33 @@ impl Measure {
             Self::Connect => "arrival to lobby",
             Self::Match => "lobby to match",
             Self::Enter => "match to game",
+            Self::Ack => "emit to ack",
+            Self::Push => "wait for push",
+            Self::Deliver => "emit to all",
         }
     }
+
+    /// For thresholds.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Match => "match",
+            Self::Enter => "enter",
+            Self::Ack => "ack",
+            Self::Push => "push",
+            Self::Deliver => "deliver",
+        }
+    }
+}
+
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Socket.IO over a WebSocket.
+    SocketIo,
+    /// Text messages of a bare WebSocket. Each is heard as event `message`; what is emitted is sent as it is.
+    WebSocket,
 }
 
 /// One thing to do. A step that waits fails the player when its time is over.
@@ -83,19 +109,28 @@ pub enum Step {
         /// How long the answer may take.
         within: Duration,
     },
-    /// Connects to what was found.
-    ConnectFound {
-        /// The connection it becomes.
-        socket: SocketName,
-        /// How long it may take.
+    /// Asks control for a seat in the room of a key, and so for where to connect to. The same key is the same room.
+    Join {
+        /// The fleet of the room.
+        fleet: FleetName,
+        /// The key, the same for the whole group.
+        key: Template,
+        /// How long the answer may take.
         within: Duration,
-        /// What it ends.
-        measure: Measure,
     },
-    /// Connects to the seat that was assigned, with its token.
-    ConnectSeat {
+    /// Takes this address to connect to; asks nobody.
+    Address {
+        /// `http://host:port`.
+        url: String,
+    },
+    /// Connects to what was found, or to the seat that was assigned, with its token.
+    Connect {
         /// The connection it becomes.
         socket: SocketName,
+        /// What is spoken on it.
+        protocol: Protocol,
+        /// Where the WebSocket is opened, from `/` on.
+        path: String,
         /// How long it may take.
         within: Duration,
         /// What it ends.
@@ -107,8 +142,22 @@ pub enum Step {
         socket: SocketName,
         /// Its name.
         event: String,
-        /// What it tells.
-        argument: Argument,
+        /// What it tells, JSON text.
+        argument: Template,
+        /// How long the acknowledgement may take; `None` asks for none.
+        ack_within: Option<Duration>,
+    },
+    /// Waits for pushes. They count from the start of the player's way, so that one that comes early is not missed;
+    /// each counts for one step.
+    Expect {
+        /// On which connection.
+        socket: SocketName,
+        /// The event's name.
+        event: String,
+        /// How many.
+        count: u32,
+        /// How long they may take.
+        within: Duration,
     },
     /// Waits for the event that assigns a seat. It is watched for as long as the connection lives, so that a second
     /// assignment is seen.
@@ -121,6 +170,18 @@ pub enum Step {
         within: Duration,
         /// What it ends.
         measure: Measure,
+    },
+    /// Does nothing for a drawn time.
+    Think {
+        /// At least this.
+        least: Duration,
+        /// At most this.
+        most: Duration,
+    },
+    /// Waits until everybody of the group is here: of the same room if seats were assigned, else by number.
+    Barrier {
+        /// How long the others may take.
+        within: Duration,
     },
     /// Leaves a connection at a drawn moment from now on, while the next steps go on.
     LeaveLater {
@@ -135,12 +196,14 @@ pub enum Step {
         socket: SocketName,
         /// Name of the input event.
         event: String,
-        /// What an input tells.
-        argument: Argument,
+        /// What an input tells, JSON text.
+        argument: Template,
         /// Time between two inputs; `None` only watches. The first comes at a drawn moment of the first interval.
         every: Option<Duration>,
         /// The longest time.
         lasting: Duration,
+        /// How long the acknowledgement of each input may take; `None` asks for none.
+        ack_within: Option<Duration>,
         /// Name of the event that tells the end of the room. Without it a disconnection is a fault.
         end: String,
     },
@@ -157,10 +220,15 @@ impl Step {
     pub const fn title(&self) -> &'static str {
         match self {
             Self::Find { .. } => "asking for the lobby",
-            Self::ConnectFound { .. } => "connecting to the lobby",
-            Self::ConnectSeat { .. } => "connecting to the game",
-            Self::Emit { .. } => "asking for a match",
+            Self::Join { .. } => "asking for a seat",
+            Self::Address { .. } => "taking an address",
+            Self::Connect { socket: SocketName::Lobby, .. } => "connecting to the lobby",
+            Self::Connect { socket: SocketName::Game, .. } => "connecting to the game",
+            Self::Emit { .. } => "sending an event",
+            Self::Expect { .. } => "waiting for a push",
             Self::ExpectSeat { .. } => "waiting for a match",
+            Self::Think { .. } => "thinking",
+            Self::Barrier { .. } => "waiting for the group",
             Self::LeaveLater { .. } | Self::Leave { .. } => "leaving",
             Self::Play { .. } => "playing",
         }
@@ -170,12 +238,18 @@ impl Step {
     #[must_use]
     pub const fn needs(&self) -> Option<SocketName> {
         match self {
-            Self::ConnectFound { socket, .. }
-            | Self::ConnectSeat { socket, .. }
+            Self::Connect { socket, .. }
             | Self::Emit { socket, .. }
+            | Self::Expect { socket, .. }
             | Self::ExpectSeat { socket, .. }
             | Self::Play { socket, .. } => Some(*socket),
-            Self::Find { .. } | Self::LeaveLater { .. } | Self::Leave { .. } => None,
+            Self::Find { .. }
+            | Self::Join { .. }
+            | Self::Address { .. }
+            | Self::Think { .. }
+            | Self::Barrier { .. }
+            | Self::LeaveLater { .. }
+            | Self::Leave { .. } => None,
         }
     }
 }
@@ -202,32 +276,49 @@ pub struct FlowTimes {
     pub play: Duration,
 }
 
+/// Where a Socket.IO server takes WebSockets.
+pub const SOCKET_IO_PATH: &str = "/socket.io/?EIO=4&transport=websocket";
+
 impl Flow {
     /// Lobby, match, game, finish: connect to a server of `lobby`, emit `match`, wait for `matched`, connect to the game
     /// with the token, leave the lobby a little later, send `input` events, leave.
     #[must_use]
-    pub fn lobby_match_game(lobby: FleetName, input: String, times: &FlowTimes) -> Self {
+    pub fn lobby_match_game(lobby: FleetName, input: String, argument: Template, times: &FlowTimes) -> Self {
         use SocketName::{Game, Lobby};
         let FlowTimes { connect_within: within, match_within, handover, input_every, play } = *times;
+        let template = |text| Template::parse(text).expect("every place of this text is known");
+        let connect = |socket, measure| Step::Connect {
+            socket,
+            protocol: Protocol::SocketIo,
+            path: SOCKET_IO_PATH.to_owned(),
+            within,
+            measure,
+        };
         Self {
             steps: vec![
                 Step::Find { fleet: lobby, within },
-                Step::ConnectFound { socket: Lobby, within, measure: Measure::Connect },
-                Step::Emit { socket: Lobby, event: "match".to_owned(), argument: Argument::Player },
+                connect(Lobby, Measure::Connect),
+                Step::Emit {
+                    socket: Lobby,
+                    event: "match".to_owned(),
+                    argument: template(r#"{"player":"{player}"}"#),
+                    ack_within: None,
+                },
                 Step::ExpectSeat {
                     socket: Lobby,
                     event: "matched".to_owned(),
                     within: match_within,
                     measure: Measure::Match,
                 },
-                Step::ConnectSeat { socket: Game, within, measure: Measure::Enter },
+                connect(Game, Measure::Enter),
                 Step::LeaveLater { socket: Lobby, within: handover },
                 Step::Play {
                     socket: Game,
                     event: input,
-                    argument: Argument::Direction,
+                    argument,
                     every: input_every,
                     lasting: play,
+                    ack_within: None,
                     end: "greenroom:closed".to_owned(),
                 },
                 Step::Leave { socket: Game },
@@ -235,4 +326,29 @@ impl Flow {
             ],
         }
     }
+
+    /// Whether seats come from a match, from keys, or not at all.
+    #[must_use]
+    pub fn seats(&self) -> Seats {
+        let has = |wanted: fn(&Step) -> bool| self.steps.iter().any(wanted);
+        if has(|step| matches!(step, Step::ExpectSeat { .. })) {
+            Seats::Matched
+        } else if has(|step| matches!(step, Step::Join { .. })) {
+            Seats::Keyed
+        } else {
+            Seats::None
+        }
+    }
+}
+
+/// How players of a flow come to seats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seats {
+    /// The server finds groups.
+    Matched,
+    /// The players of one group ask for one room.
+    Keyed,
+    /// There are none.
+    None,
 }

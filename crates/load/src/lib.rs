@@ -5,20 +5,32 @@
 //! [`run`] is the shell. Inside, a [`player::Player`] is a value that walks through a [`flow::Flow`]: events in, actions
 //! out. A [`link::Link`] is its Socket.IO connection without a socket. An [`oracle::Ledger`] says what was wrong.
 
+pub mod arrival;
+pub mod check;
 pub mod config;
 pub mod draws;
+mod examine;
 pub mod fact;
 pub mod flow;
 pub mod health;
+pub mod limit;
 pub mod link;
 pub mod measure;
 mod open;
 pub mod oracle;
+pub mod page;
+mod part;
 pub mod player;
 pub mod report;
 mod run;
+pub mod scenario;
+mod sockets;
 mod swarm;
+pub mod template;
+pub mod threshold;
 
 pub use config::SwarmConfig;
+pub use part::Part;
 pub use report::{Outcome, Progress, Report};
-pub use run::{Find, RunError, find_by, run};
+pub use run::{Find, Question, RunError, Share, find_by, run, run_part};
+pub use scenario::Scenario;

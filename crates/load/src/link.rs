@@ -2,16 +2,21 @@
 //! heartbeat, reading packets, and the bytes that wait to be written.
 //! Never does IO or reads a clock.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use greenroom_socketio::{
     Limits,
     engine::{EnginePacket, Heartbeat, HeartbeatStep, Moment, Open},
-    packet::{ConnectRefused, Decoder, Draft, EncodeError, MAIN_NAMESPACE, Packet, PacketKind, Prepared},
+    packet::{
+        AckId, ConnectRefused, Decoder, Draft, EncodeError, MAIN_NAMESPACE, Packet, PacketKind, Prepared,
+    },
     ws::{self, MaskKey, Opcode},
 };
 
-use crate::{draws::Draws, player::ClosedBy};
+use crate::{draws::Draws, flow::Protocol, player::ClosedBy};
 
 /// Bytes that may wait to be written. A server that does not read a few inputs per second is a fault to be shown.
 pub const OUT_BYTES_MAX: usize = 64 * 1024;
@@ -25,6 +30,8 @@ pub enum Heard<'a> {
     Refused(String),
     /// An event, with its first argument as JSON text.
     Event(&'a str, Option<&'a str>),
+    /// The event of this number was acknowledged.
+    Acked(u32),
     /// It is over; nothing more is told.
     Closed(ClosedBy),
 }
@@ -32,6 +39,7 @@ pub enum Heard<'a> {
 /// One connection.
 #[derive(Debug)]
 pub struct Link {
+    protocol: Protocol,
     frames: ws::Decoder,
     packets: Decoder,
     /// JSON object for the CONNECT packet, until it is sent.
@@ -52,8 +60,9 @@ impl Link {
     /// A connection whose WebSocket has just opened. `auth` is a JSON object. `masks` are the mask keys; they need not
     /// be hard to guess here, because no untrusted page chooses what a load generator sends.
     #[must_use]
-    pub fn new(auth: Option<String>, masks: Draws) -> Self {
+    pub fn new(protocol: Protocol, auth: Option<String>, masks: Draws) -> Self {
         Self {
+            protocol,
             frames: ws::Decoder::new(ws::Role::Client, Limits::DEFAULT.payload_bytes_max),
             packets: Decoder::new(),
             auth: auth.map(Into::into),
@@ -82,6 +91,7 @@ impl Link {
     /// Takes in what was read; it is unmasked in place.
     pub fn handle_bytes(&mut self, input: &mut [u8], now: Duration, hear: &mut dyn FnMut(Heard<'_>)) {
         let mut talk = Talk {
+            protocol: self.protocol,
             packets: &mut self.packets,
             auth: &mut self.auth,
             beat: &mut self.beat,
@@ -119,7 +129,8 @@ impl Link {
         }
     }
 
-    /// Sends an event with one argument, raw JSON. More than [`OUT_BYTES_MAX`] waiting bytes end the connection.
+    /// Sends an event with one argument, raw JSON; `ack` is the number by which it is to be acknowledged. On a bare
+    /// WebSocket the argument is the message, and nothing is acknowledged. More than [`OUT_BYTES_MAX`] waiting bytes end the connection.
     ///
     /// # Errors
     /// A name or an argument that no packet can carry.
@@ -127,13 +138,25 @@ impl Link {
         &mut self,
         event: &str,
         argument: &str,
+        ack: Option<u32>,
         hear: &mut dyn FnMut(Heard<'_>),
     ) -> Result<(), EncodeError> {
-        let packet = Draft::event(event)?.raw_arg(argument)?.prepare(MAIN_NAMESPACE, None)?;
-        if self.out.len() + packet.frames_bytes() > OUT_BYTES_MAX {
+        let ack = ack.and_then(|number| AckId::new(u64::from(number)));
+        let packet = match self.protocol {
+            Protocol::SocketIo => Some(Draft::event(event)?.raw_arg(argument)?.prepare(MAIN_NAMESPACE, ack)?),
+            Protocol::WebSocket => None,
+        };
+        let bytes = packet.as_ref().map_or(argument.len(), Prepared::frames_bytes);
+        if self.out.len() + bytes > OUT_BYTES_MAX {
             self.handle_end("the server does not read", hear);
-        } else {
-            write(&packet, &mut self.masks, &mut self.out);
+            return Ok(());
+        }
+        match packet {
+            Some(packet) => write(&packet, &mut self.masks, &mut self.out),
+            None => {
+                let key = mask_key(&mut self.masks);
+                ws::write_frame(Opcode::Text, argument.as_bytes(), Some(key), &mut self.out);
+            }
         }
         Ok(())
     }
@@ -141,8 +164,11 @@ impl Link {
     /// Leaves: queues the namespace's and the WebSocket's goodbye. Nothing is told any more.
     pub fn leave(&mut self) {
         if !std::mem::replace(&mut self.ended, true) {
-            let packet = Prepared::disconnect(MAIN_NAMESPACE).expect("the main namespace has a valid name");
-            write(&packet, &mut self.masks, &mut self.out);
+            if self.protocol == Protocol::SocketIo {
+                let packet =
+                    Prepared::disconnect(MAIN_NAMESPACE).expect("the main namespace has a valid name");
+                write(&packet, &mut self.masks, &mut self.out);
+            }
             let key = mask_key(&mut self.masks);
             ws::write_frame(Opcode::Close, &ws::close_payload(1000, ""), Some(key), &mut self.out);
         }
@@ -170,6 +196,7 @@ fn write(packet: &Prepared, masks: &mut Draws, out: &mut Vec<u8>) {
 
 /// The parts of a link that an incoming frame touches.
 struct Talk<'a> {
+    protocol: Protocol,
     packets: &'a mut Decoder,
     auth: &'a mut Option<Box<str>>,
     beat: &'a mut Option<Beat>,
@@ -182,6 +209,14 @@ impl Talk<'_> {
     /// Handles one frame; gives how the connection ended if it did.
     fn handle(&mut self, event: &ws::Event<'_>, hear: &mut dyn FnMut(Heard<'_>)) -> Option<ClosedBy> {
         match event {
+            ws::Event::Text(text) if self.protocol == Protocol::WebSocket => {
+                hear(Heard::Event("message", Some(text)));
+                None
+            }
+            ws::Event::Binary(_) if self.protocol == Protocol::WebSocket => {
+                hear(Heard::Event("message", None));
+                None
+            }
             ws::Event::Text(text) => match EnginePacket::decode_text(text) {
                 Ok(packet) => self.engine_packet(&packet, hear),
                 Err(error) => transport(error),
@@ -263,7 +298,11 @@ fn socketio_packet(packet: &Packet, hear: &mut dyn FnMut(Heard<'_>)) -> Option<C
         PacketKind::Event => {
             hear(Heard::Event(packet.event().unwrap_or_default(), packet.args().next()));
         }
-        PacketKind::Ack => {}
+        PacketKind::Ack => {
+            if let Some(number) = packet.ack_id().and_then(|id| u32::try_from(id.get()).ok()) {
+                hear(Heard::Acked(number));
+            }
+        }
     }
     None
 }
@@ -284,164 +323,4 @@ fn refusal_code(json: &str) -> String {
 #[expect(clippy::unnecessary_wraps, reason = "every caller ends the connection with it")]
 fn transport(reason: impl std::fmt::Display) -> Option<ClosedBy> {
     Some(ClosedBy::Transport(reason.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use greenroom_socketio::{engine::EnginePacket, ws::Role};
-
-    use super::*;
-
-    const OPEN: &str =
-        r#"0{"sid":"s","upgrades":[],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000}"#;
-
-    /// A link and the far end's reading of what it sends.
-    struct Wire {
-        link: Link,
-        server: ws::Decoder,
-        heard: Vec<String>,
-    }
-
-    impl Wire {
-        fn new(auth: Option<&str>) -> Self {
-            Self {
-                link: Link::new(auth.map(str::to_owned), Draws::new(1, 1)),
-                server: ws::Decoder::new(Role::Server, 1_000),
-                heard: Vec::new(),
-            }
-        }
-
-        /// Hands texts over as frames, cut into pieces of `piece` bytes.
-        fn hand(&mut self, texts: &[&str], now_ms: u64, piece: usize) {
-            let mut bytes = Vec::new();
-            for text in texts {
-                ws::write_frame(Opcode::Text, text.as_bytes(), None, &mut bytes);
-            }
-            let now = Duration::from_millis(now_ms);
-            for piece in bytes.chunks_mut(piece) {
-                let heard = &mut self.heard;
-                self.link.handle_bytes(piece, now, &mut |what| heard.push(format!("{what:?}")));
-            }
-        }
-
-        fn sent(&mut self) -> Vec<String> {
-            let mut bytes = self.link.out().to_vec();
-            self.link.wrote(bytes.len());
-            let mut feed = self.server.feed(&mut bytes);
-            let mut sent = Vec::new();
-            while let Some(event) = feed.next().unwrap() {
-                sent.push(if let ws::Event::Text(text) = event {
-                    text.to_owned()
-                } else {
-                    format!("{event:?}")
-                });
-            }
-            sent
-        }
-    }
-
-    #[test]
-    fn a_link_opens_answers_pings_and_tells_events_however_the_bytes_are_cut() {
-        for piece in [1, 7, 10_000] {
-            let mut wire = Wire::new(Some(r#"{"token":"t"}"#));
-            wire.hand(&[OPEN], 0, piece);
-            assert_eq!(wire.sent(), [r#"40{"token":"t"}"#]);
-            wire.hand(
-                &[r#"40{"sid":"x","pid":"p"}"#, "2", r#"42["state",{"t":1},2]"#, r#"42["bare"]"#],
-                10,
-                piece,
-            );
-            assert_eq!(wire.sent(), ["3"]);
-            assert_eq!(
-                wire.heard,
-                ["Connected", r#"Event("state", Some("{\"t\":1}"))"#, r#"Event("bare", None)"#],
-                "in pieces of {piece}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_end_is_told_once_and_with_its_kind() {
-        let cases = [
-            ("41", "Closed(Server)"),
-            ("1", r#"Closed(Transport("closed by the server"))"#),
-            ("9", r#"Closed(Transport("engine packet type '9' is unknown"))"#),
-            ("47", r#"Closed(Transport("packet type is unknown"))"#),
-            (
-                r#"44{"message":"nope","data":{"code":"token_used","message":"m"}}"#,
-                r#"Refused("token_used")"#,
-            ),
-            (r#"44{"message":"nope"}"#, r#"Refused("nope")"#),
-        ];
-        for (text, expected) in cases {
-            let mut wire = Wire::new(None);
-            wire.hand(&[OPEN, text, text], 0, 10_000);
-            assert_eq!(wire.heard[0], expected, "{text}");
-            let ends = wire.heard.iter().filter(|word| word.starts_with("Closed")).count();
-            assert_eq!(ends, usize::from(expected.starts_with("Closed")), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_websocket_close_is_answered_and_told_with_its_code() {
-        let mut wire = Wire::new(None);
-        let mut bytes = Vec::new();
-        ws::write_frame(Opcode::Close, &ws::close_payload(1001, "bye"), None, &mut bytes);
-        let heard = &mut wire.heard;
-        wire.link.handle_bytes(&mut bytes, Duration::ZERO, &mut |what| heard.push(format!("{what:?}")));
-        assert_eq!(wire.heard, [r#"Closed(Transport("closed by the server with code 1001"))"#]);
-        assert_eq!(wire.sent(), [r#"Close(CloseFrame { code: Some(1001), reason: "" })"#]);
-    }
-
-    #[test]
-    fn a_silent_server_is_given_up() {
-        let mut wire = Wire::new(None);
-        let mut closed = Vec::new();
-        wire.hand(&[OPEN], 0, 10_000);
-        wire.hand(&["2"], 300, 10_000);
-        for now_ms in [799, 800, 900] {
-            wire.link.handle_time(Duration::from_millis(now_ms), &mut |what| {
-                closed.push(format!("{now_ms} {what:?}"));
-            });
-        }
-        assert_eq!(closed, [r#"800 Closed(Transport("ping timeout"))"#]);
-    }
-
-    #[test]
-    fn leaving_says_goodbye_and_hears_nothing_more() {
-        let mut wire = Wire::new(None);
-        wire.hand(&[OPEN, r#"40{"sid":"x"}"#], 0, 10_000);
-        wire.link.emit("steer", r#"{"x":1}"#, &mut |_| ()).unwrap();
-        wire.link.leave();
-        wire.link.leave();
-        wire.hand(&[r#"42["late"]"#, "41"], 1, 10_000);
-        assert_eq!(wire.heard, ["Connected"]);
-        assert_eq!(
-            wire.sent(),
-            ["40", r#"42["steer",{"x":1}]"#, "41", r#"Close(CloseFrame { code: Some(1000), reason: "" })"#]
-        );
-        assert!(wire.link.has_ended());
-    }
-
-    #[test]
-    fn a_server_that_does_not_read_ends_the_link() {
-        let mut wire = Wire::new(None);
-        wire.hand(&[OPEN, r#"40{"sid":"x"}"#], 0, 10_000);
-        let argument = format!("\"{}\"", "x".repeat(1_000));
-        let mut heard = Vec::new();
-        for _ in 0..100 {
-            wire.link.emit("steer", &argument, &mut |what| heard.push(format!("{what:?}"))).unwrap();
-        }
-        assert_eq!(heard, [r#"Closed(Transport("the server does not read"))"#]);
-        assert!(wire.link.out().len() <= OUT_BYTES_MAX);
-    }
-
-    #[test]
-    fn frames_of_a_client_are_masked() {
-        let mut link = Link::new(None, Draws::new(1, 1));
-        let mut open = Vec::new();
-        EnginePacket::Open(&OPEN[1..]).write_frame(None, &mut open);
-        link.handle_bytes(&mut open, Duration::ZERO, &mut |_| ());
-        assert_eq!(link.out()[1] & 0x80, 0x80);
-    }
 }

@@ -4,16 +4,34 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::flow::Measure;
+use crate::{fact::Measured, flow::Measure};
 
 /// The longest time a histogram tells apart, in microseconds: one hour. Longer ones count as this.
 const MICROS_MAX: u64 = 3_600_000_000;
 
 /// Times in microseconds, each kept to three significant digits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub struct Times(Histogram<u64>);
+
+/// Every value that was counted, in microseconds as the histogram tells it apart, and how often: nothing is lost.
+impl From<Times> for Vec<(u64, u64)> {
+    fn from(times: Times) -> Self {
+        times.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
+    }
+}
+
+impl From<Vec<(u64, u64)>> for Times {
+    fn from(counted: Vec<(u64, u64)>) -> Self {
+        let mut times = Self::default();
+        for (value, count) in counted {
+            times.0.saturating_record_n(value.min(MICROS_MAX), count);
+        }
+        times
+    }
+}
 
 impl Default for Times {
     fn default() -> Self {
@@ -37,17 +55,33 @@ impl Times {
         }
     }
 
+    /// Takes those of another process in.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all histograms have the same bounds");
+    }
+
+    /// Points of the distribution for a plot: share of all, and the time in milliseconds that it does not exceed.
+    #[must_use]
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        const SHARES: [f64; 12] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999, 1.0];
+        if self.0.is_empty() { Vec::new() } else { SHARES.map(|share| (share, self.ms(share))).to_vec() }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "an hour of microseconds is exact in a float")]
+    fn ms(&self, share: f64) -> f64 {
+        self.at(share).as_micros() as f64 / 1000.0
+    }
+
     /// What is told of them.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        #[expect(clippy::cast_precision_loss, reason = "an hour of microseconds is exact in a float")]
-        let ms = |share| self.at(share).as_micros() as f64 / 1000.0;
+        let ms = |share| self.ms(share);
         Summary { count: self.0.len(), p50_ms: ms(0.5), p90_ms: ms(0.9), p99_ms: ms(0.99), max_ms: ms(1.0) }
     }
 }
 
 /// A distribution of times in five numbers; all 0 when nothing was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// How many.
     pub count: u64,
@@ -61,20 +95,41 @@ pub struct Summary {
     pub max_ms: f64,
 }
 
-/// One histogram for each stretch of the way.
-#[derive(Debug, Clone, Default)]
-pub struct Measures([Times; Measure::ALL.len()]);
+/// Two histograms for each thing that is measured, made when the first time comes: most runs need few of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measures {
+    intended: [Option<Box<Times>>; Measure::ALL.len()],
+    service: [Option<Box<Times>>; Measure::ALL.len()],
+}
 
 impl Measures {
-    /// Counts one time of one stretch.
-    pub fn record(&mut self, measure: Measure, took: Duration) {
-        self.0[measure as usize].record(took);
+    /// Counts one time, both ways.
+    pub fn record(&mut self, measured: &Measured) {
+        let at = measured.measure as usize;
+        self.intended[at].get_or_insert_default().record(measured.intended);
+        self.service[at].get_or_insert_default().record(measured.service);
     }
 
-    /// The times of one stretch.
+    /// The times from the intended beginnings.
     #[must_use]
-    pub fn of(&self, measure: Measure) -> &Times {
-        &self.0[measure as usize]
+    pub fn intended(&self, measure: Measure) -> Option<&Times> {
+        self.intended[measure as usize].as_deref()
+    }
+
+    /// The times from the real beginnings.
+    #[must_use]
+    pub fn service(&self, measure: Measure) -> Option<&Times> {
+        self.service[measure as usize].as_deref()
+    }
+
+    /// Takes those of another process in.
+    pub fn merge(&mut self, other: &Self) {
+        let ours = self.intended.iter_mut().chain(&mut self.service);
+        for (ours, theirs) in ours.zip(other.intended.iter().chain(&other.service)) {
+            if let Some(theirs) = theirs {
+                ours.get_or_insert_default().merge(theirs);
+            }
+        }
     }
 }
 
@@ -82,19 +137,48 @@ impl Measures {
 mod tests {
     use super::*;
 
+    fn measured(ms: u64) -> Measured {
+        Measured {
+            measure: Measure::Match,
+            due: Duration::ZERO,
+            intended: Duration::from_millis(ms),
+            service: Duration::from_millis(ms / 2),
+        }
+    }
+
     #[test]
     fn a_summary_tells_the_spread_of_times() {
         let mut measures = Measures::default();
         for ms in 1..=1000 {
-            measures.record(Measure::Match, Duration::from_millis(ms));
+            measures.record(&measured(ms));
         }
-        let Summary { count, p50_ms, p90_ms, p99_ms, max_ms } = measures.of(Measure::Match).summary();
+        let Summary { count, p50_ms, p90_ms, p99_ms, max_ms } =
+            measures.intended(Measure::Match).unwrap().summary();
         assert_eq!(count, 1000);
         for (told, expected) in [(p50_ms, 500.0), (p90_ms, 900.0), (p99_ms, 990.0), (max_ms, 1000.0)] {
             assert!((told / expected - 1.0_f64).abs() < 0.001, "{told} is not {expected}");
         }
-        assert_eq!(measures.of(Measure::Enter).summary().count, 0);
-        assert!(measures.of(Measure::Enter).at(0.99).is_zero());
+        assert!(measures.service(Measure::Match).unwrap().summary().max_ms < 501.0);
+        assert_eq!(measures.intended(Measure::Enter), None);
+        assert!(Times::default().at(0.99).is_zero());
+    }
+
+    #[test]
+    fn merged_histograms_are_equal_to_the_one_of_a_single_process() {
+        let mut draws = crate::draws::Draws::new(7, 7);
+        let (mut whole, mut parts) = (Measures::default(), vec![Measures::default(); 3]);
+        for nth in 0..10_000 {
+            let magnitude = draws.below(22);
+            let one = measured(draws.below(1 << magnitude));
+            whole.record(&one);
+            parts[nth % 3].record(&one);
+        }
+        let mut merged = Measures::default();
+        for part in parts {
+            let sent = serde_json::to_string(&part).unwrap();
+            merged.merge(&serde_json::from_str(&sent).unwrap());
+        }
+        assert_eq!(merged, whole);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use hyper::{client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::swarm::Dial;
+
 /// Why a connection could not be opened. The player counts as failed; another one may fare better.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
@@ -48,7 +50,7 @@ pub(crate) fn source(connection: u32) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, byte(nth / 250) + 1, byte(nth) + 1)
 }
 
-async fn dial(host: &str, port: u16, source: Ipv4Addr) -> io::Result<TcpStream> {
+async fn connect(host: &str, port: u16, source: Ipv4Addr) -> io::Result<TcpStream> {
     let stream = match host.parse::<Ipv4Addr>() {
         Ok(address) if address.is_loopback() => {
             let socket = TcpSocket::new_v4()?;
@@ -61,26 +63,26 @@ async fn dial(host: &str, port: u16, source: Ipv4Addr) -> io::Result<TcpStream> 
     Ok(stream)
 }
 
-/// Opens an Engine.IO session over WebSocket at `url`. `nonce` makes the handshake's key. A server of this machine is
-/// connected from `source`.
-pub(crate) async fn open(url: &str, nonce: [u8; 16], source: Ipv4Addr) -> Result<Opened, OpenError> {
-    let not_http = || OpenError::Url { url: url.to_owned() };
+/// Opens a WebSocket.
+pub(crate) async fn open(dial: &Dial) -> Result<Opened, OpenError> {
+    let Dial { url, path, nonce, source, .. } = dial;
+    let not_http = || OpenError::Url { url: format!("{url}{path}") };
     let uri: Uri = url.parse().map_err(|_| not_http())?;
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(not_http)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = dial(host, authority.port_u16().unwrap_or(80), source)
+    let stream = connect(host, authority.port_u16().unwrap_or(80), *source)
         .await
         .map_err(|source| OpenError::Connect { url: url.to_owned(), source })?;
 
-    let key = client_key(nonce);
-    let request = Request::get("/socket.io/?EIO=4&transport=websocket")
+    let key = client_key(*nonce);
+    let request = Request::get(path)
         .header(header::HOST, authority.as_str())
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_KEY, &key)
         .body(Empty::<Bytes>::new())
-        .expect("every part of the request is valid");
+        .map_err(|_| not_http())?;
     let upgraded = upgrade(url, stream, request, &accept_key(&key)).await?;
     let parts = upgraded
         .downcast::<TokioIo<TcpStream>>()

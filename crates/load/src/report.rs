@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{flow::Measure, health::GeneratorHealth, measure::Summary, oracle::Violation};
 
@@ -11,7 +11,7 @@ use crate::{flow::Measure, health::GeneratorHealth, measure::Summary, oracle::Vi
 const VIOLATIONS_SHOWN_MAX: usize = 20;
 
 /// How many players got how far, and what they sent and received.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Players who began.
     pub arrived: u32,
@@ -23,6 +23,8 @@ pub struct Counts {
     pub finished: u32,
     /// Faults of players: refused, lost, failed.
     pub faults: u32,
+    /// Players who misbehave on purpose and whom the servers let go.
+    pub shed: u32,
     /// Players whose room the server ended while they played.
     pub rooms_ended: u32,
     /// Input events sent to game servers.
@@ -31,8 +33,46 @@ pub struct Counts {
     pub events_received: u64,
 }
 
+impl Counts {
+    /// Takes those of other players in.
+    pub fn add(&mut self, other: &Self) {
+        self.arrived += other.arrived;
+        self.assigned += other.assigned;
+        self.playing += other.playing;
+        self.finished += other.finished;
+        self.faults += other.faults;
+        self.shed += other.shed;
+        self.rooms_ended += other.rooms_ended;
+        self.inputs_sent += other.inputs_sent;
+        self.events_received += other.events_received;
+    }
+}
+
+/// The counts at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Since the start.
+    pub second: u32,
+    /// Until then.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// What the servers used during a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ServerUse {
+    /// Processes that were looked at.
+    pub processes: u32,
+    /// Their processor seconds together.
+    pub cpu_seconds: f64,
+    /// Their resident memory together when it was largest, in bytes.
+    pub memory_bytes_max: u64,
+    /// What that memory grew by from the start, for each player.
+    pub memory_bytes_per_player: u64,
+}
+
 /// How far a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Since the start.
     pub elapsed: Duration,
@@ -68,20 +108,26 @@ pub enum Outcome {
 }
 
 /// A measured stretch of the way.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MeasureSummary {
     /// Which.
     pub measure: Measure,
-    /// Its times.
+    /// Its times from the intended beginnings.
     #[serde(flatten)]
     pub summary: Summary,
+    /// Its times from the real beginnings.
+    pub service: Summary,
+    /// The distribution of the first: shares of all, and the milliseconds that they do not exceed.
+    pub curve: Vec<(f64, f64)>,
 }
 
 /// Everything about a run that is over.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Version of this shape: 1.
+    /// Version of this shape: 2.
     pub version: u32,
+    /// The scenario's name.
+    pub scenario: String,
     /// How it ended.
     pub outcome: Outcome,
     /// The seed that makes the same schedule again.
@@ -98,6 +144,10 @@ pub struct Report {
     pub measures: Vec<MeasureSummary>,
     /// The generator itself.
     pub generator: GeneratorHealth,
+    /// What the servers used, if that could be read.
+    pub server: Option<ServerUse>,
+    /// The counts over time, once a second, in long runs less often.
+    pub samples: Vec<Sample>,
     /// What was wrong, at most 1,000.
     pub violations: Vec<Violation>,
     /// How much was wrong in all.
@@ -118,11 +168,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { players, seed, elapsed_seconds, rooms, counts, generator, .. } = self;
+        let Self { scenario, players, seed, elapsed_seconds, rooms, counts, generator, .. } = self;
         let Counts {
             arrived, assigned, playing, finished, rooms_ended, inputs_sent, events_received, ..
         } = counts;
-        writeln!(f, "{players} players, seed {seed}, {elapsed_seconds:.1} s, {rooms} rooms")?;
+        writeln!(f, "{scenario}: {players} players, seed {seed}, {elapsed_seconds:.1} s, {rooms} rooms")?;
         writeln!(
             f,
             "arrived {arrived}, matched {assigned}, in game {playing}, finished {finished}, \
@@ -131,16 +181,27 @@ impl fmt::Display for Report {
         writeln!(f, "inputs sent {inputs_sent}, events received {events_received}")?;
         writeln!(f)?;
         writeln!(f, "{:<18}{:>8}{:>10}{:>10}{:>10}{:>10}", "ms", "count", "p50", "p90", "p99", "max")?;
-        let lag = ("generator lag", generator.timer_lag);
-        for (title, summary) in
-            self.measures.iter().map(|one| (one.measure.title(), one.summary)).chain([lag])
-        {
+        let rows = self.measures.iter().flat_map(|one| {
+            let title = one.measure.title();
+            [(title.to_owned(), one.summary), (format!("  {}", "service alone"), one.service)]
+        });
+        for (title, summary) in rows.chain([("generator lag".to_owned(), generator.timer_lag)]) {
             let Summary { count, p50_ms, p90_ms, p99_ms, max_ms } = summary;
             writeln!(f, "{title:<18}{count:>8}{p50_ms:>10.1}{p90_ms:>10.1}{p99_ms:>10.1}{max_ms:>10.1}")?;
         }
         writeln!(f)?;
         let GeneratorHealth { cpu_seconds, cpu_share, invalid, .. } = generator;
         writeln!(f, "generator: {cpu_seconds:.2} CPU seconds, {:.0} % of one core", cpu_share * 100.0)?;
+        if let Some(ServerUse { processes, cpu_seconds, memory_bytes_max, memory_bytes_per_player }) =
+            self.server
+        {
+            let mib = memory_bytes_max / (1024 * 1024);
+            let kib = memory_bytes_per_player.div_ceil(1024);
+            writeln!(
+                f,
+                "servers: {processes} processes, {cpu_seconds:.2} CPU seconds, {mib} MiB, {kib} KiB for each player"
+            )?;
+        }
         if !invalid.is_empty() {
             writeln!(f, "this run is invalid: the generator was the bottleneck ({})", invalid.join("; "))?;
         }
@@ -167,17 +228,18 @@ impl Report {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::measure::Times;
 
-    fn report(violations: Vec<Violation>) -> Report {
+    pub(crate) fn report(violations: Vec<Violation>) -> Report {
         let mut times = Times::default();
         for ms in 1..=100 {
             times.record(Duration::from_millis(ms));
         }
         Report {
-            version: 1,
+            version: 2,
+            scenario: "lobby-match-game".into(),
             outcome: if violations.is_empty() { Outcome::Passed } else { Outcome::Failed },
             seed: 7,
             players: 100,
@@ -185,9 +247,23 @@ mod tests {
             rooms: 25,
             counts: Counts { arrived: 100, assigned: 100, playing: 100, finished: 100, ..Counts::default() },
             measures: Measure::ALL
-                .map(|measure| MeasureSummary { measure, summary: times.summary() })
-                .to_vec(),
-            generator: GeneratorHealth::judge(Duration::from_secs(10), Duration::from_secs(9), &times),
+                .into_iter()
+                .take(3)
+                .map(|measure| MeasureSummary {
+                    measure,
+                    summary: times.summary(),
+                    service: times.summary(),
+                    curve: vec![(0.5, 50.0)],
+                })
+                .collect(),
+            generator: GeneratorHealth::judge(Duration::from_secs(9), 0.9, &times),
+            server: Some(ServerUse {
+                processes: 3,
+                cpu_seconds: 2.5,
+                memory_bytes_max: 64 << 20,
+                memory_bytes_per_player: 3_000,
+            }),
+            samples: vec![Sample { second: 1, counts: Counts::default() }],
             violations_total: violations.len() as u64,
             violations,
         }

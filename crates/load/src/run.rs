@@ -1,7 +1,7 @@
 //! Owns the loop of a run: it picks what happens next and hands it to the swarm.
 //! Never decides anything about a player.
 
-use std::{collections::VecDeque, rc::Rc, time::Duration};
+use std::{collections::VecDeque, ops::Range, rc::Rc, time::Duration};
 
 use futures_util::{
     FutureExt as _,
@@ -9,19 +9,24 @@ use futures_util::{
     stream::{FuturesUnordered, StreamExt as _},
 };
 use greenroom_client::ControlClient;
-use greenroom_core::FleetName;
+use greenroom_core::{FleetName, PlayerId, RoomKey};
+use greenroom_wire::{Text, api::AllocateRequest};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Outcome, Progress, Report, SwarmConfig,
-    flow::{Measure, SocketName, Step},
-    health::{GeneratorHealth, players_possible, raise_file_limit, thread_cpu},
+    Progress, Report, Scenario,
+    fact::Seat,
+    flow::{SocketName, Step},
+    health::{players_possible, raise_file_limit, thread_cpu},
     open::{OpenError, Opened, open},
     oracle::Coverage,
-    player::PlayerIndex,
-    report::MeasureSummary,
-    swarm::{Errand, LinkId, Side, Swarm},
+    part::Part,
+    player::{Found, PlayerIndex},
+    report::Sample,
+    scenario::player_name,
+    sockets::{LinkId, Side},
+    swarm::{Errand, Swarm},
 };
 
 /// Questions to control that are under way at once; more wait.
@@ -30,22 +35,59 @@ const FINDS_MAX: usize = 64;
 const OPENS_MAX: usize = 512;
 /// Connections that are served in a row before timers are looked at.
 const READY_MAX: usize = 128;
-/// Violations that a report holds.
-const VIOLATIONS_MAX: usize = 1_000;
+/// Samples that a run keeps; a longer one keeps every second one of them, and so on.
+const SAMPLES_MAX: usize = 1_200;
 
-/// Asks control for the address of a server of a fleet: a URL, or why there is none.
-pub type Find = Rc<dyn Fn(FleetName) -> LocalBoxFuture<'static, Result<String, String>>>;
+/// What players ask control.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// The address of a server of a fleet.
+    Endpoint(FleetName),
+    /// A seat for a player in the room of a key.
+    Seat {
+        /// The fleet.
+        fleet: FleetName,
+        /// The room's key.
+        key: String,
+        /// The player's id.
+        player: String,
+    },
+}
+
+/// Asks control: gives what was asked for, or why there is none.
+pub type Find = Rc<dyn Fn(Question) -> LocalBoxFuture<'static, Result<Found, String>>>;
 
 /// Asks the control plane that `control` calls.
 #[must_use]
 pub fn find_by(control: ControlClient) -> Find {
-    Rc::new(move |fleet| {
+    Rc::new(move |question| {
         let control = control.clone();
         Box::pin(async move {
-            let answer = control.endpoint(&fleet).await;
-            answer.map(|answer| answer.url).map_err(|error| error.to_string())
+            match question {
+                Question::Endpoint(fleet) => {
+                    let answer = control.endpoint(&fleet).await.map_err(|error| error.to_string())?;
+                    Ok(Found { url: answer.url, seat: None })
+                }
+                Question::Seat { fleet, key, player } => seat(&control, &fleet, &key, &player).await,
+            }
         })
     })
+}
+
+async fn seat(control: &ControlClient, fleet: &FleetName, key: &str, player: &str) -> Result<Found, String> {
+    let key: RoomKey = key.parse().map_err(|error| format!("{key:?} is no room key: {error}"))?;
+    let player: PlayerId = player.parse().map_err(|error| format!("{player:?} is no player: {error}"))?;
+    let request = AllocateRequest {
+        key: Some(Text(key)),
+        players: vec![Text(player)],
+        idempotency_key: None,
+        timeout_ms: None,
+        init: serde_json::Value::Null,
+    };
+    let room = control.allocate(fleet, &request).await.map_err(|error| error.to_string())?;
+    let grant = room.seats.first().ok_or("the answer has no seat")?;
+    let seat = Seat { room: room.room.to_string(), endpoint: room.endpoint, seat: grant.seat };
+    Ok(Found { url: room.url, seat: Some((seat, grant.token.clone())) })
 }
 
 /// Why a run did not begin. Nothing was sent to anybody.
@@ -72,39 +114,104 @@ pub enum RunError {
     },
 }
 
-/// Sends the players through lobby, match and game, and tells what they saw. `progress` is called about once a second.
+/// Which players this process holds, and when all processes begin.
+#[derive(Debug, Clone)]
+pub struct Share {
+    /// Numbers of the players.
+    pub players: Range<u32>,
+    /// The moment from which all arrivals count.
+    pub started: std::time::Instant,
+}
+
+/// Sends all players through the scenario, and tells what they saw. `progress` is called about once a second.
 /// When `stop` is cancelled, all players leave and the run counts as stopped. Needs a current-thread runtime of tokio.
 ///
 /// # Errors
 /// Before anything was sent, see [`RunError`]. What goes wrong later is in the report.
 pub async fn run(
-    config: &SwarmConfig,
+    scenario: &Scenario,
     find: &Find,
     stop: &CancellationToken,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Report, RunError> {
-    let faults = config.faults();
+    let share = Share { players: 0..scenario.players, started: std::time::Instant::now() };
+    let part = run_part(scenario, share, find, stop, progress).await?;
+    Ok(part.report(scenario, None))
+}
+
+/// Sends some of the players through the scenario, as [`run`] does with all; other processes hold the others.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_part(
+    scenario: &Scenario,
+    share: Share,
+    find: &Find,
+    stop: &CancellationToken,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Part, RunError> {
+    let mut faults = scenario.faults();
+    let players = u32::try_from(share.players.len()).unwrap_or(u32::MAX);
+    if players < scenario.players && scenario.groups_span_processes() {
+        faults.push("a barrier of matched players needs all players in one process".to_owned());
+    }
     if !faults.is_empty() {
         return Err(RunError::Config { faults });
     }
     let files_max = raise_file_limit();
     let possible = players_possible(files_max);
-    if let Some(files_max) = files_max.filter(|_| u64::from(config.players) > possible) {
-        return Err(RunError::FileLimit { players: config.players, files_max, possible });
+    if let Some(files_max) = files_max.filter(|_| u64::from(players) > possible) {
+        return Err(RunError::FileLimit { players, files_max, possible });
     }
-    let mut swarm = Swarm::new(config);
-    let coverage = drive(&mut swarm, find, stop, progress).await;
-    Ok(report(config, &swarm, coverage))
+    tokio::time::sleep_until(Instant::from_std(share.started)).await;
+    let mut swarm = Swarm::new(scenario, share.players, share.started);
+    let (coverage, samples) = drive(&mut swarm, find, stop, progress).await;
+    let (elapsed, cpu) = (swarm.elapsed(), thread_cpu().saturating_sub(swarm.cpu_before));
+    Ok(Part {
+        coverage,
+        elapsed,
+        counts: swarm.counts,
+        measures: swarm.measures,
+        ledger: swarm.ledger,
+        lag: swarm.lag,
+        cpu,
+        cpu_share: cpu.as_secs_f64() / elapsed.as_secs_f64().max(0.001),
+        samples,
+    })
 }
 
 /// What happens next.
 enum Turn {
     Ready(LinkId, Side),
-    Found(PlayerIndex, Result<String, String>),
-    Opened(PlayerIndex, SocketName, Result<Opened, OpenError>),
+    Found(PlayerIndex, Result<Found, String>),
+    Opened(PlayerIndex, SocketName, std::time::Instant, Result<Opened, OpenError>),
     Time,
     Second,
     Stop,
+}
+
+/// One sample of the counts a second, thinned out in long runs.
+#[derive(Default)]
+struct Samples {
+    kept: Vec<Sample>,
+    seconds: u64,
+    every: u64,
+}
+
+impl Samples {
+    fn take(&mut self, progress: &Progress) {
+        self.every = self.every.max(1);
+        if self.seconds.is_multiple_of(self.every) {
+            let second = u32::try_from(self.seconds).unwrap_or(u32::MAX);
+            self.kept.push(Sample { second, counts: progress.counts });
+        }
+        self.seconds += 1;
+        if self.kept.len() > SAMPLES_MAX {
+            self.every *= 2;
+            let every = self.every;
+            self.kept.retain(|sample| u64::from(sample.second).is_multiple_of(every));
+        }
+    }
 }
 
 async fn drive(
@@ -112,18 +219,18 @@ async fn drive(
     find: &Find,
     stop: &CancellationToken,
     progress: &mut dyn FnMut(&Progress),
-) -> Coverage {
+) -> (Coverage, Vec<Sample>) {
     let mut finds = Lane::new(FINDS_MAX);
     let mut opens = Lane::new(OPENS_MAX);
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut coverage = Coverage::Whole;
+    let (mut coverage, mut samples) = (Coverage::Whole, Samples::default());
     while !swarm.is_over() {
         let wake_at = swarm.wake_at();
         let turn = tokio::select! {
-            Some((id, side)) = swarm.waits.next() => Turn::Ready(id, side),
+            Some((id, side)) = swarm.sockets.waits.next() => Turn::Ready(id, side),
             Some((index, answer)) = finds.next() => Turn::Found(index, answer),
-            Some((index, socket, opened)) = opens.next() => Turn::Opened(index, socket, opened),
+            Some((index, socket, began, opened)) = opens.next() => Turn::Opened(index, socket, began, opened),
             () = sleep_until(wake_at.map_or_else(Instant::now, Instant::from_std)), if wake_at.is_some() => Turn::Time,
             _ = seconds.tick() => Turn::Second,
             () = stop.cancelled(), if coverage == Coverage::Whole => Turn::Stop,
@@ -133,15 +240,16 @@ async fn drive(
                 swarm.handle_ready(id, side);
                 // Those that are ready too, without asking every other source in between.
                 for _ in 0..READY_MAX {
-                    let Some(Some((id, side))) = swarm.waits.next().now_or_never() else { break };
+                    let Some(Some((id, side))) = swarm.sockets.waits.next().now_or_never() else { break };
                     swarm.handle_ready(id, side);
                 }
             }
             Turn::Found(index, answer) => swarm.handle_found(index, answer),
-            Turn::Opened(index, socket, opened) => swarm.handle_opened(index, socket, opened),
+            Turn::Opened(index, socket, began, opened) => swarm.handle_opened(index, socket, began, opened),
             Turn::Time => swarm.handle_time(),
             Turn::Second => {
                 swarm.handle_second();
+                samples.take(&swarm.progress());
                 progress(&swarm.progress());
             }
             Turn::Stop => {
@@ -150,24 +258,57 @@ async fn drive(
             }
         }
         for errand in std::mem::take(&mut swarm.errands) {
-            match errand {
-                Errand::Find(index, step) => {
-                    let Step::Find { fleet, within } = &swarm.flow().steps[step] else { continue };
-                    let (asked, within) = (find(fleet.clone()), *within);
-                    finds.push(async move {
-                        let late = |_| Err(format!("control did not answer within {within:?}"));
-                        (index, timeout(within, asked).await.unwrap_or_else(late))
-                    });
-                }
-                Errand::Open { player, socket, url, nonce, source, within } => opens.push(async move {
-                    let opened = timeout(within, open(&url, nonce, source)).await;
-                    (player, socket, opened.unwrap_or_else(|_| Err(OpenError::Late { url, within })))
-                }),
-            }
+            send(errand, swarm.scenario(), find, &mut finds, &mut opens);
         }
     }
+    samples.take(&swarm.progress());
     progress(&swarm.progress());
-    coverage
+    (coverage, samples.kept)
+}
+
+type OpenedBy = (PlayerIndex, SocketName, std::time::Instant, Result<Opened, OpenError>);
+
+fn send(
+    errand: Errand,
+    scenario: &Scenario,
+    find: &Find,
+    finds: &mut Lane<(PlayerIndex, Result<Found, String>)>,
+    opens: &mut Lane<OpenedBy>,
+) {
+    let (index, step, key) = match errand {
+        Errand::Find(index, step) => (index, step, String::new()),
+        Errand::Join(index, step, key) => (index, step, key),
+        Errand::Open(player, socket, dial) => {
+            return opens.push(async move {
+                let began = std::time::Instant::now();
+                let opened = timeout(dial.within, open(&dial)).await;
+                let late = |_| Err(OpenError::Late { url: dial.url.clone(), within: dial.within });
+                (player, socket, began, opened.unwrap_or_else(late))
+            });
+        }
+    };
+    let (question, within) = match &scenario.flow.steps[step] {
+        Step::Find { fleet, within } => (Question::Endpoint(fleet.clone()), *within),
+        Step::Join { fleet, within, .. } => {
+            let player = player_name(scenario.seed, index.0);
+            (Question::Seat { fleet: fleet.clone(), key, player }, *within)
+        }
+        Step::Address { .. }
+        | Step::Connect { .. }
+        | Step::Emit { .. }
+        | Step::Expect { .. }
+        | Step::ExpectSeat { .. }
+        | Step::Think { .. }
+        | Step::Barrier { .. }
+        | Step::LeaveLater { .. }
+        | Step::Play { .. }
+        | Step::Leave { .. } => return,
+    };
+    let asked = find(question);
+    finds.push(async move {
+        let late = |_| Err(format!("control did not answer within {within:?}"));
+        (index, timeout(within, asked).await.unwrap_or_else(late))
+    });
 }
 
 /// Futures of which at most `width` are under way at once. The others wait in the order in which they came; there are
@@ -196,32 +337,5 @@ impl<T> Lane<T> {
         let done = self.running.next().await?;
         self.running.extend(self.waiting.pop_front());
         Some(done)
-    }
-}
-
-fn report(config: &SwarmConfig, swarm: &Swarm, coverage: Coverage) -> Report {
-    let elapsed = swarm.elapsed();
-    let cpu = thread_cpu().saturating_sub(swarm.cpu_before);
-    let mut violations = swarm.ledger.judge(coverage);
-    let violations_total = violations.len() as u64;
-    violations.truncate(VIOLATIONS_MAX);
-    let outcome = match (violations.is_empty(), coverage) {
-        (false, Coverage::Whole | Coverage::Cut) => Outcome::Failed,
-        (true, Coverage::Whole) => Outcome::Passed,
-        (true, Coverage::Cut) => Outcome::Stopped,
-    };
-    let summary = |measure| MeasureSummary { measure, summary: swarm.measures.of(measure).summary() };
-    Report {
-        version: 1,
-        outcome,
-        seed: config.seed,
-        players: config.players,
-        elapsed_seconds: elapsed.as_secs_f64(),
-        rooms: u32::try_from(swarm.ledger.rooms()).unwrap_or(u32::MAX),
-        counts: swarm.counts,
-        measures: Measure::ALL.map(summary).to_vec(),
-        generator: GeneratorHealth::judge(elapsed, cpu, &swarm.lag),
-        violations,
-        violations_total,
     }
 }

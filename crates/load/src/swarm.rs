@@ -1,112 +1,75 @@
-//! Owns all players and connections of a run as one value, and what was counted of them.
+//! Owns all players of this process as one value, and what was counted of them.
 //! Never waits: the loop in `run` tells what happened, and this does the work at once.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
-    io,
-    net::{Ipv4Addr, Shutdown},
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
+    net::Ipv4Addr,
+    ops::Range,
     time::{Duration, Instant},
 };
 
-use futures_util::stream::FuturesUnordered;
-use tokio::{io::Interest, net::TcpStream};
-
 use crate::{
-    SwarmConfig,
     draws::Draws,
+    examine::{Examiner, record},
     fact::Fact,
-    flow::{Flow, SocketName, Step},
+    flow::{Protocol, SocketName, Step},
     health::thread_cpu,
     link::{Heard, Link},
     measure::{Measures, Times},
     open::{OpenError, Opened, source},
     oracle::Ledger,
-    player::{Action, ClosedBy, Event, Player, PlayerIndex},
+    player::{Action, ClosedBy, Event, Found, Player, PlayerIndex},
     report::{Counts, Progress},
+    scenario::{Peer, Role, Scenario, player_name},
+    sockets::{LinkId, Pace, READ_BYTES_MAX, Side, Sockets},
 };
 
 /// How long a connection that was left may take to close on both sides.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-/// Bytes that one look at a connection takes in at most; the rest waits for the other connections.
-const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// Names a connection for the whole run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct LinkId(u64);
-
-/// What a connection waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Read,
-    Write,
-}
-
-/// Completes when its connection can be read or written.
-pub(crate) struct Wait {
-    id: LinkId,
-    side: Side,
-    stream: Rc<TcpStream>,
-}
-
-impl Future for Wait {
-    type Output = (LinkId, Side);
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let ready = match self.side {
-            Side::Read => self.stream.poll_read_ready(cx),
-            Side::Write => self.stream.poll_write_ready(cx),
-        };
-        // A failed connection is told by the read or write that follows.
-        ready.map(|_| (self.id, self.side))
-    }
-}
 
 /// What must be fetched from elsewhere for a player; the answer goes back into the swarm.
 pub(crate) enum Errand {
     /// An address in the fleet of this step.
     Find(PlayerIndex, usize),
-    /// A connection to this URL, with this handshake nonce.
-    Open {
-        player: PlayerIndex,
-        socket: SocketName,
-        url: String,
-        nonce: [u8; 16],
-        source: Ipv4Addr,
-        within: Duration,
-    },
+    /// A seat in the room of this key.
+    Join(PlayerIndex, usize, String),
+    /// A connection.
+    Open(PlayerIndex, SocketName, Dial),
 }
 
-struct Socket {
-    player: PlayerIndex,
-    name: SocketName,
-    stream: Rc<TcpStream>,
-    link: Link,
-    /// Set when the player left: the connection only drains from here on.
-    close_by: Option<Duration>,
-    awaits_write: bool,
+/// How to open a connection.
+pub(crate) struct Dial {
+    pub(crate) url: String,
+    pub(crate) path: String,
+    pub(crate) nonce: [u8; 16],
+    pub(crate) source: Ipv4Addr,
+    pub(crate) within: Duration,
+}
+
+/// A connection that is being opened.
+struct Opening {
+    protocol: Protocol,
+    auth: Option<String>,
 }
 
 pub(crate) struct Swarm {
-    flow: Flow,
-    seed: u64,
+    scenario: Scenario,
+    /// Number of the first player of this process.
+    first: u32,
     players: Vec<Player>,
     /// The moment for which each player stands in `timers`.
     queued: Vec<Option<Duration>>,
     timers: BinaryHeap<Reverse<(Duration, PlayerIndex)>>,
-    /// The CONNECT `auth` of connections that are being opened, and the ids of open ones, by player and socket.
-    auths: HashMap<(PlayerIndex, SocketName), String>,
-    open: HashMap<(PlayerIndex, SocketName), LinkId>,
-    links: HashMap<LinkId, Socket>,
-    next_link: u64,
+    opening: HashMap<(PlayerIndex, SocketName), Opening>,
+    pub(crate) sockets: Sockets,
     buffer: Vec<u8>,
     players_left: usize,
+    /// Who has come to a barrier, by room or group.
+    barriers: HashMap<String, Vec<PlayerIndex>>,
+    rooms: HashMap<PlayerIndex, String>,
     started: Instant,
     pub(crate) errands: Vec<Errand>,
-    pub(crate) waits: FuturesUnordered<Wait>,
     pub(crate) ledger: Ledger,
     pub(crate) counts: Counts,
     pub(crate) measures: Measures,
@@ -115,27 +78,31 @@ pub(crate) struct Swarm {
 }
 
 impl Swarm {
-    pub(crate) fn new(config: &SwarmConfig) -> Self {
-        let players: Vec<_> = (0..config.players).map(|index| player(config, index)).collect();
-        let names = players.iter().map(|player| player.name().to_owned()).collect();
+    /// The players of these numbers; `started` is the moment from which all processes count.
+    pub(crate) fn new(scenario: &Scenario, numbers: Range<u32>, started: Instant) -> Self {
+        let first = numbers.start;
+        let ledger = Ledger::new(scenario, numbers.clone());
+        let players = players(scenario, numbers);
         let queued: Vec<_> = players.iter().map(Player::wake_at).collect();
-        let timers = (0..).zip(&queued).filter_map(|(index, at)| Some(Reverse(((*at)?, PlayerIndex(index)))));
+        let timers = (first..)
+            .zip(&queued)
+            .filter_map(|(index, at)| Some(Reverse(((*at)?, PlayerIndex(index)))))
+            .collect();
         Self {
-            flow: config.flow(),
-            seed: config.seed,
+            scenario: scenario.clone(),
+            first,
             players_left: players.len(),
-            timers: timers.collect(),
+            timers,
             queued,
             players,
-            auths: HashMap::new(),
-            open: HashMap::new(),
-            links: HashMap::new(),
-            next_link: 0,
+            opening: HashMap::new(),
+            sockets: Sockets::default(),
             buffer: vec![0; READ_BYTES_MAX],
-            started: Instant::now(),
+            barriers: HashMap::new(),
+            rooms: HashMap::new(),
+            started,
             errands: Vec::new(),
-            waits: FuturesUnordered::new(),
-            ledger: Ledger::new(names, config.match_players),
+            ledger,
             counts: Counts::default(),
             measures: Measures::default(),
             lag: Times::default(),
@@ -147,13 +114,13 @@ impl Swarm {
         self.started.elapsed()
     }
 
-    pub(crate) fn flow(&self) -> &Flow {
-        &self.flow
+    pub(crate) fn scenario(&self) -> &Scenario {
+        &self.scenario
     }
 
     /// Whether every player is done and every connection closed.
     pub(crate) fn is_over(&self) -> bool {
-        self.players_left == 0 && self.links.is_empty()
+        self.players_left == 0 && self.sockets.is_empty()
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -172,7 +139,7 @@ impl Swarm {
             && at <= self.elapsed()
         {
             self.timers.pop();
-            let place = place(index);
+            let place = self.place(index);
             if self.queued[place] == Some(at) {
                 self.queued[place] = None;
             }
@@ -186,38 +153,43 @@ impl Swarm {
         }
     }
 
-    /// To be called about once a second: heartbeats, and connections that take too long to close.
+    /// To be called about once a second: heartbeats, slow readers, and connections that take too long to close.
     pub(crate) fn handle_second(&mut self) {
         let now = self.elapsed();
-        let ids: Vec<_> = self.links.keys().copied().collect();
-        for id in ids {
-            let Some(socket) = self.links.get_mut(&id) else { continue };
+        for id in self.sockets.ids() {
+            let Some(socket) = self.sockets.get(id) else { continue };
             if socket.close_by.is_some_and(|at| at <= now) {
-                self.drop_link(id);
+                self.sockets.forget(id);
+                continue;
+            }
+            if socket.pace == Pace::Silent {
                 continue;
             }
             let mut closed = None;
             socket.link.handle_time(now, &mut |heard| closed = closing(heard));
-            if let Some(by) = closed {
-                self.closed(id, by);
+            match closed {
+                Some(by) => self.closed(id, by),
+                None => self.sockets.await_read(id, true),
             }
         }
     }
 
-    /// The address a player asked for.
-    pub(crate) fn handle_found(&mut self, index: PlayerIndex, answer: Result<String, String>) {
+    /// What a player asked control for.
+    pub(crate) fn handle_found(&mut self, index: PlayerIndex, answer: Result<Found, String>) {
         self.tell(index, &Event::Found(answer));
     }
 
-    /// A connection that a player asked for.
+    /// A connection that a player asked for, which is being opened since `began`.
     pub(crate) fn handle_opened(
         &mut self,
         index: PlayerIndex,
         name: SocketName,
+        began: Instant,
         opened: Result<Opened, OpenError>,
     ) {
         // The player may have given up meanwhile; then the stream is closed by dropping it.
-        let Some(auth) = self.auths.remove(&(index, name)) else { return };
+        let Some(Opening { protocol, auth }) = self.opening.remove(&(index, name)) else { return };
+        self.tell(index, &Event::Dialled(name, began.saturating_duration_since(self.started)));
         let Opened { stream, first } = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -225,14 +197,11 @@ impl Swarm {
                 return self.tell(index, &Event::Closed(name, by));
             }
         };
-        let id = LinkId(self.next_link);
-        self.next_link += 1;
-        let link = Link::new((!auth.is_empty()).then_some(auth), Draws::new(!self.seed, id.0));
-        let stream = Rc::new(stream);
-        self.waits.push(Wait { id, side: Side::Read, stream: Rc::clone(&stream) });
-        let socket = Socket { player: index, name, stream, link, close_by: None, awaits_write: false };
-        self.links.insert(id, socket);
-        self.open.insert((index, name), id);
+        let masks = Draws::new(!self.scenario.seed, (u64::from(index.0) << 8) | name as u64);
+        let id = self.sockets.add(index, name, stream, Link::new(protocol, auth, masks));
+        if protocol == Protocol::WebSocket {
+            self.tell(index, &Event::Connected(name));
+        }
         let first_bytes = first.len().min(self.buffer.len());
         self.buffer[..first_bytes].copy_from_slice(&first[..first_bytes]);
         self.take_in(id, first_bytes);
@@ -241,72 +210,64 @@ impl Swarm {
     /// A connection can be read or written.
     pub(crate) fn handle_ready(&mut self, id: LinkId, side: Side) {
         match side {
-            Side::Write => {
-                if let Some(socket) = self.links.get_mut(&id) {
-                    socket.awaits_write = false;
-                }
-                self.flush(id);
-            }
+            Side::Write => self.sockets.may_write(id),
             Side::Read => {
-                self.read(id);
-                if let Some(socket) = self.links.get(&id) {
-                    self.waits.push(Wait { id, side, stream: Rc::clone(&socket.stream) });
+                match self.sockets.read(id, &mut self.buffer) {
+                    Some(Ok(0)) => self.ended(id, "the server closed the transport"),
+                    Some(Ok(bytes)) => self.take_in(id, bytes),
+                    Some(Err(error)) => self.ended(id, &error.to_string()),
+                    None => {}
                 }
+                self.sockets.await_read(id, false);
             }
         }
     }
 
     /// Ends every player where they stand.
     pub(crate) fn stop(&mut self) {
-        for index in 0..self.players.len() {
-            let index = PlayerIndex(u32::try_from(index).expect("the number was a u32"));
-            self.tell(index, &Event::Stopped);
-        }
-    }
-
-    fn read(&mut self, id: LinkId) {
-        let Some(socket) = self.links.get(&id) else { return };
-        let read = read_once(&socket.stream, &mut self.buffer);
-        match read {
-            Ok(0) => self.ended(id, "the server closed the transport"),
-            Ok(bytes) => self.take_in(id, bytes),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => self.ended(id, &error.to_string()),
+        for nth in 0..self.players.len() {
+            let nth = u32::try_from(nth).expect("the number was a u32");
+            self.tell(PlayerIndex(self.first + nth), &Event::Stopped);
         }
     }
 
     fn ended(&mut self, id: LinkId, reason: &str) {
-        let Some(socket) = self.links.get_mut(&id) else { return };
+        let Some(socket) = self.sockets.get(id) else { return };
         let mut closed = None;
         socket.link.handle_end(reason, &mut |heard| closed = closing(heard));
         match closed {
             Some(by) => self.closed(id, by),
-            None => self.drop_link(id),
+            None => self.sockets.forget(id),
         }
     }
 
     fn closed(&mut self, id: LinkId, by: ClosedBy) {
-        let Some(socket) = self.links.get(&id) else { return };
+        let Some(socket) = self.sockets.get(id) else { return };
         let (player, name) = (socket.player, socket.name);
-        self.drop_link(id);
+        self.sockets.forget(id);
         self.tell(player, &Event::Closed(name, by));
     }
 
     /// Handles the first `bytes` of the shared buffer as input of a connection.
     fn take_in(&mut self, id: LinkId, bytes: usize) {
         let now = self.elapsed();
-        let Some(socket) = self.links.get_mut(&id) else { return };
+        let Some(socket) = self.sockets.get(id) else { return };
         let (index, name) = (socket.player, socket.name);
-        let player = &mut self.players[place(index)];
+        let place = place(self.first, index);
+        let player = &mut self.players[place];
         let was_done = player.is_done();
-        let (flow, counts) = (&self.flow, &mut self.counts);
+        let (scenario, counts) = (&self.scenario, &mut self.counts);
+        let mut examiner =
+            Examiner { scenario, now, index, ledger: &mut self.ledger, measures: &mut self.measures };
         let (mut actions, mut closed) = (Vec::new(), false);
         socket.link.handle_bytes(&mut self.buffer[..bytes], now, &mut |heard| {
             let event = match heard {
                 Heard::Connected => Event::Connected(name),
                 Heard::Refused(code) => Event::Refused(name, code),
+                Heard::Acked(number) => Event::Acked(name, number),
                 Heard::Event(event, argument) => {
                     counts.events_received += u64::from(name == SocketName::Game);
+                    examiner.examine(name, event, argument);
                     Event::Received(name, event, argument)
                 }
                 Heard::Closed(by) => {
@@ -314,108 +275,112 @@ impl Swarm {
                     Event::Closed(name, by)
                 }
             };
-            actions.extend(player.handle(flow, now, &event));
+            actions.extend(player.handle(&scenario.flow, now, &event));
         });
         self.players_left -= usize::from(!was_done && player.is_done());
-        self.flush(id);
+        self.sockets.flush(id);
         if closed {
-            self.drop_link(id);
+            self.sockets.forget(id);
         }
         self.apply(index, actions);
     }
 
     fn tell(&mut self, index: PlayerIndex, event: &Event<'_>) {
         let now = self.elapsed();
-        let player = &mut self.players[place(index)];
+        let place = self.place(index);
+        let player = &mut self.players[place];
         let was_done = player.is_done();
-        let actions = player.handle(&self.flow, now, event);
+        let actions = player.handle(&self.scenario.flow, now, event);
         self.players_left -= usize::from(!was_done && player.is_done());
         self.apply(index, actions);
     }
 
     fn apply(&mut self, index: PlayerIndex, actions: Vec<Action>) {
-        let mut left = VecDeque::from(actions);
+        let (mut left, mut met) = (VecDeque::from(actions), Vec::new());
         while let Some(action) = left.pop_front() {
             match action {
                 Action::Tell(fact) => self.note(index, &fact),
                 Action::Find { step } => self.errands.push(Errand::Find(index, step)),
-                Action::Connect { socket, url, auth, within } => {
-                    let mut draws = Draws::new(self.seed, (u64::from(index.0) << 8) | socket as u64);
-                    let nonce = [draws.bits().to_le_bytes(), draws.bits().to_le_bytes()];
-                    self.auths.insert((index, socket), auth.unwrap_or_default());
-                    let nonce = nonce.concat().try_into().expect("twice eight bytes are sixteen");
-                    let source = source(index.0.wrapping_mul(2) + u32::from(socket == SocketName::Game));
-                    self.errands.push(Errand::Open { player: index, socket, url, nonce, source, within });
+                Action::Join { step, key } => self.errands.push(Errand::Join(index, step, key)),
+                Action::Connect { socket, step, url, auth } => self.connect(index, socket, step, url, auth),
+                Action::Emit { socket, step, argument, ack } => {
+                    self.emit(index, socket, step, &argument, ack);
                 }
-                Action::Emit { socket, step, argument } => self.emit(index, socket, step, &argument),
                 Action::Leave(socket) => self.leave(index, socket),
+                Action::Meet => met.extend(self.meet(index)),
             }
         }
         self.set_timer(index);
+        for player in met {
+            self.tell(player, &Event::Met);
+        }
     }
 
-    fn emit(&mut self, index: PlayerIndex, name: SocketName, step: usize, argument: &str) {
-        let (Step::Emit { event, .. } | Step::Play { event, .. }) = &self.flow.steps[step] else { return };
-        let Some(&id) = self.open.get(&(index, name)) else { return };
-        let Some(socket) = self.links.get_mut(&id) else { return };
+    fn connect(
+        &mut self,
+        index: PlayerIndex,
+        socket: SocketName,
+        step: usize,
+        url: String,
+        auth: Option<String>,
+    ) {
+        let Step::Connect { protocol, path, within, .. } = &self.scenario.flow.steps[step] else { return };
+        let mut draws = Draws::new(self.scenario.seed, (u64::from(index.0) << 8) | socket as u64);
+        let nonce = [draws.bits().to_le_bytes(), draws.bits().to_le_bytes()];
+        let dial = Dial {
+            url,
+            path: path.clone(),
+            nonce: nonce.concat().try_into().expect("twice eight bytes are sixteen"),
+            source: source(index.0.wrapping_mul(2) + u32::from(socket == SocketName::Game)),
+            within: *within,
+        };
+        self.opening.insert((index, socket), Opening { protocol: *protocol, auth });
+        self.errands.push(Errand::Open(index, socket, dial));
+    }
+
+    /// Who may go on because this player has come to the barrier.
+    fn meet(&mut self, index: PlayerIndex) -> Vec<PlayerIndex> {
+        let size = u32::from(self.scenario.group_players);
+        let key = self.rooms.get(&index).cloned().unwrap_or_else(|| format!("group {}", index.0 / size));
+        let here = self.barriers.entry(key.clone()).or_default();
+        here.push(index);
+        if here.len() < usize::from(self.scenario.group_players) {
+            return Vec::new();
+        }
+        self.barriers.remove(&key).unwrap_or_default()
+    }
+
+    fn emit(&mut self, index: PlayerIndex, name: SocketName, step: usize, argument: &str, ack: Option<u32>) {
+        let (Step::Emit { event, .. } | Step::Play { event, .. }) = &self.scenario.flow.steps[step] else {
+            return;
+        };
+        let Some(id) = self.sockets.of(index, name) else { return };
+        let Some(socket) = self.sockets.get(id) else { return };
         let mut closed = None;
-        socket
-            .link
-            .emit(event, argument, &mut |heard| closed = closing(heard))
-            .expect("events were checked with the settings, arguments are made here");
+        let sent = socket.link.emit(event, argument, ack, &mut |heard| closed = closing(heard));
+        if let Err(error) = sent {
+            let by = ClosedBy::Transport(format!("{event:?} with {argument} cannot be sent: {error}"));
+            return self.closed(id, by);
+        }
         self.counts.inputs_sent += u64::from(name == SocketName::Game);
         match closed {
             Some(by) => self.closed(id, by),
-            None => self.flush(id),
+            None => self.sockets.flush(id),
         }
     }
 
     fn leave(&mut self, index: PlayerIndex, name: SocketName) {
-        self.auths.remove(&(index, name));
-        let Some(id) = self.open.remove(&(index, name)) else { return };
-        let close_by = self.elapsed() + CLOSE_WITHIN;
-        if let Some(socket) = self.links.get_mut(&id) {
-            socket.link.leave();
-            socket.close_by = Some(close_by);
-            self.flush(id);
-        }
-    }
-
-    /// Writes what the connection takes now. What is left is written when it can be; a fault is told by the next read.
-    fn flush(&mut self, id: LinkId) {
-        let Some(socket) = self.links.get_mut(&id) else { return };
-        while !socket.link.out().is_empty() {
-            match socket.stream.try_write(socket.link.out()) {
-                Ok(bytes) => socket.link.wrote(bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !std::mem::replace(&mut socket.awaits_write, true) {
-                        self.waits.push(Wait { id, side: Side::Write, stream: Rc::clone(&socket.stream) });
-                    }
-                    return;
-                }
-                Err(_) => return,
-            }
-        }
-        if socket.close_by.is_some() {
-            // The server reads to the end, answers and closes; only then our side goes, so that nothing is cut off.
-            shut(&socket.stream, Shutdown::Write);
-        }
-    }
-
-    /// Forgets a connection. Shutting it down ends the wait that still holds it.
-    fn drop_link(&mut self, id: LinkId) {
-        if let Some(socket) = self.links.remove(&id) {
-            let key = (socket.player, socket.name);
-            if self.open.get(&key) == Some(&id) {
-                self.open.remove(&key);
-            }
-            shut(&socket.stream, Shutdown::Both);
+        self.opening.remove(&(index, name));
+        if let Some(id) = self.sockets.disown(index, name, self.elapsed() + CLOSE_WITHIN) {
+            self.sockets.flush(id);
+            self.sockets.await_read(id, false);
         }
     }
 
     fn set_timer(&mut self, index: PlayerIndex) {
-        let queued = &mut self.queued[place(index)];
-        if let Some(at) = self.players[place(index)].wake_at()
+        let place = self.place(index);
+        let queued = &mut self.queued[place];
+        if let Some(at) = self.players[place].wake_at()
             && queued.is_none_or(|queued| at < queued)
         {
             *queued = Some(at);
@@ -427,70 +392,88 @@ impl Swarm {
         self.ledger.record(index, fact);
         match fact {
             Fact::Arrived => self.counts.arrived += 1,
-            Fact::Measured(measure, took) => self.measures.record(*measure, *took),
-            Fact::Assigned(_) => self.counts.assigned += 1,
-            Fact::Playing => self.counts.playing += 1,
+            Fact::Measured(measured) => record(&mut self.measures, &self.scenario, measured),
+            Fact::Assigned(seat) => {
+                self.counts.assigned += 1;
+                self.rooms.insert(index, seat.room.clone());
+            }
+            Fact::Playing => {
+                self.counts.playing += 1;
+                self.misbehave(index);
+            }
             Fact::RoomEnded => self.counts.rooms_ended += 1,
             Fact::Finished => self.counts.finished += 1,
+            Fact::Shed => self.counts.shed += 1,
+            Fact::Numbered(_) => {}
             Fact::Lost { .. } | Fact::Refused { .. } | Fact::Failed { .. } => self.counts.faults += 1,
         }
     }
+
+    /// From the game on, some are slow or silent.
+    fn misbehave(&mut self, index: PlayerIndex) {
+        let pace = match self.players[self.place(index)].peer() {
+            Peer::Sound => return,
+            Peer::Slow => Pace::Slow,
+            Peer::HalfOpen => Pace::Silent,
+        };
+        if let Some(socket) = self.sockets.of(index, SocketName::Game).and_then(|id| self.sockets.get(id)) {
+            socket.pace = pace;
+        }
+    }
+
+    fn place(&self, index: PlayerIndex) -> usize {
+        place(self.first, index)
+    }
 }
 
-/// The player of this number: name, arrival and choices follow from the seed alone.
-pub(crate) fn player(config: &SwarmConfig, index: u32) -> Player {
-    let mut draws = Draws::new(config.seed, u64::from(index));
-    let arrives_at = draws.span(config.ramp);
-    Player::new(&format!("swarm-{}-{index}", config.seed), arrives_at, draws)
+/// The players of these numbers: name, role, arrival and choices follow from the seed alone.
+pub(crate) fn players(scenario: &Scenario, numbers: Range<u32>) -> Vec<Player> {
+    let moments = scenario.arrival.moments(scenario.seed, numbers.end);
+    let size = u32::from(scenario.group_players);
+    numbers
+        .map(|index| {
+            let peer = scenario.peers.pick(Draws::new(scenario.seed, (1 << 40) | u64::from(index)).share());
+            let role = Role { index, group: index / size, seed: scenario.seed, peer };
+            let at = moments[usize::try_from(index).expect("a u32 fits an index")];
+            let mut draws = Draws::new(scenario.seed, u64::from(index));
+            // The first draw may have been the arrival.
+            draws.bits();
+            Player::new(&player_name(scenario.seed, index), role, at, draws)
+        })
+        .collect()
 }
 
-fn place(index: PlayerIndex) -> usize {
-    usize::try_from(index.0).expect("a u32 fits an index")
+fn place(first: u32, index: PlayerIndex) -> usize {
+    usize::try_from(index.0 - first).expect("a u32 fits an index")
 }
 
 fn closing(heard: Heard<'_>) -> Option<ClosedBy> {
     match heard {
         Heard::Closed(by) => Some(by),
-        Heard::Connected | Heard::Refused(_) | Heard::Event(..) => None,
+        Heard::Connected | Heard::Refused(_) | Heard::Event(..) | Heard::Acked(_) => None,
     }
-}
-
-/// Reads what is there. A short read has emptied the connection: saying so to the runtime at once saves a second,
-/// empty look at it for each readiness.
-fn read_once(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    let looked = stream.try_io(Interest::READABLE, || {
-        read = rustix::io::read(stream, &mut *buffer)?;
-        if read > 0 && read < buffer.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    });
-    if read > 0 { Ok(read) } else { looked.map(|()| 0) }
-}
-
-/// Shuts one or both directions; a stream that is gone already needs nothing.
-fn shut(stream: &TcpStream, how: Shutdown) {
-    let _gone_already = socket2::SockRef::from(stream).shutdown(how);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SwarmConfig;
 
     #[test]
-    fn a_player_with_both_connections_stays_small() {
-        let bytes =
-            size_of::<Player>() + 2 * (size_of::<Socket>() + 2 * size_of::<Wait>() + size_of::<TcpStream>());
-        assert!(bytes <= 1_200, "{bytes} bytes, without what tokio keeps for each stream");
-    }
-
-    #[test]
-    fn the_seed_settles_names_and_arrivals() {
+    fn the_seed_settles_names_and_arrivals_however_the_players_are_shared_out() {
         let config = SwarmConfig { seed: 3, ..SwarmConfig::default() };
-        let arrivals = |config: &SwarmConfig| -> Vec<_> {
-            (0..config.players).map(|index| player(config, index)).map(|player| player.wake_at()).collect()
+        let arrivals = |seed, numbers: Range<u32>| -> Vec<_> {
+            let scenario = SwarmConfig { seed, ..config.clone() }.scenario();
+            players(&scenario, numbers)
+                .iter()
+                .map(|player| (player.name().to_owned(), player.wake_at()))
+                .collect()
         };
-        assert_eq!(arrivals(&config), arrivals(&config));
-        assert_ne!(arrivals(&config), arrivals(&SwarmConfig { seed: 4, ..config.clone() }));
-        assert!(arrivals(&config).into_iter().flatten().all(|at| at < config.ramp));
-        assert_eq!(player(&config, 7).name(), "swarm-3-7");
+        let whole = arrivals(3, 0..200);
+        assert_eq!(whole, arrivals(3, 0..200));
+        assert_eq!(whole, [arrivals(3, 0..80), arrivals(3, 80..200)].concat());
+        assert_ne!(whole, arrivals(4, 0..200));
+        assert!(whole.iter().all(|(_, at)| at.is_some_and(|at| at < config.ramp)));
+        assert_eq!(whole[7].0, "swarm-3-7");
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Faults {
 impl Faults {
     /// `Some` when there is at least one fault. A broken line is told once, and what seems to be missing is not told
     /// at all while lines are broken: the broken one may have held it.
-    pub(super) fn of(file: &str, text: &str, mut faults: Vec<Fault>) -> Option<Self> {
+    pub(crate) fn of(file: &str, text: &str, mut faults: Vec<Fault>) -> Option<Self> {
         let broken: Vec<usize> = faults
             .iter()
             .filter(|fault| fault.kind == FaultKind::Syntax)

@@ -2,9 +2,9 @@
 //!
 //! Never starts anything. A file is taken whole or not at all: all its faults are told together.
 
-mod fault;
+pub(crate) mod fault;
 mod fleet;
-mod reader;
+pub(crate) mod reader;
 mod show;
 #[cfg(test)]
 mod tests;

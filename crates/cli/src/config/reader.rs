@@ -13,23 +13,23 @@ use super::fault::{Fault, FaultKind};
 
 /// A value with the bytes of the file it came from.
 #[derive(Debug, Clone)]
-pub(super) struct Found<T> {
-    pub(super) value: T,
-    pub(super) span: Range<usize>,
+pub(crate) struct Found<T> {
+    pub(crate) value: T,
+    pub(crate) span: Range<usize>,
 }
 
 /// One table being read. Every key that is asked for becomes a known one; `finish` tells about the others.
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     /// How people call it: `[control]`, `[fleets.arena]`.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// Its header.
-    pub(super) span: Range<usize>,
+    pub(crate) span: Range<usize>,
     table: &'a DeTable<'a>,
     known: Vec<&'static str>,
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(title: impl Into<String>, span: Range<usize>, table: &'a DeTable<'a>) -> Self {
+    pub(crate) fn new(title: impl Into<String>, span: Range<usize>, table: &'a DeTable<'a>) -> Self {
         Self { title: title.into(), span, table, known: Vec::new() }
     }
 
@@ -40,12 +40,12 @@ impl<'a> Section<'a> {
     }
 
     /// Where `key` stands, for faults about its presence.
-    pub(super) fn key_span(&self, key: &str) -> Option<Range<usize>> {
+    pub(crate) fn key_span(&self, key: &str) -> Option<Range<usize>> {
         self.table.get_key_value(key).map(|(name, _)| name.span())
     }
 
     /// Tells of keys that nobody asked for.
-    pub(super) fn finish(self, faults: &mut Vec<Fault>) {
+    pub(crate) fn finish(self, faults: &mut Vec<Fault>) {
         for name in self.table.keys() {
             let text = name.get_ref().as_ref();
             if !self.known.contains(&text) {
@@ -60,7 +60,7 @@ impl<'a> Section<'a> {
     }
 
     /// A sub-table; an empty one's place is taken by `None`.
-    pub(super) fn table(
+    pub(crate) fn table(
         &mut self,
         key: &'static str,
         faults: &mut Vec<Fault>,
@@ -74,7 +74,7 @@ impl<'a> Section<'a> {
     }
 
     /// A text.
-    pub(super) fn text(&mut self, key: &'static str, faults: &mut Vec<Fault>) -> Option<Found<&'a str>> {
+    pub(crate) fn text(&mut self, key: &'static str, faults: &mut Vec<Fault>) -> Option<Found<&'a str>> {
         let value = self.get(key)?;
         let found = value.get_ref().as_str().map(|text| Found { value: text, span: value.span() });
         if found.is_none() {
@@ -84,7 +84,7 @@ impl<'a> Section<'a> {
     }
 
     /// A text that is parsed; the parse error is the fault.
-    pub(super) fn parsed<T>(
+    pub(crate) fn parsed<T>(
         &mut self,
         key: &'static str,
         faults: &mut Vec<Fault>,
@@ -101,7 +101,7 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number within bounds.
-    pub(super) fn integer<T: TryFrom<i64>>(
+    pub(crate) fn integer<T: TryFrom<i64>>(
         &mut self,
         key: &'static str,
         allowed: RangeInclusive<i64>,
@@ -126,8 +126,61 @@ impl<'a> Section<'a> {
         in_bounds.map(|number| Found { value: number, span: value.span() })
     }
 
+    /// A number within bounds, with a point or without.
+    pub(crate) fn number(
+        &mut self,
+        key: &'static str,
+        allowed: RangeInclusive<f64>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<Found<f64>> {
+        let value = self.get(key)?;
+        let (float, integer) = (value.get_ref().as_float(), value.get_ref().as_integer());
+        let text = float.map(|number| number.as_str()).or(integer.map(|number| number.as_str()));
+        let Some(text) = text else {
+            faults.push(wrong_type(key, value, "a number", &format!("{key} = {}", allowed.end())));
+            return None;
+        };
+        let number = text.parse().ok().filter(|number| allowed.contains(number));
+        if number.is_none() {
+            let (least, most) = (allowed.start(), allowed.end());
+            faults.push(value_fault(value.span(), format!("{key} is {text}; allowed: {least} to {most}")));
+        }
+        number.map(|number| Found { value: number, span: value.span() })
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&mut self, key: &'static str, faults: &mut Vec<Fault>) -> Option<Found<bool>> {
+        let value = self.get(key)?;
+        let found = value.get_ref().as_bool().map(|flag| Found { value: flag, span: value.span() });
+        if found.is_none() {
+            faults.push(wrong_type(key, value, "true or false", &format!("{key} = true")));
+        }
+        found
+    }
+
+    /// A list of tables, as `[[key]]` makes it.
+    pub(crate) fn tables(
+        &mut self,
+        key: &'static str,
+        faults: &mut Vec<Fault>,
+    ) -> Option<Vec<Found<&'a DeTable<'a>>>> {
+        let value = self.get(key)?;
+        let Some(items) = value.get_ref().as_array() else {
+            faults.push(wrong_type(key, value, "a list of tables", &format!("[[{key}]]")));
+            return None;
+        };
+        let mut tables = Vec::new();
+        for item in items.iter() {
+            match item.get_ref().as_table() {
+                Some(table) => tables.push(Found { value: table, span: item.span() }),
+                None => faults.push(wrong_type(key, item, "a table in each place", &format!("[[{key}]]"))),
+            }
+        }
+        Some(tables)
+    }
+
     /// A span of time such as `10s`, `1h 30m`, within bounds.
-    pub(super) fn duration(
+    pub(crate) fn duration(
         &mut self,
         key: &'static str,
         allowed: RangeInclusive<Duration>,
@@ -153,7 +206,7 @@ impl<'a> Section<'a> {
     }
 
     /// A list of texts.
-    pub(super) fn texts(
+    pub(crate) fn texts(
         &mut self,
         key: &'static str,
         faults: &mut Vec<Fault>,
@@ -175,17 +228,17 @@ impl<'a> Section<'a> {
 }
 
 /// A fault about a value.
-pub(super) fn value_fault(span: Range<usize>, message: impl Into<String>) -> Fault {
+pub(crate) fn value_fault(span: Range<usize>, message: impl Into<String>) -> Fault {
     Fault { span, message: message.into(), kind: FaultKind::Value }
 }
 
 /// A fault about something that is not there.
-pub(super) fn missing(span: Range<usize>, message: impl Into<String>) -> Fault {
+pub(crate) fn missing(span: Range<usize>, message: impl Into<String>) -> Fault {
     Fault { span, message: message.into(), kind: FaultKind::Missing }
 }
 
 /// A fault about a value of another type than asked.
-pub(super) fn wrong_type(key: &str, value: &Spanned<DeValue<'_>>, wanted: &str, example: &str) -> Fault {
+pub(crate) fn wrong_type(key: &str, value: &Spanned<DeValue<'_>>, wanted: &str, example: &str) -> Fault {
     let found = value.get_ref().type_str();
     let article = if found.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     value_fault(
@@ -195,7 +248,7 @@ pub(super) fn wrong_type(key: &str, value: &Spanned<DeValue<'_>>, wanted: &str, 
 }
 
 /// Parses with the type's own check.
-pub(super) fn from_text<T: FromStr>(text: &str) -> Result<T, String>
+pub(crate) fn from_text<T: FromStr>(text: &str) -> Result<T, String>
 where
     T::Err: std::fmt::Display,
 {
@@ -203,7 +256,7 @@ where
 }
 
 /// `did you mean ...?` when a known word is near.
-pub(super) fn did_you_mean(text: &str, known: &[&str]) -> Option<String> {
+pub(crate) fn did_you_mean(text: &str, known: &[&str]) -> Option<String> {
     const NEAR_ENOUGH: f64 = 0.8;
     let score = |word: &&str| strsim::jaro_winkler(text, word);
     let best = known.iter().copied().max_by(|a, b| score(a).total_cmp(&score(b)))?;

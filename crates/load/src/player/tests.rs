@@ -2,14 +2,19 @@
 //! Never opens a connection.
 
 use super::*;
-use crate::SwarmConfig;
+use crate::{SwarmConfig, flow::Step};
 use SocketName::{Game, Lobby};
 
 const SEAT: &str = r#"{"room":"r1","endpoint":"127.0.0.1:7001","token":"t\"1","seat":2,"fleet":"arena"}"#;
+const ROLE: Role = Role { index: 0, group: 0, seed: 1, peer: Peer::Sound };
 const ARRIVAL_MS: u64 = 500;
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
+}
+
+fn lobby() -> Found {
+    Found { url: "http://127.0.0.1:7000".into(), seat: None }
 }
 
 /// A player of the shipped flow and what it wanted so far, one word an action.
@@ -22,8 +27,8 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let config = SwarmConfig { hz: 2.0, play: ms(2_000), ..SwarmConfig::default() };
-        let player = Player::new("swarm-1-0", ms(ARRIVAL_MS), Draws::new(1, 0));
-        Self { flow: config.flow(), player, now: ms(ARRIVAL_MS) }
+        let player = Player::new("swarm-1-0", ROLE, ms(ARRIVAL_MS), Draws::new(1, 0));
+        Self { flow: config.scenario().flow, player, now: ms(ARRIVAL_MS) }
     }
 
     fn hear(&mut self, event: &Event<'_>) -> Vec<String> {
@@ -34,17 +39,19 @@ impl Stage {
     fn words(&self, action: Action) -> String {
         match action {
             Action::Find { step } => format!("find {step}"),
+            Action::Join { key, .. } => format!("join {key}"),
+            Action::Meet => "meet".to_owned(),
             Action::Connect { socket, url, auth, .. } => {
                 format!("connect {socket} {url} {}", auth.unwrap_or_default())
             }
-            Action::Emit { socket, step, argument } => {
+            Action::Emit { socket, step, argument, .. } => {
                 let (Step::Emit { event, .. } | Step::Play { event, .. }) = &self.flow.steps[step] else {
                     panic!("step {step} emits nothing");
                 };
                 format!("emit {socket} {event} {argument}")
             }
             Action::Leave(socket) => format!("leave {socket}"),
-            Action::Tell(Fact::Measured(measure, took)) => format!("{measure:?} {took:?}"),
+            Action::Tell(Fact::Measured(one)) => format!("{:?} {:?}", one.measure, one.intended),
             Action::Tell(fact) => format!("{fact:?}"),
         }
     }
@@ -58,7 +65,7 @@ impl Stage {
     fn in_lobby() -> Self {
         let mut stage = Self::new();
         stage.hear(&Event::Woken);
-        stage.hear(&Event::Found(Ok("http://127.0.0.1:7000".into())));
+        stage.hear(&Event::Found(Ok(lobby())));
         stage.after(ms(10), &Event::Connected(Lobby));
         stage
     }
@@ -78,10 +85,7 @@ fn a_player_goes_through_lobby_match_and_game() {
     assert_eq!(stage.player.wake_at(), Some(ms(ARRIVAL_MS)));
     stage.now = ms(ARRIVAL_MS + 3);
     assert_eq!(stage.hear(&Event::Woken), ["Arrived", "find 0"]);
-    assert_eq!(
-        stage.after(ms(2), &Event::Found(Ok("http://127.0.0.1:7000".into()))),
-        ["connect lobby http://127.0.0.1:7000 "]
-    );
+    assert_eq!(stage.after(ms(2), &Event::Found(Ok(lobby()))), ["connect lobby http://127.0.0.1:7000 "]);
     assert_eq!(
         stage.after(ms(5), &Event::Connected(Lobby)),
         ["Connect 10ms", r#"emit lobby match {"player":"swarm-1-0"}"#],
@@ -259,9 +263,9 @@ fn missed_inputs_are_not_sent_in_a_burst() {
 fn the_same_seed_takes_the_same_actions_at_the_same_moments() {
     let play = |seed| {
         let mut stage = Stage::new();
-        stage.player = Player::new("swarm-1-0", ms(ARRIVAL_MS), Draws::new(seed, 0));
+        stage.player = Player::new("swarm-1-0", ROLE, ms(ARRIVAL_MS), Draws::new(seed, 0));
         let mut told = vec![(stage.now, stage.hear(&Event::Woken))];
-        stage.hear(&Event::Found(Ok("http://127.0.0.1:7000".into())));
+        stage.hear(&Event::Found(Ok(lobby())));
         stage.after(ms(10), &Event::Connected(Lobby));
         stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
         stage.hear(&Event::Connected(Game));

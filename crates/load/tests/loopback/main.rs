@@ -8,7 +8,14 @@ mod servers;
 use std::{rc::Rc, time::Duration};
 
 use futures_util::FutureExt as _;
-use greenroom_load::{Find, Outcome, Report, RunError, SwarmConfig, run};
+use greenroom_load::{
+    Find, Outcome, Question, Report, RunError, Scenario, SwarmConfig,
+    flow::{Measure, SocketName, Step},
+    player::Found,
+    run,
+    scenario::{AgreedCheck, Checks, Peers, Scope, SequenceCheck},
+    template::Template,
+};
 use servers::{Fault, Servers};
 use tokio_util::sync::CancellationToken;
 
@@ -31,15 +38,49 @@ fn config() -> SwarmConfig {
 
 /// One run against servers with this fault, on a runtime of its own.
 fn play(fault: Fault, config: &SwarmConfig) -> Report {
+    play_scenario(fault, &config.scenario())
+}
+
+/// The same players with numbered and acknowledged inputs, a barrier before and a pause after them, and all checks.
+fn checked() -> Scenario {
+    let mut scenario = config().scenario();
+    scenario.checks = Checks {
+        sequence: Some(SequenceCheck {
+            socket: SocketName::Game,
+            event: "state".into(),
+            sender: Some("from".into()),
+            number: Some("n".into()),
+            scope: Scope::Group,
+            whole: false,
+        }),
+        agreed: Some(AgreedCheck {
+            socket: SocketName::Game,
+            event: "tick".into(),
+            key: "t".into(),
+            every: 1,
+            skip: 0,
+        }),
+    };
+    let at = scenario.flow.steps.iter().position(|step| matches!(step, Step::Play { .. })).unwrap();
+    let Step::Play { argument, ack_within, .. } = &mut scenario.flow.steps[at] else { unreachable!() };
+    *argument = Template::parse(r#"{"from":"{player}","n":"{stamp}"}"#).unwrap();
+    *ack_within = Some(Duration::from_millis(500));
+    let pause = Duration::from_millis(100);
+    scenario.flow.steps.insert(at + 1, Step::Think { least: pause, most: pause });
+    scenario.flow.steps.insert(at, Step::Barrier { within: Duration::from_secs(5) });
+    scenario
+}
+
+fn play_scenario(fault: Fault, scenario: &Scenario) -> Report {
     block_on(async {
         let servers = Servers::start(fault).await;
         let lobby = servers.lobby_url();
-        let find: Find = Rc::new(move |fleet| {
-            assert_eq!(fleet.as_str(), "lobby");
-            std::future::ready(Ok(lobby.clone())).boxed_local()
+        let find: Find = Rc::new(move |question| {
+            assert_eq!(question, Question::Endpoint("lobby".parse().unwrap()));
+            std::future::ready(Ok(Found { url: lobby.clone(), seat: None })).boxed_local()
         });
         let mut told = 0;
-        let report = run(config, &find, &CancellationToken::new(), &mut |_| told += 1).await.unwrap();
+        let report = run(scenario, &find, &CancellationToken::new(), &mut |_| told += 1).await.unwrap();
         assert!(told > 0, "progress was told");
         servers.assert_all_left().await;
         report
@@ -92,14 +133,57 @@ fn every_fault_of_the_servers_fails_the_run_by_name() {
 }
 
 #[test]
+fn numbered_events_and_states_of_a_good_server_pass_every_check() {
+    let report = play_scenario(Fault::None, &checked());
+    assert_eq!((report.outcome, report.violations_total), (Outcome::Passed, 0), "{report}");
+    for measure in [Measure::Ack, Measure::Deliver] {
+        let one = report.measures.iter().find(|one| one.measure == measure).unwrap();
+        assert_eq!(one.summary.count, report.counts.inputs_sent, "{measure:?}: every input came back");
+        assert!(
+            one.service.max_ms <= one.summary.max_ms,
+            "{measure:?}: a late start counts in one of the two only"
+        );
+    }
+}
+
+#[test]
+fn lost_doubled_reordered_leaked_and_parted_events_fail_the_run_by_name() {
+    let cases = [
+        (Fault::LoseEvents, "did not hear event 3 of swarm-"),
+        (Fault::DoubleEvents, "heard event 3 of swarm-"),
+        (Fault::ReorderEvents, "after event 4"),
+        (Fault::Leak, "who is in another room"),
+        (Fault::StatesPart, "saw different states"),
+        (Fault::NoAcks, "were not acknowledged"),
+    ];
+    for (fault, expected) in cases {
+        let report = play_scenario(fault, &checked());
+        assert_eq!(report.outcome, Outcome::Failed, "{fault:?}");
+        let told = serde_json::to_value(&report.violations).unwrap().to_string();
+        let words: Vec<_> = report.violations.iter().map(ToString::to_string).collect();
+        assert!(words.iter().any(|word| word.contains(expected)), "{fault:?}: {told}");
+    }
+}
+
+#[test]
+fn peers_that_read_slowly_or_fall_silent_are_no_fault_of_the_server() {
+    let mut scenario = config().scenario();
+    scenario.peers = Peers { slow: 0.5, half_open: 0.5 };
+    let report = play_scenario(Fault::RoomsFinish, &scenario);
+    assert_eq!(report.outcome, Outcome::Passed, "{report}");
+    assert_eq!(report.counts.playing, 16);
+}
+
+#[test]
 fn a_run_that_is_stopped_leaves_all_servers() {
     block_on(async {
         let servers = Servers::start(Fault::None).await;
         let lobby = servers.lobby_url();
-        let find: Find = Rc::new(move |_| std::future::ready(Ok(lobby.clone())).boxed_local());
+        let find: Find =
+            Rc::new(move |_| std::future::ready(Ok(Found { url: lobby.clone(), seat: None })).boxed_local());
         let config = SwarmConfig { play: Duration::from_secs(3_600), ..config() };
         let stop = CancellationToken::new();
-        let report = run(&config, &find, &stop, &mut |progress| {
+        let report = run(&config.scenario(), &find, &stop, &mut |progress| {
             if progress.counts.playing == 16 {
                 stop.cancel();
             }
@@ -116,7 +200,8 @@ fn nothing_is_sent_with_settings_that_cannot_work() {
     block_on(async {
         let find: Find = Rc::new(|_| panic!("nobody may be asked"));
         let config = SwarmConfig { players: 5, ..config() };
-        let refused = run(&config, &find, &CancellationToken::new(), &mut |_| ()).await.unwrap_err();
+        let refused =
+            run(&config.scenario(), &find, &CancellationToken::new(), &mut |_| ()).await.unwrap_err();
         assert!(matches!(refused, RunError::Config { .. }), "{refused}");
     });
 }

@@ -40,6 +40,18 @@ pub(crate) enum Fault {
     /// Game connections are cut at the first input.
     DropGame,
     RefuseUpgrade,
+    /// Every third answer in a game is not sent.
+    LoseEvents,
+    /// Every third answer comes twice.
+    DoubleEvents,
+    /// Every third answer comes after the fourth.
+    ReorderEvents,
+    /// Every answer goes to a player of any room too.
+    Leak,
+    /// Each player sees a world of its own.
+    StatesPart,
+    /// Inputs are not acknowledged.
+    NoAcks,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,6 +72,8 @@ struct Shared {
     connections: Cell<u32>,
     goodbyes: Cell<u32>,
     opened: Cell<u32>,
+    /// The last input of anybody.
+    last: RefCell<Option<Prepared>>,
 }
 
 pub(crate) struct Servers {
@@ -85,6 +99,7 @@ impl Servers {
             connections: Cell::default(),
             goodbyes: Cell::default(),
             opened: Cell::default(),
+            last: RefCell::default(),
         });
         let mut tasks = JoinSet::new();
         for (listener, part) in listeners.into_iter().zip([Part::Lobby, Part::Game, Part::Game]) {
@@ -156,8 +171,15 @@ async fn serve(shared: &Rc<Shared>, mut stream: TcpStream, part: Part) {
 
 async fn converse(shared: &Rc<Shared>, mut stream: TcpStream, part: Part) {
     let (outbox, mut outgoing) = mpsc::channel(64);
-    let mut visitor =
-        Visitor { shared: Rc::clone(shared), part, outbox, inputs: 0, at: stream.local_addr().unwrap() };
+    let mut visitor = Visitor {
+        shared: Rc::clone(shared),
+        part,
+        outbox,
+        inputs: 0,
+        held: None,
+        serial: shared.opened.get(),
+        at: stream.local_addr().unwrap(),
+    };
     let (mut frames, mut packets) = (ws::Decoder::new(ws::Role::Server, 10_000), Decoder::new());
     let mut buffer = [0; 1024];
     loop {
@@ -192,6 +214,10 @@ struct Visitor {
     part: Part,
     outbox: Outbox,
     inputs: u32,
+    /// An answer that comes too late.
+    held: Option<Prepared>,
+    /// Which connection of all this is.
+    serial: u32,
     at: std::net::SocketAddr,
 }
 
@@ -256,6 +282,43 @@ impl Visitor {
         }
     }
 
+    fn answer(&mut self, state: &Prepared) {
+        let third = self.inputs.is_multiple_of(3);
+        match self.shared.fault {
+            Fault::LoseEvents if third => {}
+            Fault::ReorderEvents if third => self.held = Some(state.clone()),
+            Fault::DoubleEvents if third => {
+                self.send(state.clone());
+                self.send(state.clone());
+            }
+            Fault::None
+            | Fault::RoomsFinish
+            | Fault::Misplace
+            | Fault::ShortRoom
+            | Fault::SeatTwice
+            | Fault::AssignTwice
+            | Fault::ForgetOne
+            | Fault::RefuseToken
+            | Fault::DropGame
+            | Fault::RefuseUpgrade
+            | Fault::LoseEvents
+            | Fault::DoubleEvents
+            | Fault::ReorderEvents
+            | Fault::Leak
+            | Fault::StatesPart
+            | Fault::NoAcks => self.send(state.clone()),
+        }
+        if !third && let Some(held) = self.held.take() {
+            self.send(held);
+        }
+        let before = self.shared.last.replace(Some(state.clone()));
+        if self.shared.fault == Fault::Leak
+            && let Some(before) = before
+        {
+            self.send(before);
+        }
+    }
+
     fn input(&mut self, packet: &Packet) -> bool {
         assert_eq!(packet.event(), Some("steer"));
         if self.shared.fault == Fault::DropGame {
@@ -263,7 +326,13 @@ impl Visitor {
         }
         self.inputs += 1;
         let state = Draft::event("state").unwrap().args_of(packet).unwrap().prepare("/", None).unwrap();
-        self.send(state);
+        if let Some(id) = packet.ack_id().filter(|_| self.shared.fault != Fault::NoAcks) {
+            self.send(Draft::ack().prepare("/", Some(id)).unwrap());
+        }
+        self.answer(&state);
+        let world = if self.shared.fault == Fault::StatesPart { self.serial } else { 0 };
+        let tick = serde_json::json!({ "t": self.inputs, "world": world });
+        self.send(Draft::event("tick").unwrap().arg(&tick).unwrap().prepare("/", None).unwrap());
         if self.shared.fault == Fault::RoomsFinish && self.inputs == 3 {
             let end = Draft::event("greenroom:closed").unwrap().raw_arg(r#"{"reason":"finished"}"#).unwrap();
             self.send(end.prepare("/", None).unwrap());
