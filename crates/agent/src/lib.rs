@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 mod control_stream;
 pub mod journal;
+mod last_words;
 mod link;
 mod lock;
 mod outbox;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use greenroom_core::{ServerName, Timestamp};
-use greenroom_provider::{LogPiece, Provider, Running, StartSpec};
+use greenroom_core::{InstanceId, ServerName, Timestamp};
+use greenroom_provider::{Exit, LogPiece, Provider, Running, StartSpec};
 use greenroom_wire::agent::{FromAgent, Hello, VERSION};
 use greenroom_wire::api::LogsAnswer;
 use serde::Serialize;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control_stream::{self, Dialler};
 use crate::journal::{Journal, JournalFile};
+use crate::last_words::last_words;
 use crate::lock::Lock;
 use crate::outbox::Outbox;
 use crate::supervisor::{Effect, Event, LinkId, Process, Settings, Supervisor};
@@ -33,6 +34,8 @@ const INBOX_MAX: usize = 1024;
 const BATCH_MAX: usize = 256;
 /// Time between two attempts to adopt a process when the engine does not answer.
 const ADOPT_AGAIN: Duration = Duration::from_secs(1);
+/// How much of the end of an output is looked at for last words.
+const LAST_WORDS_BYTES: usize = 4096;
 /// Longest time to send the last messages to control.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -313,7 +316,7 @@ impl Shell {
                     )
                     .await;
                     if let Some(exit) = exit {
-                        tell(&inbox, Event::Exited { server, instance, exit: exit.await }).await;
+                        ended(provider, server, instance, exit.await, 0, inbox).await;
                     }
                 });
             }
@@ -399,15 +402,36 @@ async fn start(
         tracing::info!(%server, %address, %error, "the port cannot be bound");
         return tell(&inbox, Event::PortTaken { server, instance }).await;
     }
+    let output_from = provider.logs(&server, None, 1).await.map_or(0, |piece| piece.next_offset);
     match provider.start(&spec).await {
         Ok(running) => {
             let (process, exit) = split(running);
             let (to, of) = (server.clone(), instance.clone());
             tell(&inbox, Event::Started { server: to, instance: of, process }).await;
-            tell(&inbox, Event::Exited { server, instance, exit: exit.await }).await;
+            ended(provider, server, instance, exit.await, output_from, inbox).await;
         }
         Err(error) => tell(&inbox, Event::NotStarted { server, instance, message: error.to_string() }).await,
     }
+}
+
+/// Tells that a process ended, with the last words of its output, which began at `output_from`.
+async fn ended(
+    provider: Arc<dyn Provider>,
+    server: ServerName,
+    instance: InstanceId,
+    exit: Exit,
+    output_from: u64,
+    inbox: mpsc::Sender<Input>,
+) {
+    let last_words = match provider.logs(&server, None, LAST_WORDS_BYTES).await {
+        Ok(piece) => {
+            let own = usize::try_from(piece.next_offset.saturating_sub(output_from)).unwrap_or(usize::MAX);
+            let begin = piece.bytes.len().saturating_sub(own);
+            last_words(&piece.bytes[begin..])
+        }
+        Err(_unreadable) => String::new(),
+    };
+    tell(&inbox, Event::Exited { server, instance, exit, last_words }).await;
 }
 
 async fn read_logs(

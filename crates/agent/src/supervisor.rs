@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use greenroom_core::{FleetName, HostName, InstanceId, ServerName, Timestamp};
-use greenroom_provider::StartSpec;
+use greenroom_provider::{Exit, StartSpec};
 use greenroom_wire::agent::{FromAgent, Report};
 use greenroom_wire::link::env;
 use greenroom_wire::token::PublicKeys;
@@ -41,6 +41,8 @@ const SETTLE: Duration = Duration::from_secs(3);
 const ENDED_KEPT: Duration = Duration::from_secs(600);
 /// Most such names.
 const ENDED_MAX: usize = 4096;
+/// The signal with which a program gives up by itself.
+const SIGABRT: i32 = 6;
 /// Longest wait for the last acknowledgements after all servers were stopped.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -145,6 +147,15 @@ pub struct Supervisor {
     out: Out,
 }
 
+/// How a process ended, with its last words where it ended by itself and not well.
+fn exited(exit: Exit, last_words: &str) -> String {
+    match exit {
+        Exit::Code(code) if code != 0 && !last_words.is_empty() => format!("{exit}: {last_words}"),
+        Exit::Signal(SIGABRT) if !last_words.is_empty() => format!("{exit}: {last_words}"),
+        Exit::Code(_) | Exit::Signal(_) | Exit::Unknown => exit.to_string(),
+    }
+}
+
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let servers: Vec<_> = self.servers.keys().collect();
@@ -217,8 +228,9 @@ impl Supervisor {
             }
             Event::PortTaken { server, instance } => self.handle_port_taken(now, &server, &instance),
             Event::Adopted { server, instance, found } => self.handle_adopted(now, &server, &instance, found),
-            Event::Exited { server, instance, exit } => {
-                let step = |managed: &mut Managed, out: &mut Out| managed.died(&exit.to_string(), now, out);
+            Event::Exited { server, instance, exit, last_words } => {
+                let how = exited(exit, &last_words);
+                let step = |managed: &mut Managed, out: &mut Out| managed.died(&how, now, out);
                 self.with(&server, &instance, Managed::has_process, step);
             }
             Event::Probed { server, instance, outcome } => {

@@ -8,7 +8,7 @@ use greenroom_core::{FleetName, RoomId, ServerName, TicketId};
 use greenroom_wire::api::{
     AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, EndpointAnswer, FinishRequest,
     FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness,
-    RoomList, RoomStatus, TicketCancelled, TicketsAnswer, TicketsRequest,
+    RestartAnswer, RoomList, RoomStatus, TicketCancelled, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::error::ErrorBody;
 use greenroom_wire::token::PublicKeys;
@@ -164,6 +164,14 @@ impl ControlClient {
     /// See [`ClientError`].
     pub async fn fleet(&self, fleet: &FleetName) -> Result<FleetStatus, ClientError> {
         self.get(&format!("/v1/fleets/{fleet}")).await
+    }
+
+    /// `POST /v1/fleets/{fleet}/restart`: each server of the fleet gets a new process, on its port; rooms are lost.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `fleet_not_found` among them.
+    pub async fn restart(&self, fleet: &FleetName) -> Result<RestartAnswer, ClientError> {
+        self.send(self.request(Method::POST, &format!("/v1/fleets/{fleet}/restart"), Duration::ZERO)).await
     }
 
     /// `GET /v1/gameservers`, of one fleet or all.

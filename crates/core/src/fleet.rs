@@ -2,8 +2,10 @@
 //!
 //! Never starts or stops anything.
 
+mod backoff;
 mod plan;
 
+pub use backoff::{BACKOFF_FIRST, BACKOFF_MAX, BACKOFF_QUIET, Backoff};
 pub use plan::{UNHEALTHY_STOP_AFTER, plan};
 
 use std::collections::BTreeMap;
@@ -68,6 +70,8 @@ pub struct Fleet {
     pub match_players: u16,
     /// How long an idle server above the minimum is kept. Default 1 h.
     pub idle_stop_after: Duration,
+    /// How long a server may take to answer before it is replaced. Default 60 s.
+    pub start_timeout: Duration,
 }
 
 /// Demand that no server has yet: what waits for this fleet.
@@ -107,6 +111,8 @@ pub enum StopReason {
     Outdated,
     /// Unhealthy for too long with nobody on it.
     Unhealthy,
+    /// Did not answer within `start_timeout` of its fleet.
+    NeverReady,
 }
 
 /// Why a fleet is short of its target.

@@ -60,6 +60,8 @@ pub struct GameServer {
     /// Since when nothing is on it; `None` while busy. Counted anew from the moment the server turns
     /// [`State::Unhealthy`], so that a short silence never stops a server that was idle for long.
     pub idle_since: Option<Timestamp>,
+    /// Since when it has been [`State::Starting`] without a break, restarts included; `None` in every other state.
+    pub starting_since: Option<Timestamp>,
 }
 
 impl GameServer {

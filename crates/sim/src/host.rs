@@ -194,7 +194,10 @@ impl Host {
             ToAgent::Welcome { term, .. } => self.term_seen = self.term_seen.max(term),
             ToAgent::Start { term, order } => {
                 if self.is_current(now_ms, term, &order.server.0, rng) {
-                    let ready_ms = now_ms + rng.random_range(50..=startup_ms_max);
+                    // Some never answer: control has to notice and replace them.
+                    let hangs = rng.random_bool(0.05);
+                    let ready_ms =
+                        if hangs { u64::MAX } else { now_ms + rng.random_range(50..=startup_ms_max) };
                     self.start(now_ms, *order, ready_ms, rng, summary);
                 }
             }
@@ -217,7 +220,7 @@ impl Host {
             ToAgent::RoomEndedAck { room, epoch } => {
                 self.unacked.retain(|(_, _, ended)| ended.room != room || ended.epoch != epoch);
             }
-            ToAgent::Keys { .. } | ToAgent::ReadLogs { .. } => {}
+            ToAgent::Keys { .. } | ToAgent::Restart { .. } | ToAgent::ReadLogs { .. } => {}
         }
         Ok(())
     }

@@ -98,7 +98,7 @@ pub struct ServerReport {
     pub connections: u32,
     /// Its live rooms.
     pub rooms: Vec<RoomReport>,
-    /// Whether its present process has opened a link. One without tells nothing of its rooms, so that their absence
+    /// Whether its present process has told its rooms on a link. One that has not tells nothing of its rooms, so that their absence
     /// means nothing. Left out when true.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub linked: bool,
@@ -160,6 +160,16 @@ pub enum ToAgent {
     },
     /// Stop this server: SIGTERM to its process group, grace, SIGKILL. Repeating it changes nothing.
     Stop {
+        /// Fencing token.
+        term: u64,
+        /// Which.
+        server: Text<ServerName>,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Start this server's process anew on the same port: SIGTERM, grace, SIGKILL, start. Its rooms are lost. One that
+    /// waits to be started again after a death is started at once.
+    Restart {
         /// Fencing token.
         term: u64,
         /// Which.

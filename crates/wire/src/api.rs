@@ -221,6 +221,20 @@ pub struct FleetStatus {
     pub tickets: u32,
     /// Why it is short of what it should have, in words; empty when it is not.
     pub waiting_on: Vec<String>,
+    /// The server of it that died last, or never answered, since the control process started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<ServerFailure>,
+}
+
+/// A server that died or never answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerFailure {
+    /// Which. It may be gone by now; its output can be read for a while all the same.
+    pub server: Text<ServerName>,
+    /// How its process ended and what it said last, or why it never answered.
+    pub message: String,
+    /// Unix milliseconds.
+    pub at_ms: u64,
 }
 
 /// A fleet's kind on the wire.
@@ -231,6 +245,13 @@ pub enum KindWord {
     Room,
     /// Cross-server broadcast.
     Mesh,
+}
+
+/// Answer to `POST /v1/fleets/{fleet}/restart`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartAnswer {
+    /// Servers that were told to restart, each in place: same name, same port, new process.
+    pub servers: Vec<Text<ServerName>>,
 }
 
 /// `GET /v1/gameservers`.

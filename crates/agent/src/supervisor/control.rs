@@ -41,6 +41,15 @@ impl Supervisor {
                 });
                 self.refuse(&server, outcome);
             }
+            ToAgent::Restart { term, server, reason } => {
+                let outcome = self.fence(term).and_then(|()| {
+                    let managed = self.servers.get_mut(&server.0);
+                    let managed = managed.ok_or_else(|| format!("gameserver {server} is not here"))?;
+                    managed.restart(&reason, now, &mut self.out);
+                    Ok(())
+                });
+                self.refuse(&server, outcome);
+            }
             ToAgent::CloseRoom { term, server, room, epoch, reason } => {
                 let outcome = self.fence(term).and_then(|()| {
                     let link = self.servers.get(&server.0).and_then(|managed| managed.link.id);

@@ -69,6 +69,8 @@ pub enum Event {
         instance: InstanceId,
         /// How.
         exit: Exit,
+        /// The line of its output that most likely tells why; empty without one.
+        last_words: String,
     },
     /// Answer to [`Effect::Probe`].
     Probed {

@@ -90,6 +90,8 @@ pub(super) struct LinkState {
     pub(super) id: Option<LinkId>,
     /// This process has linked at least once, so its silence means something.
     pub(super) ever: bool,
+    /// This agent has been told its rooms: what it found journalled says nothing of them.
+    told: bool,
     heard_at: Timestamp,
 }
 
@@ -102,6 +104,8 @@ pub(super) struct Managed {
     started_at: Timestamp,
     pub(super) stage: Stage,
     stop_reason: Option<String>,
+    /// Its process is to be replaced by another one. Not journalled: an agent that dies meanwhile forgets the wish.
+    restart_reason: Option<String>,
     deaths: VecDeque<Timestamp>,
     last_end: String,
     pub(super) link: LinkState,
@@ -118,9 +122,10 @@ impl Managed {
             started_at: now,
             stage: Stage::Waiting { until: now },
             stop_reason: None,
+            restart_reason: None,
             deaths: VecDeque::new(),
             last_end: String::new(),
-            link: LinkState { id: None, ever: false, heard_at: now },
+            link: LinkState { id: None, ever: false, told: false, heard_at: now },
             status: Status::default(),
         }
     }
@@ -134,7 +139,7 @@ impl Managed {
         managed.stop_reason = entry.stop_reason;
         managed.deaths = entry.deaths_ms.into_iter().map(Timestamp::from_unix_ms).collect();
         managed.last_end = entry.last_end;
-        managed.link = LinkState { id: None, ever: entry.linked, heard_at: now };
+        managed.link = LinkState { id: None, ever: entry.linked, told: false, heard_at: now };
         managed
     }
 
@@ -199,7 +204,7 @@ impl Managed {
         self.stage = Stage::Running { process, health: Health::new(now, ready) };
         out.dirty = true;
         out.changed = true;
-        if self.stop_reason.is_some() {
+        if self.stop_reason.is_some() || self.restart_reason.is_some() {
             self.ask_to_end(now, out);
         }
     }
@@ -209,6 +214,11 @@ impl Managed {
         if let Some(reason) = &self.stop_reason {
             let message = format!("stopped ({reason}): {how}");
             return self.end(message, out);
+        }
+        if self.restart_reason.take().is_some() {
+            self.deaths.clear();
+            self.last_end.clear();
+            return self.again_at(now, out);
         }
         self.deaths.push_back(now);
         self.deaths.retain(|at| now.since(*at) < DEATHS_WITHIN);
@@ -220,8 +230,12 @@ impl Managed {
         let pause = BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(doublings)).min(BACKOFF_MAX);
         tracing::warn!(server = %self.order.server, instance = %self.instance(), how, "gameserver died");
         how.clone_into(&mut self.last_end);
+        self.again_at(now + pause, out);
+    }
+
+    fn again_at(&mut self, until: Timestamp, out: &mut Out) {
         self.restarts += 1;
-        self.stage = Stage::Waiting { until: now + pause };
+        self.stage = Stage::Waiting { until };
         self.forget_process(out);
     }
 
@@ -238,6 +252,7 @@ impl Managed {
         // The connection ends by itself, after what the process said last has been read.
         self.link.id = None;
         self.link.ever = false;
+        self.link.told = false;
         out.dirty = true;
         out.changed = true;
     }
@@ -257,6 +272,29 @@ impl Managed {
             // The engine's answer comes first; `runs` and `died` look at the reason.
             Stage::Adopting { .. } | Stage::Launching | Stage::Stopping { .. } | Stage::Ended { .. } => {}
         }
+    }
+
+    /// Told to start its process anew. While that goes on, telling it again changes nothing.
+    pub(super) fn restart(&mut self, reason: &str, now: Timestamp, out: &mut Out) {
+        if self.stop_reason.is_some() {
+            return;
+        }
+        tracing::info!(server = %self.order.server, reason, "gameserver is told to restart");
+        match &mut self.stage {
+            Stage::Running { .. } => {
+                self.restart_reason = Some(reason.to_owned());
+                self.ask_to_end(now, out);
+            }
+            // The engine's answer comes first; `runs` and `died` look at the reason.
+            Stage::Adopting { .. } | Stage::Launching => self.restart_reason = Some(reason.to_owned()),
+            Stage::Waiting { until } => {
+                *until = now;
+                self.deaths.clear();
+            }
+            Stage::Stopping { .. } | Stage::Ended { .. } => return,
+        }
+        out.dirty = true;
+        out.changed = true;
     }
 
     fn ask_to_end(&mut self, now: Timestamp, out: &mut Out) {
@@ -365,6 +403,8 @@ impl Managed {
 
     /// The server told its state.
     pub(super) fn told(&mut self, status: Status, out: &mut Out) {
+        out.changed |= !self.link.told;
+        self.link.told = true;
         if self.status != status {
             self.status = status;
             out.changed = true;
@@ -380,6 +420,8 @@ impl Managed {
     fn phase(&self) -> ProcessPhase {
         match &self.stage {
             Stage::Ended { .. } => ProcessPhase::Ended,
+            // Not `Stopping`: it stays, and nobody needs another one in its place.
+            Stage::Stopping { .. } if self.stop_reason.is_none() => ProcessPhase::Starting,
             Stage::Stopping { .. } => ProcessPhase::Stopping,
             _ if self.stop_reason.is_some() => ProcessPhase::Stopping,
             Stage::Adopting { .. } | Stage::Launching => ProcessPhase::Starting,
@@ -417,14 +459,18 @@ impl Managed {
     }
 
     fn message_stopping(&self, killed: bool) -> String {
-        let reason = self.stop_reason.as_deref().unwrap_or("no reason");
+        let restarts = self.restart_reason.as_deref().filter(|_| self.stop_reason.is_none());
+        let (doing, reason) = match restarts {
+            Some(reason) => ("restarting", reason),
+            None => ("stopping", self.stop_reason.as_deref().unwrap_or("no reason")),
+        };
         let closed = self.link.ever && self.link.id.is_none();
         let note = match (killed, closed) {
             (true, _) => "; its grace time is over, SIGKILL was sent",
             (false, true) => "; it has closed its link but its process has not exited",
             (false, false) => "",
         };
-        format!("stopping ({reason}){note}")
+        format!("{doing} ({reason}){note}")
     }
 
     pub(super) fn report(&self, settings: &Settings) -> ServerReport {
@@ -444,7 +490,7 @@ impl Managed {
             started_at_ms: self.started_at.unix_ms(),
             connections: self.status.connections,
             rooms: self.status.rooms.clone(),
-            linked: self.link.ever,
+            linked: self.link.told,
             message: self.message(),
         }
     }

@@ -129,7 +129,12 @@ impl Bench {
     }
 
     fn exited(&mut self, server: &str, of: &str, exit: Exit) {
-        self.event(Event::Exited { server: name(server), instance: instance(of), exit });
+        self.exited_with(server, of, exit, "");
+    }
+
+    fn exited_with(&mut self, server: &str, of: &str, exit: Exit, last_words: &str) {
+        let last_words = last_words.to_owned();
+        self.event(Event::Exited { server: name(server), instance: instance(of), exit, last_words });
     }
 
     /// Orders a server of fleet `arena` and brings it to `Ready`.

@@ -172,11 +172,13 @@ impl World {
                 heard.orders.push(ToAgent::ReadLogs { request, server, offset: Some(0), bytes_max: 200_000 });
                 request
             };
-            let logs = self.wait("logs", |heard| heard.logs.get(&request).cloned()).await.unwrap();
-            if logs.text.contains(text) {
+            let logs = self.wait("logs", |heard| heard.logs.get(&request).cloned()).await;
+            // Before its process is there, it has no output.
+            let logs = logs.map_or_else(|none| none, |logs| logs.text);
+            if logs.contains(text) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{server} did not print {text:?}: {}", logs.text);
+            assert!(Instant::now() < deadline, "{server} did not print {text:?}: {logs}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use greenroom_core::FleetName;
@@ -23,6 +24,7 @@ const SEATS_PER_ROOM_MAX: i64 = 10_000;
 pub(super) struct ReadFleet {
     pub(super) fleet: Fleet,
     pub(super) replicas_max_span: Range<usize>,
+    pub(super) watch: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub(super) fn read(
     let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
     let idle_stop_after = section.duration("idle_stop_after", Duration::ZERO..=HOUR * 24 * 365, faults);
+    let start_timeout = section.duration("start_timeout", Duration::from_secs(1)..=HOUR, faults);
+    let watch = watch(&mut section, faults);
     let (replicas_min, replicas_max) = replicas(&mut section, faults);
     let (kind, match_players) = sizes(&mut section, kind, faults);
     let replicas_max_span = replicas_max.as_ref().map_or(header, |found| found.span.clone());
@@ -76,8 +80,9 @@ pub(super) fn read(
         replicas_max: replicas_max.map_or(replicas_min.max(1), |found| found.value),
         match_players,
         idle_stop_after: idle_stop_after.map_or(HOUR, |found| found.value),
+        start_timeout: start_timeout.map_or(Duration::from_secs(60), |found| found.value),
     };
-    Some(ReadFleet { fleet, replicas_max_span })
+    Some(ReadFleet { fleet, replicas_max_span, watch })
 }
 
 fn kind(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Option<KindWord> {
@@ -159,6 +164,18 @@ fn env(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, S
         }
     }
     env
+}
+
+/// Files and folders, from the folder in which `dev` runs.
+fn watch(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
+    let Some(paths) = section.texts("watch", faults) else { return Vec::new() };
+    for path in paths.value.iter().filter(|path| path.value.trim().is_empty() || path.value.contains('\0')) {
+        faults.push(value_fault(
+            path.span.clone(),
+            format!("watch has {:?}; write files or folders, such as [\"server.js\", \"src\"]", path.value),
+        ));
+    }
+    paths.value.iter().map(|path| PathBuf::from(path.value)).collect()
 }
 
 fn probe(text: &str) -> Result<Probe, String> {

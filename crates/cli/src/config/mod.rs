@@ -9,13 +9,14 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use greenroom_core::HostName;
 use greenroom_core::fleet::Fleet;
+use greenroom_core::{FleetName, HostName};
 use toml::de::DeTable;
 
 pub(crate) use fault::Faults;
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) host: HostSection,
     /// `[fleets.*]`, by name.
     pub(crate) fleets: Vec<Fleet>,
+    /// `watch` of the fleets that have it: under `dev`, a change of these files restarts the fleet's servers.
+    pub(crate) watch: BTreeMap<FleetName, Vec<PathBuf>>,
 }
 
 /// `[control]`: the control plane.
@@ -134,9 +137,11 @@ fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
     };
     let fleets = fleets_table.map_or_else(Vec::new, |found| read_fleets(&found, faults));
     check_ports(&control, listen_span, &host, ports_span, &fleets, faults);
+    let watched = fleets.iter().filter(|read| !read.watch.is_empty());
+    let watch = watched.map(|read| (read.fleet.name.clone(), read.watch.clone())).collect();
     let mut fleets: Vec<Fleet> = fleets.into_iter().map(|read| read.fleet).collect();
     fleets.sort_by(|a, b| a.name.cmp(&b.name));
-    Config { control, host, fleets }
+    Config { control, host, fleets, watch }
 }
 
 fn read_control(

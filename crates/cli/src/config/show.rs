@@ -24,7 +24,12 @@ impl fmt::Display for Config {
         writeln!(f, "public_host = {}", text(&host.public_host))?;
         writeln!(f, "ports = \"{}-{}\"", host.ports.start(), host.ports.end())?;
         writeln!(f, "allowed_origins = {}", list(&host.allowed_origins))?;
-        self.fleets.iter().try_for_each(|fleet| write_fleet(f, fleet))
+        self.fleets.iter().try_for_each(|fleet| {
+            write_fleet(f, fleet)?;
+            let Some(paths) = self.watch.get(&fleet.name) else { return Ok(()) };
+            let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            writeln!(f, "watch = {}", list(&paths))
+        })
     }
 }
 
@@ -54,7 +59,8 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
     };
     writeln!(f, "probe = {}", text(&probe))?;
     writeln!(f, "stop_grace = {}", span(fleet.template.stop_grace))?;
-    writeln!(f, "idle_stop_after = {}", span(fleet.idle_stop_after))
+    writeln!(f, "idle_stop_after = {}", span(fleet.idle_stop_after))?;
+    writeln!(f, "start_timeout = {}", span(fleet.start_timeout))
 }
 
 fn text(value: &str) -> String {

@@ -71,6 +71,7 @@ impl Face {
             }
             Answer::Finished(body) | Answer::Room(body) => Json(body).into_response(),
             Answer::Logs(body) => Json(body).into_response(),
+            Answer::Restarted(body) => Json(body).into_response(),
             Answer::Fleets(body) => Json(body).into_response(),
             Answer::Fleet(body) => Json(body).into_response(),
             Answer::Gameservers(body) => Json(body).into_response(),
@@ -177,6 +178,10 @@ pub(crate) async fn logs(
     Asked(piece): Asked<Piece>,
 ) -> Outcome {
     face.answer(Call::Logs { server, offset: piece.offset, bytes_max: piece.bytes_max }).await
+}
+
+pub(crate) async fn restart(State(face): Shared, Named(fleet): Named<FleetName>) -> Outcome {
+    face.answer(Call::Restart(fleet)).await
 }
 
 pub(crate) async fn hosts(State(face): Shared) -> Outcome {

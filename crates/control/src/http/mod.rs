@@ -130,6 +130,7 @@ fn router(face: Arc<Face>) -> Router {
         .route("/v1/fleets/{fleet}", get(calls::fleet))
         .route("/v1/fleets/{fleet}/endpoint", get(calls::endpoint))
         .route("/v1/fleets/{fleet}/rooms", post(calls::allocate))
+        .route("/v1/fleets/{fleet}/restart", post(calls::restart))
         .route("/v1/tickets/{ticket}", delete(calls::cancel_ticket))
         .route("/v1/rooms", get(calls::rooms))
         .route("/v1/rooms/{room}", get(calls::room))

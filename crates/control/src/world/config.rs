@@ -122,6 +122,8 @@ pub struct Bounds {
     pub matches_max: usize,
     /// Hosts. Default 1,000.
     pub hosts_max: usize,
+    /// Gone servers whose output can still be asked for; the oldest go first. Default 200.
+    pub gone_max: usize,
 }
 
 impl Default for Bounds {
@@ -138,6 +140,7 @@ impl Default for Bounds {
             actions_max: 4,
             matches_max: 500,
             hosts_max: 1_000,
+            gone_max: 200,
         }
     }
 }

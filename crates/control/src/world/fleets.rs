@@ -2,16 +2,17 @@
 //!
 //! Never decides how many: it names, places and orders.
 
-use greenroom_core::fleet::{self, Action, Demand, Fleet, Limits, Reason, StopReason};
+use greenroom_core::fleet::{self, Action, Backoff, Demand, Fleet, Limits, Reason, StopReason};
 use greenroom_core::placement::{self, Host};
 use greenroom_core::{FleetName, HostName, ServerName};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{ProcessPhase, StartOrder, ToAgent};
+use greenroom_wire::api::RestartAnswer;
 use greenroom_wire::revision::sizes;
 use greenroom_wire::rooms::EndReason;
 
-use super::state::ServerState;
-use super::{Notice, World};
+use super::state::{Failure, ServerState};
+use super::{Notice, Refusal, World};
 
 impl World {
     pub(super) fn plan_fleets(&mut self) {
@@ -41,6 +42,11 @@ impl World {
         if let Some(reason) = newly_short {
             self.note(Notice::FleetShort { fleet: name.clone(), reason });
         }
+        for action in &plan.actions {
+            if let Action::Stop { server, reason: StopReason::NeverReady } = action {
+                self.give_up(server);
+            }
+        }
         for action in plan.actions {
             match action {
                 Action::Start => self.start_server(name),
@@ -55,14 +61,14 @@ impl World {
             .iter()
             .map(|(name, host)| Host {
                 name: name.clone(),
-                accepts: host.connected && host.stream.is_some(),
+                accepts: host.connected && host.reported && host.stream.is_some(),
                 servers: u32::try_from(host.servers.len()).unwrap_or(u32::MAX),
                 servers_max: host.servers_max,
             })
             .collect();
         let now = self.now;
         let Some(state) = self.fleets.get_mut(name) else { return };
-        if state.starts_after > now {
+        if state.starts_after > now || state.backoff.waits(now) {
             return;
         }
         let Some(host) = placement::choose(&hosts) else {
@@ -87,6 +93,57 @@ impl World {
             if !self.servers.contains_key(&name) && !self.rooms_of.contains_key(&name) {
                 return name;
             }
+        }
+    }
+
+    /// Restarts every server of a fleet that its agent knows, and lets the fleet start again at once what it waits
+    /// with.
+    pub(super) fn restart_fleet(&mut self, name: &FleetName) -> Result<RestartAnswer, Refusal> {
+        self.fleet(name)?;
+        let runs = |server: &&ServerState| {
+            let reachable = self.hosts.get(&server.host).is_some_and(|host| host.stream.is_some());
+            server.fleet == *name && server.stop.is_none() && server.ordered_at.is_none() && reachable
+        };
+        let servers: Vec<(ServerName, HostName)> = self
+            .servers
+            .iter()
+            .filter(|(_, server)| runs(server))
+            .map(|(name, server)| (name.clone(), server.host.clone()))
+            .collect();
+        if let Some(fleet) = self.fleets.get_mut(name) {
+            fleet.backoff = Backoff::default();
+        }
+        for (server, host) in &servers {
+            let (term, server) = (self.config.term, Text(server.clone()));
+            self.order(host, ToAgent::Restart { term, server, reason: "somebody asked for it".to_owned() });
+        }
+        self.note(Notice::FleetRestarted { fleet: name.clone(), servers: servers.len() });
+        Ok(RestartAnswer { servers: servers.into_iter().map(|(server, _)| Text(server)).collect() })
+    }
+
+    /// A server that never answered: its fleet tells why and waits before it starts another.
+    fn give_up(&mut self, name: &ServerName) {
+        let Some(server) = self.servers.get(name) else { return };
+        let fleet = server.fleet.clone();
+        let why = if server.message.is_empty() { String::new() } else { format!(": {}", server.message) };
+        let message = format!("{}{why}", stop_words(StopReason::NeverReady));
+        self.note_failure(name, &fleet, &message);
+        self.back_off(&fleet);
+    }
+
+    /// Remembers the last failure of a fleet, for people.
+    pub(super) fn note_failure(&mut self, server: &ServerName, fleet: &FleetName, message: &str) {
+        let at = self.now;
+        if let Some(fleet) = self.fleets.get_mut(fleet) {
+            fleet.last_failure = Some(Failure { server: server.clone(), message: message.to_owned(), at });
+        }
+    }
+
+    /// Lets a fleet wait before its next start.
+    pub(super) fn back_off(&mut self, fleet: &FleetName) {
+        let now = self.now;
+        if let Some(fleet) = self.fleets.get_mut(fleet) {
+            fleet.backoff = fleet.backoff.failed(now);
         }
     }
 
@@ -134,6 +191,7 @@ impl World {
             return;
         }
         let starts_after = self.now + self.config.timings.refused_pause;
+        self.note_failure(name, &fleet, &format!("was refused by its agent: {message}"));
         if let Some(fleet) = self.fleets.get_mut(&fleet) {
             fleet.starts_after = starts_after;
         }
@@ -181,6 +239,7 @@ const fn stop_words(reason: StopReason) -> &'static str {
         StopReason::Surplus => "surplus",
         StopReason::Outdated => "outdated",
         StopReason::Unhealthy => "unhealthy",
+        StopReason::NeverReady => "did not answer within its fleet's start_timeout",
     }
 }
 

@@ -34,6 +34,7 @@ impl World {
         host.servers_max = hello.servers_max;
         host.heard_at = now;
         host.connected = true;
+        host.reported = false;
         let servers = host.servers.len();
         self.streams.insert(stream, name.clone());
         if let Some(old) = old {
@@ -154,6 +155,11 @@ impl World {
     /// A host's first report since the start is in.
     pub(super) fn host_reported(&mut self, name: &HostName) {
         let Some(host) = self.hosts.get_mut(name) else { return };
+        if !std::mem::replace(&mut host.reported, true) {
+            self.refresh_host(name);
+            self.dirty.extend(self.fleets.keys().cloned());
+        }
+        let Some(host) = self.hosts.get_mut(name) else { return };
         if std::mem::take(&mut host.awaited) && !self.is_rebuilding() {
             self.note(Notice::Rebuilt { rooms: self.rooms.len(), servers: self.servers.len() });
             self.dirty.extend(self.fleets.keys().cloned());
@@ -165,6 +171,11 @@ impl World {
         let heard_at = self.hosts.get(name).map_or(self.started_at, |host| host.heard_at);
         let silent = self.now.since(heard_at);
         (silent > self.config.timings.host_suspect_after).then_some(silent)
+    }
+
+    /// Whether what runs on a host is known and its agent can be told: only there servers are started or handed out.
+    pub(super) fn is_trusted(&self, name: &HostName) -> bool {
+        self.hosts.get(name).is_some_and(|host| host.connected && host.reported)
     }
 
     fn refresh_host(&mut self, name: &HostName) {
@@ -184,6 +195,7 @@ impl HostState {
             servers_max: 0,
             heard_at: now,
             connected: false,
+            reported: false,
             awaited: false,
             servers: std::collections::BTreeSet::new(),
         }

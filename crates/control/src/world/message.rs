@@ -6,8 +6,8 @@ use greenroom_core::{FleetName, HostName, RoomId, ServerName, TicketId};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent};
 use greenroom_wire::api::{
     AllocateRequest, AssignmentsRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus,
-    GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RoomList, RoomStatus,
-    TicketsAnswer, TicketsRequest,
+    GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer, RoomList,
+    RoomStatus, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::record::{AnswerRecord, HostRecord, ResultRecord, RoomRecord};
 
@@ -105,6 +105,8 @@ pub enum Call {
         /// At most 262,144; 65,536 without.
         bytes_max: Option<u32>,
     },
+    /// Restart all servers of a fleet in place.
+    Restart(FleetName),
     /// All fleets.
     Fleets,
     /// One fleet.
@@ -159,6 +161,7 @@ pub enum Answer {
     Cancelled(Option<Box<TicketGrant>>),
     Finished(RoomStatus),
     Logs(LogsAnswer),
+    Restarted(RestartAnswer),
     Fleets(FleetList),
     Fleet(FleetStatus),
     Gameservers(GameserverList),

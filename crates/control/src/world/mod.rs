@@ -74,6 +74,8 @@ pub struct World {
     waiting: BTreeMap<RequestId, (FleetName, u64)>,
     waiting_next: u64,
     logs: BTreeMap<RequestId, LogsWaiting>,
+    /// Where servers ran that are gone, oldest first: their output is still there.
+    gone: VecDeque<(ServerName, HostName)>,
     tickets: BTreeMap<TicketId, TicketState>,
     ticket_of: BTreeMap<PlayerId, TicketId>,
     /// Players with a seat in a room that a match made.
@@ -159,6 +161,10 @@ impl World {
             }
             Call::Finish { room, body } => {
                 let answer = self.finish_room(&room, body).map(Answer::Finished);
+                self.reply(request, answer);
+            }
+            Call::Restart(fleet) => {
+                let answer = self.restart_fleet(&fleet).map(Answer::Restarted);
                 self.reply(request, answer);
             }
             Call::Logs { server, offset, bytes_max } => self.ask_logs(request, server, offset, bytes_max),

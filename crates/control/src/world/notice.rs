@@ -36,6 +36,7 @@ pub enum Notice {
     RoomEnded { room: RoomId, fleet: FleetName, server: ServerName, reason: EndReason },
     SeatOverruled { room: RoomId, server: ServerName },
     FleetShort { fleet: FleetName, reason: String },
+    FleetRestarted { fleet: FleetName, servers: usize },
 }
 
 impl Notice {
@@ -63,6 +64,7 @@ impl Notice {
             | Self::RoomAdopted { .. }
             | Self::RoomSuperseded { .. }
             | Self::SeatOverruled { .. }
+            | Self::FleetRestarted { .. }
             | Self::FleetShort { .. } => true,
         }
     }
@@ -89,6 +91,9 @@ impl fmt::Display for Notice {
             Self::ServerReady { server, endpoint } => write!(f, "gameserver {server} ready at {endpoint}"),
             Self::ServerUnhealthy { server, message } => {
                 write!(f, "gameserver {server} unhealthy: {message}")
+            }
+            Self::ServerRestarting { server, restarts, message } if message.is_empty() => {
+                write!(f, "gameserver {server} is started again ({restarts} so far)")
             }
             Self::ServerRestarting { server, restarts, message } => {
                 write!(f, "gameserver {server} died and is started again ({restarts} so far): {message}")
@@ -122,6 +127,9 @@ impl fmt::Display for Notice {
             },
             Self::SeatOverruled { room, server } => {
                 write!(f, "room {room} on {server} seats somebody else than promised: its word counts")
+            }
+            Self::FleetRestarted { fleet, servers } => {
+                write!(f, "fleet {fleet}: {servers} gameservers told to restart")
             }
             Self::FleetShort { fleet, reason } => write!(f, "fleet {fleet} is short: {reason}"),
         }

@@ -42,7 +42,7 @@ pub enum Refusal {
     #[error("there is no ticket {0}")]
     TicketNotFound(TicketId),
     /// The fleet serves otherwise.
-    #[error("fleet {fleet} is of kind {kind}: {instead}")]
+    #[error("fleet {fleet} is of kind {kind}: {}", .instead.replace("{fleet}", .fleet.as_str()))]
     WrongKind {
         /// The fleet.
         fleet: FleetName,

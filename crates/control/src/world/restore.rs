@@ -43,6 +43,7 @@ impl World {
             waiting: BTreeMap::new(),
             waiting_next: 0,
             logs: BTreeMap::new(),
+            gone: VecDeque::new(),
             tickets: BTreeMap::new(),
             ticket_of: BTreeMap::new(),
             plays: BTreeMap::new(),

@@ -54,8 +54,16 @@ impl World {
             told.insert(report.room.0.clone());
             self.observe_room(server, &report);
         }
-        // Absence means something only where rooms are told of: not without a link, and not while the agent looks for it.
-        let tells = |server: &ServerState| server.linked && server.phase != ProcessPhase::Starting;
+        // Absence means something only where rooms are told of: not without a link, not while the agent looks for the
+        // process, and not when it has heard nothing from it since it looked.
+        let silent = told.is_empty();
+        let tells = |server: &ServerState| match server.phase {
+            ProcessPhase::Starting => false,
+            ProcessPhase::Unhealthy => server.linked && !silent,
+            ProcessPhase::Ready | ProcessPhase::Restarting | ProcessPhase::Stopping | ProcessPhase::Ended => {
+                server.linked
+            }
+        };
         if !self.servers.get(server).is_some_and(tells) {
             return;
         }

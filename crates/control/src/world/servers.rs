@@ -14,6 +14,9 @@ use greenroom_wire::rooms::EndReason;
 use super::state::{LogsWaiting, ServerState};
 use super::{Answer, Notice, Refusal, RequestId, World};
 
+/// How an agent begins to tell the end of a process when the next one runs already.
+const PROCESS_BEFORE: &str = "the process before this one: ";
+
 impl World {
     pub(super) fn observe_report(&mut self, host: &HostName, report: Report) {
         let mut reported = BTreeSet::new();
@@ -36,6 +39,7 @@ impl World {
     fn observe_server(&mut self, host: &HostName, report: ServerReport) {
         let name = report.server.0.clone();
         if report.phase == ProcessPhase::Ended {
+            self.observe_given_up(&report);
             self.forget_server(&name, EndReason::ServerLost, &report.message);
             return;
         }
@@ -51,6 +55,17 @@ impl World {
         {
             self.order_stop(&name, reason);
         }
+    }
+
+    /// Whether its agent gave it up, rather than that somebody wanted it to stop.
+    fn observe_given_up(&mut self, report: &ServerReport) {
+        let Some(known) = self.servers.get(&report.server.0) else { return };
+        if known.stop.is_some() || known.phase == ProcessPhase::Stopping {
+            return;
+        }
+        let fleet = known.fleet.clone();
+        self.note_failure(&report.server.0, &fleet, &report.message);
+        self.back_off(&fleet);
     }
 
     fn put_server(&mut self, host: &HostName, report: &ServerReport) {
@@ -90,6 +105,20 @@ impl World {
             return;
         };
         if restarts > restarts_before || (phase == ProcessPhase::Restarting && was != phase) {
+            let fleet = server.fleet.clone();
+            // One that was told to restart has nothing to say of its end.
+            let how = match phase {
+                ProcessPhase::Restarting => message.as_str(),
+                ProcessPhase::Starting
+                | ProcessPhase::Ready
+                | ProcessPhase::Unhealthy
+                | ProcessPhase::Stopping
+                | ProcessPhase::Ended => message.strip_prefix(PROCESS_BEFORE).unwrap_or_default(),
+            };
+            if !how.is_empty() {
+                self.note_failure(name, &fleet, how);
+            }
+            let message = how.to_owned();
             self.note(Notice::ServerRestarting { server: name.clone(), restarts, message });
         } else if phase == ProcessPhase::Ready && was != phase {
             let endpoint = server.endpoint.clone();
@@ -126,6 +155,10 @@ impl World {
         if let Some(fleet) = self.fleets.get_mut(&server.fleet) {
             fleet.view.retain(|seen| seen.name != *name);
         }
+        if self.gone.len() >= self.config.bounds.gone_max {
+            self.gone.pop_front();
+        }
+        self.gone.push_back((name.clone(), server.host));
         self.note(Notice::ServerGone { server: name.clone(), message: message.to_owned() });
     }
 
@@ -155,6 +188,8 @@ impl World {
             in_flight: server.in_flight,
             started_at: server.started_at,
             idle_since: None,
+            starting_since: (state == State::Starting)
+                .then(|| old.and_then(|old| old.starting_since).unwrap_or(now)),
         };
         if !seen.is_busy() {
             let turned_unhealthy =
@@ -176,7 +211,7 @@ impl World {
         if server.stop.is_some() {
             return State::Stopped;
         }
-        let silent = !self.hosts.get(&server.host).is_some_and(|host| host.connected);
+        let silent = !self.is_trusted(&server.host);
         match server.phase {
             ProcessPhase::Stopping | ProcessPhase::Ended => State::Stopped,
             ProcessPhase::Starting
@@ -232,11 +267,13 @@ impl World {
             return Err(Refusal::Malformed("bytes_max must be 1 to 262144".to_owned()));
         }
         self.check_waiting()?;
-        let state = self.servers.get(server).ok_or_else(|| Refusal::ServerNotFound(server.clone()))?;
-        let host = self.hosts.get(&state.host);
+        let live = self.servers.get(server).map(|server| &server.host);
+        let gone = || self.gone.iter().rev().find(|(name, _)| name == server).map(|(_, host)| host);
+        let name = live.or_else(gone).ok_or_else(|| Refusal::ServerNotFound(server.clone()))?;
+        let host = self.hosts.get(name);
         match host {
-            Some(host) if host.stream.is_some() => Ok(state.host.clone()),
-            Some(_) | None => Err(self.host_suspect(&state.host)),
+            Some(host) if host.stream.is_some() => Ok(name.clone()),
+            Some(_) | None => Err(self.host_suspect(name)),
         }
     }
 

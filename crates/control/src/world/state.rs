@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use greenroom_core::fleet::{Fleet, FleetKind, Reason};
+use greenroom_core::fleet::{Backoff, Fleet, FleetKind, Reason};
 use greenroom_core::gameserver::{GameServer, State};
 use greenroom_core::matchmake::Ticket;
 use greenroom_core::{
@@ -39,8 +39,19 @@ pub(super) struct FleetState {
     pub(super) waiting_on: Vec<Reason>,
     /// Servers that should start but for which no host has a place.
     pub(super) unplaced: u32,
-    /// Nothing is started before this moment.
+    /// Nothing is started before this moment: an agent refused a start.
     pub(super) starts_after: Timestamp,
+    /// Nothing is started while it waits: servers could not live.
+    pub(super) backoff: Backoff,
+    pub(super) last_failure: Option<Failure>,
+}
+
+/// A server that died or never answered.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) server: ServerName,
+    pub(super) message: String,
+    pub(super) at: Timestamp,
 }
 
 impl FleetState {
@@ -58,6 +69,8 @@ impl FleetState {
             waiting_on: Vec::new(),
             unplaced: 0,
             starts_after: Timestamp::default(),
+            backoff: Backoff::default(),
+            last_failure: None,
         }
     }
 
@@ -116,6 +129,8 @@ pub(super) struct HostState {
     pub(super) servers_max: u32,
     pub(super) heard_at: Timestamp,
     pub(super) connected: bool,
+    /// Whether it has reported on its present stream: until then nobody knows what runs there.
+    pub(super) reported: bool,
     /// Known from the records and not yet heard: planning waits for its report.
     pub(super) awaited: bool,
     /// Servers on it, those that only a stored room names included.

@@ -2,12 +2,13 @@
 //!
 //! Never changes anything.
 
+use greenroom_core::fleet::Reason;
 use greenroom_core::gameserver::State;
 use greenroom_core::{FleetName, HostName, RoomId, ServerName};
 use greenroom_wire::Text;
 use greenroom_wire::api::{
     FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, HostStatus, KindWord, Overview,
-    Readiness, RoomList, RoomPhase, RoomStatus, SeatStatus, SeatWord, StateWord, Totals,
+    Readiness, RoomList, RoomPhase, RoomStatus, SeatStatus, SeatWord, ServerFailure, StateWord, Totals,
 };
 use greenroom_wire::revision::sizes;
 
@@ -17,6 +18,8 @@ use super::{Answer, Call, Minimum, Refusal, World};
 
 /// Most rooms in one answer.
 const ROOMS_MAX: usize = 5_000;
+/// Most servers whose trouble a fleet tells.
+const TROUBLES_MAX: usize = 3;
 /// Most servers and rooms in an overview.
 const OVERVIEW_MAX: usize = 500;
 
@@ -56,6 +59,7 @@ impl World {
             | Call::Assignments(_)
             | Call::CancelTicket(_)
             | Call::Finish { .. }
+            | Call::Restart(_)
             | Call::Logs { .. } => unreachable!("the world answers calls that change it elsewhere"),
         }
     }
@@ -73,14 +77,6 @@ impl World {
             let rooms = fleet.rooms.iter().filter_map(|id| self.rooms.get(id));
             count(rooms.flat_map(RoomState::taken))
         };
-        let mut waiting_on: Vec<String> = fleet.waiting_on.iter().map(words).collect();
-        if fleet.unplaced > 0 {
-            waiting_on.push(format!("{} without a host that has a free place", fleet.unplaced));
-        }
-        let hosts = self.awaited_hosts();
-        if !hosts.is_empty() {
-            waiting_on.push(format!("waiting for the agents of: {}", hosts.join(", ")));
-        }
         FleetStatus {
             name: Text(name.clone()),
             kind: if fleet.is_mesh() { KindWord::Mesh } else { KindWord::Room },
@@ -96,8 +92,48 @@ impl World {
             seats_per_room,
             players,
             tickets: count(&fleet.queue),
-            waiting_on,
+            waiting_on: self.waiting_on(fleet),
+            last_failure: fleet.last_failure.as_ref().map(|failure| ServerFailure {
+                server: Text(failure.server.clone()),
+                message: failure.message.clone(),
+                at_ms: failure.at.unix_ms(),
+            }),
         }
+    }
+
+    /// Why a fleet is short: the plan's reasons, then what is in the way of its servers.
+    fn waiting_on(&self, fleet: &FleetState) -> Vec<String> {
+        // What the plan would start does not start while the fleet waits after failures.
+        let starts =
+            !fleet.backoff.waits(self.now) || fleet.view.iter().any(|server| server.state == State::Starting);
+        let told = |reason: &&Reason| starts || !matches!(reason, Reason::Starting(_));
+        let mut reasons: Vec<String> = fleet.waiting_on.iter().filter(told).map(words).collect();
+        if fleet.unplaced > 0 {
+            reasons.push(format!("{} without a host that has a free place", fleet.unplaced));
+        }
+        let hosts = self.awaited_hosts();
+        if !hosts.is_empty() {
+            reasons.push(format!("waiting for the agents of: {}", hosts.join(", ")));
+        }
+        if ready(fleet) < fleet.replicas_wanted {
+            let wait = fleet.backoff.until().since(self.now).as_millis().div_ceil(1_000);
+            let failure = fleet.last_failure.as_ref().filter(|_| fleet.backoff.waits(self.now));
+            if let Some(failure) = failure {
+                reasons.push(format!("next start in {wait} s: {} {}", failure.server, failure.message));
+            }
+            reasons.extend(self.troubles(fleet).take(TROUBLES_MAX));
+        }
+        reasons
+    }
+
+    /// What keeps each server of a fleet from being ready, where that is known.
+    fn troubles<'a>(&'a self, fleet: &'a FleetState) -> impl Iterator<Item = String> + 'a {
+        let not_ready = |state: State| matches!(state, State::Starting | State::Unhealthy);
+        fleet.view.iter().filter(move |seen| not_ready(seen.state)).filter_map(|seen| {
+            let server = self.servers.get(&seen.name)?;
+            let told = server.ordered_at.is_none() && !server.message.is_empty();
+            told.then(|| format!("{}: {}", seen.name, server.message))
+        })
     }
 
     /// By fleet, then name.
@@ -187,6 +223,10 @@ impl World {
                 let (ready, min) = (ready(fleet), fleet.spec.replicas_min);
                 if ready < min {
                     waiting_on.push(format!("fleet {name}: {ready} of {min} gameservers answer"));
+                    let failure = fleet.last_failure.as_ref();
+                    waiting_on.extend(
+                        failure.map(|failed| format!("fleet {name}: {} {}", failed.server, failed.message)),
+                    );
                 }
             }
         }

@@ -47,6 +47,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
         replicas_max: replicas.1,
         match_players,
         idle_stop_after: Duration::from_secs(3_600),
+        start_timeout: Duration::from_secs(60),
     }
 }
 
@@ -267,6 +268,7 @@ fn obey(servers: &mut BTreeMap<String, ServerReport>, order: &ToAgent) -> Vec<Fr
         | ToAgent::Keys { .. }
         | ToAgent::Stop { .. }
         | ToAgent::CloseRoom { .. }
+        | ToAgent::Restart { .. }
         | ToAgent::RoomEndedAck { .. } => Vec::new(),
     }
 }

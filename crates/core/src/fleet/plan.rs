@@ -140,7 +140,14 @@ impl<'a> Census<'a> {
                 State::Draining => Some(if outdated { StopReason::Outdated } else { StopReason::Surplus }),
                 // It answers nobody yet, so the fleet is no shorter of ready servers without it.
                 State::Starting if outdated => Some(StopReason::Outdated),
-                State::Starting => (available > target && due(surplus_at)).then_some(StopReason::Surplus),
+                State::Starting => {
+                    let never_ready =
+                        server.starting_since.is_some_and(|since| due(since + fleet.start_timeout));
+                    let surplus = !never_ready && available > target && due(surplus_at);
+                    never_ready
+                        .then_some(StopReason::NeverReady)
+                        .or_else(|| surplus.then_some(StopReason::Surplus))
+                }
                 State::Ready if outdated => (ready > target).then_some(StopReason::Outdated),
                 State::Ready => (ready > target && due(surplus_at)).then_some(StopReason::Surplus),
                 State::Reserved | State::Allocated | State::Stopped => None,

@@ -111,6 +111,20 @@ fn what_cannot_be_handed_out_is_replaced_and_a_mesh_keeps_its_minimum() {
             "a draining",
             "1: start stop a Surplus ? starting 1",
         ),
+        ("one that starts has its time", room(0, 1, 3), "a starting since=15", "1: ? starting 1 @ 45"),
+        (
+            "one that never answers is replaced",
+            room(0, 1, 3),
+            "a starting since=60",
+            "1: start stop a NeverReady ? starting 1",
+        ),
+        ("unless somebody is on it", room(0, 1, 3), "a starting since=600 rooms=1", "1: ? starting 1"),
+        (
+            "even where there is no room for another beside it",
+            room(0, 1, 1),
+            "a starting since=60",
+            "1: stop a NeverReady ? at maximum 2/1",
+        ),
         ("a mesh keeps its minimum", mesh(2, 4), "a ready connections=900", "2: start ? starting 1"),
         (
             "a mesh stops idle surplus",
@@ -177,6 +191,9 @@ fn world() -> impl Strategy<Value = Vec<GameServer>> {
             .map(|(at, (state, old, rooms, connections, idle, empty))| {
                 let mut server = crate::support::server(&format!("arena-{at:05} ready idle={idle}"));
                 server.state = state;
+                if state == State::Starting {
+                    server.starting_since = Some(NOW - Duration::from_secs(idle / 100));
+                }
                 if old {
                     server.revision = "old".parse().unwrap();
                 }
@@ -200,6 +217,7 @@ fn live(servers: &[GameServer]) -> usize {
 fn apply(planned: &Plan, servers: &mut Vec<GameServer>, next: &mut u32, now: Timestamp) {
     for server in servers.iter_mut().filter(|server| server.state == State::Starting) {
         server.state = State::Ready;
+        server.starting_since = None;
     }
     for action in &planned.actions {
         match action {

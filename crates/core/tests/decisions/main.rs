@@ -5,6 +5,7 @@
 mod support;
 
 mod autoscale;
+mod backoff;
 mod choose;
 mod fleet;
 mod matchmake;

@@ -29,6 +29,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
         replicas_max,
         match_players: 4,
         idle_stop_after: Duration::from_secs(3_600),
+        start_timeout: Duration::from_secs(60),
     }
 }
 
@@ -37,7 +38,8 @@ pub(crate) fn mesh(replicas_min: u32, replicas_max: u32) -> Fleet {
     Fleet { kind: FleetKind::Mesh, ..fleet(replicas_min, replicas_max) }
 }
 
-/// A server from `<name> <state> [old] [rooms=N] [connections=N] [flight=N] [idle=SECONDS] [fleet=NAME]`. Idle for a
+/// A server from `<name> <state> [old] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
+/// [since=SECONDS] [fleet=NAME]`. Idle for a
 /// second unless something is on it or `idle` says otherwise.
 pub(crate) fn server(text: &str) -> GameServer {
     let mut words = text.split_whitespace();
@@ -64,6 +66,7 @@ pub(crate) fn server(text: &str) -> GameServer {
         in_flight: 0,
         started_at: NOW - Duration::from_secs(10_000),
         idle_since: Some(NOW - Duration::from_secs(1)),
+        starting_since: None,
     };
     for word in words {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
@@ -73,6 +76,7 @@ pub(crate) fn server(text: &str) -> GameServer {
             "connections" => server.connections = value.parse().unwrap(),
             "flight" => server.in_flight = value.parse().unwrap(),
             "idle" => server.idle_since = Some(NOW - Duration::from_secs(value.parse().unwrap())),
+            "since" => server.starting_since = Some(NOW - Duration::from_secs(value.parse().unwrap())),
             "fleet" => server.fleet = value.parse().unwrap(),
             other => panic!("no such word: {other}"),
         }

@@ -4,7 +4,8 @@ use greenroom_wire::api::{
     AllocateRequest, Allocation, Assignment, AssignmentsAnswer, AssignmentsRequest, EndpointAnswer,
     EventLine, FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, HostStatus,
     KindWord, LogsAnswer, Overview, Readiness, RoomList, RoomPhase, RoomStatus, SeatGrant, SeatStatus,
-    SeatWord, StateWord, TicketBody, TicketCancelled, TicketRefused, TicketsAnswer, TicketsRequest, Totals,
+    SeatWord, ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused, TicketsAnswer,
+    TicketsRequest, Totals,
 };
 use greenroom_wire::error::{Code, ErrorBody};
 use greenroom_wire::rooms::EndReason;
@@ -127,6 +128,7 @@ fn fleet() -> FleetStatus {
         players: 2,
         tickets: 3,
         waiting_on: vec!["1 gameserver is starting".to_owned()],
+        last_failure: None,
     }
 }
 
@@ -205,6 +207,16 @@ fn what_operators_see_is_written_as_ever() {
     golden(Process, "api_logs", &LogsAnswer { text: "listening\n".to_owned(), next_offset: 10 });
     let readiness = Readiness { ready: false, waiting_on: vec!["the agent of host-1".to_owned()] };
     golden(Process, "api_readiness", &readiness);
+}
+
+#[test]
+fn how_a_server_failed_is_written_as_ever() {
+    let failure = ServerFailure {
+        server: text("arena-a1b2c"),
+        message: "exited with code 64: ARENA_ROUND_SECONDS is 1".to_owned(),
+        at_ms: 1_700_000_000_000,
+    };
+    golden(Process, "api_fleet_failed", &FleetStatus { last_failure: Some(failure), ..fleet() });
 }
 
 #[test]

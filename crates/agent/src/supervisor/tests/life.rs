@@ -280,3 +280,73 @@ fn what_is_said_of_an_earlier_process_changes_nothing() {
     assert_eq!((phase, instance.as_str()), (ProcessPhase::Starting, "arena-1.1"));
     assert!(starts(&bench.take()).is_empty());
 }
+
+#[test]
+fn the_end_of_a_process_is_told_with_its_last_words_where_it_ended_by_itself() {
+    let cases = [
+        (Exit::Code(64), "bad number", "exited with code 64: bad number"),
+        (Exit::Code(64), "", "exited with code 64"),
+        (Exit::Code(0), "bye", "exited with code 0"),
+        (Exit::Signal(6), "panicked", "killed by signal 6 (SIGABRT): panicked"),
+        (Exit::Signal(9), "listening", "killed by signal 9 (SIGKILL)"),
+    ];
+    for (exit, last_words, expected) in cases {
+        let mut bench = Bench::welcomed();
+        bench.ready("arena-1");
+        bench.exited_with("arena-1", "arena-1.0", exit, last_words);
+        let (phase, _, message) = bench.phase("arena-1");
+        assert_eq!((phase, message.as_str()), (ProcessPhase::Restarting, expected));
+    }
+}
+
+fn restart(bench: &mut Bench) {
+    let server = name("arena-1").into();
+    bench.control(ToAgent::Restart { term: 5, server, reason: "server.js changed".to_owned() });
+}
+
+#[test]
+fn a_restart_replaces_the_process_on_the_same_port_and_is_no_death() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.take();
+    for round in 1..=10 {
+        let (old, new) = (format!("arena-1.{}", round - 1), format!("arena-1.{round}"));
+        restart(&mut bench);
+        restart(&mut bench);
+        assert_eq!(signals(&bench.take()).len(), 1, "asked once");
+        let told = bench.phase("arena-1");
+        assert_eq!(told, (ProcessPhase::Starting, old.clone(), "restarting (server.js changed)".to_owned()));
+        bench.exited("arena-1", &old, Exit::Signal(15));
+        let starts = starts(&bench.take());
+        assert_eq!(
+            starts.iter().map(|(_, port, of)| (*port, of.as_str())).collect::<Vec<_>>(),
+            [(7000, new.as_str())]
+        );
+        bench.started("arena-1", &new);
+        bench.probed("arena-1", &new, Ok(()));
+        assert_eq!(bench.phase("arena-1"), (ProcessPhase::Ready, new, String::new()));
+        bench.take();
+    }
+}
+
+#[test]
+fn a_restart_starts_a_server_that_waits_after_a_death_at_once_and_a_stop_overrules_it() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.pass(21);
+    for _ in 0..3 {
+        let of = bench.told("arena-1").map(|told| told.instance.to_string()).unwrap_or_default();
+        bench.exited("arena-1", &of, Exit::Code(1));
+        bench.take();
+        restart(&mut bench);
+        let of = starts(&bench.take()).pop().expect("started at once").2;
+        bench.started("arena-1", &of);
+        bench.pass(21);
+    }
+    restart(&mut bench);
+    bench.control(ToAgent::Stop { term: 5, server: name("arena-1").into(), reason: "surplus".to_owned() });
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Stopping);
+    let of = bench.told("arena-1").expect("it is reported").instance.to_string();
+    bench.exited("arena-1", &of, Exit::Signal(15));
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ended);
+}

@@ -1,7 +1,7 @@
 //! Hosts: silence, loss, second agents, refused orders.
 
 use greenroom_wire::Text;
-use greenroom_wire::agent::{FromAgent, ToAgent};
+use greenroom_wire::agent::{FromAgent, ProcessPhase, ToAgent};
 use greenroom_wire::api::StateWord;
 use greenroom_wire::error::Code;
 use greenroom_wire::rooms::EndReason;
@@ -76,6 +76,7 @@ fn the_term_rises_above_what_an_agent_has_obeyed() {
     let mut rig = Rig::new(vec![room_fleet("arena", (1, 1), 1, 1)], Bounds::default());
     rig.connect_as("h1", "b", 9);
     assert_eq!(rig.world.term(), 10);
+    rig.report();
     rig.run_ms(200);
     let starts: Vec<u64> = rig
         .orders
@@ -147,4 +148,48 @@ fn logs_come_from_the_agent_or_are_refused() {
     assert_eq!(rig.now_answered(unknown).unwrap_err().code(), Code::GameserverNotFound);
     let large = Call::Logs { server, offset: None, bytes_max: Some(262_145) };
     assert_eq!(rig.now_answered(large).unwrap_err().code(), Code::BadRequest);
+}
+
+#[test]
+fn an_agent_is_given_servers_and_players_only_after_its_first_report_on_a_stream() {
+    let mut rig = Rig::new(vec![room_fleet("arena", (2, 4), 2, 4)], Bounds::default());
+    rig.connect_as("h1", "boot1", 0);
+    rig.silent_ms(2_000);
+    assert!(rig.servers.is_empty(), "what runs there already is not known");
+    rig.report();
+    rig.silent_ms(100);
+    assert_eq!(rig.servers.len(), 2);
+    rig.report();
+    rig.connect_as("h1", "boot1", 0);
+    assert_eq!(code(rig.allocate(request(None, &["a"]))), Code::NoCapacity, "a new stream, nothing reported");
+    rig.report();
+    assert!(rig.allocate(request(None, &["a"])).is_ok());
+}
+
+#[test]
+fn an_unhealthy_server_that_tells_of_no_room_keeps_its_seats() {
+    let mut rig = arena();
+    let given = rig.allocate(request(Some("k"), &["a"])).unwrap();
+    rig.seat(&given, &[(0, "a")]);
+    let report = &mut rig.servers.get_mut(&given.server.0).unwrap().report;
+    let rooms = std::mem::take(&mut report.rooms);
+    report.phase = ProcessPhase::Unhealthy;
+    rig.run_ms(60_000);
+    let seat = rig.room(given.room.as_str()).seats[0].clone();
+    assert_eq!(seat.player, Some(Text(text("a"))), "its agent has just not heard it yet");
+    let report = &mut rig.servers.get_mut(&given.server.0).unwrap().report;
+    (report.rooms, report.phase) = (rooms, ProcessPhase::Ready);
+    rig.run_ms(1_000);
+    rig.seat(&given, &[]);
+    assert_eq!(rig.room(given.room.as_str()).seats[0].player, None, "one that is heard is believed");
+}
+
+#[test]
+fn a_restart_of_a_fleet_reaches_each_of_its_servers_and_ends_its_wait() {
+    let mut rig = Rig::ready(vec![room_fleet("arena", (2, 4), 2, 4), mesh_fleet("lobby", (1, 1))]);
+    let Ok(Answer::Restarted(answer)) = rig.now_answered(Call::Restart(text("arena"))) else { panic!() };
+    let told = rig.orders.iter().filter(|order| matches!(order, ToAgent::Restart { .. })).count();
+    assert_eq!((answer.servers.len(), told), (2, 2));
+    let unknown = rig.now_answered(Call::Restart(text("nonesuch")));
+    assert_eq!(unknown.unwrap_err().code(), Code::FleetNotFound);
 }

@@ -5,6 +5,7 @@
 )]
 
 mod allocation;
+mod failing;
 mod hosts;
 mod laws;
 mod restart;

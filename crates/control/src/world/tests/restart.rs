@@ -1,13 +1,13 @@
 //! `kill -9` of control: promises are kept, facts come back with the reports.
 
-use greenroom_wire::agent::ToAgent;
+use greenroom_wire::agent::{FromAgent, Report, ToAgent};
 use greenroom_wire::api::{RoomPhase, SeatWord};
 use greenroom_wire::error::Code;
 use greenroom_wire::rooms::EndReason;
 use serde_json::{Value, json};
 
 use super::rig::*;
-use crate::world::{Call, Records};
+use crate::world::{Call, Event, Records};
 
 fn arena() -> Rig {
     Rig::ready(vec![room_fleet("arena", (2, 8), 4, 4)])
@@ -60,7 +60,9 @@ fn known_hosts_that_do_not_come_are_given_up() {
     assert_eq!(code(rig.allocate(request(None, &["a"]))), Code::Rebuilding);
     rig.silent_ms(200);
     assert_eq!(code(rig.allocate(request(None, &["a"]))), Code::NoCapacity);
-    rig.connect_as("h2", "b", 0);
+    let stream = rig.connect_as("h2", "b", 0);
+    let report = FromAgent::Report(Report { servers: Vec::new() });
+    rig.event(Event::StreamSaid { stream, message: Box::new(report) });
     rig.silent_ms(200);
     assert!(rig.orders.iter().any(|order| matches!(order, ToAgent::Start { .. })));
 }

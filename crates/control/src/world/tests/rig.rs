@@ -48,6 +48,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
         replicas_max: replicas.1,
         match_players: seats,
         idle_stop_after: Duration::from_hours(1),
+        start_timeout: Duration::from_secs(60),
     }
 }
 
@@ -142,6 +143,7 @@ impl Rig {
 
     pub(super) fn connect(&mut self) {
         self.connect_as(HOST, "boot1", 0);
+        self.report();
     }
 
     pub(super) fn connect_as(&mut self, host: &str, boot: &str, term_seen: u64) -> StreamId {
