@@ -24,6 +24,7 @@ pub(crate) struct Global {
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         env = "GREENROOM_SERVER_URL",
         hide_env_values = true,
         value_name = "URL",
@@ -31,15 +32,16 @@ pub(crate) struct Global {
     )]
     pub(crate) server: String,
     /// How answers are printed.
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    #[arg(short, long, global = true, help_heading = "Global options", value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
     /// How log lines are printed.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
+    #[arg(long, global = true, help_heading = "Global options", value_enum, default_value_t = LogFormat::Human)]
     pub(crate) log: LogFormat,
     /// Which log lines are printed, such as `info` or `greenroom_control=debug`.
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         env = "GREENROOM_LOG",
         hide_env_values = true,
         value_name = "FILTER",
@@ -89,6 +91,11 @@ pub(crate) enum Verb {
     Allocate(AllocateArgs),
     /// Prints the output of a game server.
     Logs(LogsArgs),
+    /// Starts the game servers of a fleet anew, each in its place; their rooms are lost.
+    Restart {
+        /// The fleet.
+        fleet: String,
+    },
     /// Sends players through lobby, match and game, and tells whether all were where they belonged.
     Swarm(crate::swarm::SwarmArgs),
     /// Checks configuration files.
@@ -107,9 +114,13 @@ pub(crate) enum Kind {
     /// Game servers.
     #[command(visible_aliases = ["servers", "gs"])]
     Gameservers,
-    /// Rooms; ended ones stay for ten minutes.
+    /// Rooms.
     #[command(visible_alias = "room")]
-    Rooms,
+    Rooms {
+        /// Those too that ended within the last ten minutes.
+        #[arg(long)]
+        ended: bool,
+    },
     /// Hosts.
     #[command(visible_alias = "host")]
     Hosts,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use greenroom_client::{ClientError, ControlClient, RoomsPage};
 use greenroom_core::{FleetName, PlayerId, RoomKey, ServerName};
 use greenroom_wire::Text;
-use greenroom_wire::api::AllocateRequest;
+use greenroom_wire::api::{AllocateRequest, RoomPhase, RoomStatus};
 use greenroom_wire::error::Code;
 use serde::Serialize;
 
@@ -42,12 +42,18 @@ pub(crate) async fn get(kind: Kind, global: &Global) -> Result<(), Failure> {
             let list = control.gameservers(None).await.map_err(failed)?;
             show(global, &list, || table::gameservers(&list.gameservers, now_ms()));
         }
-        Kind::Rooms => {
+        Kind::Rooms { ended } => {
             let list = control
                 .rooms(&RoomsPage { fleet: None, offset: 0, limit: Some(ROOMS_MAX) })
                 .await
                 .map_err(failed)?;
-            show(global, &list, || table::rooms(&list.rooms, now_ms()));
+            let shown = |room: &&RoomStatus| ended || room.phase != RoomPhase::Ended;
+            let rooms: Vec<RoomStatus> = list.rooms.iter().filter(shown).cloned().collect();
+            show(global, &list, || table::rooms(&rooms, now_ms()));
+            let hidden = list.rooms.len() - rooms.len();
+            if global.output == Output::Table && hidden > 0 {
+                eprintln!("{hidden} more ended within the last 10 minutes; --ended shows them");
+            }
             if usize::try_from(list.total).is_ok_and(|total| total > list.rooms.len()) {
                 eprintln!("{} of {} rooms are shown", list.rooms.len(), list.total);
             }
@@ -76,7 +82,23 @@ pub(crate) async fn allocate(args: &AllocateArgs, global: &Global) -> Result<(),
         init: serde_json::Value::Null,
     };
     let allocation = control.allocate(&fleet, &request).await.map_err(|error| failure(&error, global))?;
-    show(global, &allocation, || table::allocation(&allocation));
+    show(global, &allocation, || table::allocation(&allocation, now_ms()));
+    Ok(())
+}
+
+/// `greenroom restart`.
+pub(crate) async fn restart(fleet: &str, global: &Global) -> Result<(), Failure> {
+    let control = client(&global.server)?;
+    let fleet: FleetName =
+        fleet.parse().map_err(|error: greenroom_core::InvalidId| Failure::usage(error.to_string(), ""))?;
+    let answer = control.restart(&fleet).await.map_err(|error| failure(&error, global))?;
+    show(global, &answer, || {
+        let names: Vec<String> = answer.servers.iter().map(ToString::to_string).collect();
+        match names.len() {
+            0 => format!("fleet {fleet} has no game server to restart"),
+            count => format!("{count} of fleet {fleet} restart: {}", names.join(", ")),
+        }
+    });
     Ok(())
 }
 

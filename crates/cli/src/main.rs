@@ -66,6 +66,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Verb::Get(kind) => on_runtime(ask::get(*kind, global)),
         Verb::Allocate(args) => on_runtime(ask::allocate(args, global)),
         Verb::Logs(args) => on_runtime(ask::logs(args, global)),
+        Verb::Restart { fleet } => on_runtime(ask::restart(fleet, global)),
         Verb::Swarm(args) => on_runtime(swarm::swarm(args, global)),
     }
 }
@@ -105,6 +106,8 @@ mod tests {
             "greenroom get gameservers",
             "greenroom allocate arena --player ann --player bob --key party:1",
             "greenroom logs arena-k3x9q -f",
+            "greenroom get rooms --ended",
+            "greenroom restart arena",
             "greenroom config check",
             "greenroom control --listen 127.0.0.1:9000 --log json",
             "greenroom agent --server http://127.0.0.1:9000 --stop-servers-on-exit",

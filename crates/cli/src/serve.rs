@@ -42,6 +42,10 @@ fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, F
     let ourselves = std::env::current_exe()
         .map(|path| path.display().to_string())
         .map_err(|error| Failure::new(format!("cannot tell where this program lies: {error}"), ""))?;
+    if !args.under_dev && !config.watch.is_empty() {
+        let fleets: Vec<&str> = config.watch.keys().map(greenroom_core::FleetName::as_str).collect();
+        info!(fleets = fleets.join(", "), "watch is for `greenroom dev` alone and ignored here");
+    }
     let mut fleets = config.fleets;
     fleets.retain(|fleet| !args.skip_fleet.iter().any(|skipped| skipped == fleet.name.as_str()));
     if args.under_dev {

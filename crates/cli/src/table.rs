@@ -92,16 +92,22 @@ pub(crate) fn hosts(hosts: &[HostStatus], now_ms: u64) -> String {
     render(&["NAME", "STATE", "GAMESERVERS", "HEARD"], &rows.collect::<Vec<_>>())
 }
 
-/// A room with its seats, one line a player.
-pub(crate) fn allocation(allocation: &Allocation) -> String {
-    let rows = allocation
-        .seats
-        .iter()
-        .map(|seat| vec![seat.player.to_string(), seat.seat.to_string(), seat.token.clone()]);
+/// A room with its seats, a token for each player, and what to do with it.
+pub(crate) fn allocation(allocation: &Allocation, now_ms: u64) -> String {
     let made = if allocation.created { "new" } else { "existing" };
     let key = allocation.key.as_ref().map(|key| format!(", key {key}")).unwrap_or_default();
-    let head = format!("{made} room {}{key} on {} at {}", allocation.room, allocation.server, allocation.url);
-    format!("{head}\n\n{}", render(&["PLAYER", "SEAT", "TOKEN"], &rows.collect::<Vec<_>>()))
+    let mut text = format!("{made} room {}{key}\n", allocation.room);
+    text.push_str(&format!("  game server  {}\n  address      {}\n", allocation.server, allocation.url));
+    for seat in &allocation.seats {
+        text.push_str(&format!("\nseat {}, player {}, token:\n{}\n", seat.seat, seat.player, seat.token));
+    }
+    let expires_at_ms = allocation.seats.iter().map(|seat| seat.expires_at_ms).min();
+    let seconds = expires_at_ms.unwrap_or_default().saturating_sub(now_ms) / 1000;
+    text.push_str(&format!(
+        "\nEach player connects within {seconds} s, or the seat is free again:\n  io(\"{}\", {{ auth: {{ token }} }})",
+        allocation.url
+    ));
+    text
 }
 
 /// The word a value has on the wire.
@@ -128,11 +134,14 @@ fn age(now_ms: u64, then_ms: u64) -> String {
 }
 
 /// Columns of nothing are left out from the right: a message column appears when somebody has a message.
-fn render(header: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() {
+        return "none".to_owned();
+    }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let mut columns = header.len();
-    while columns > 1 && !rows.is_empty() && rows.iter().all(|row| row[columns - 1].is_empty()) {
+    while columns > 1 && rows.iter().all(|row| row[columns - 1].is_empty()) {
         columns -= 1;
     }
     let cell = |text: &str| Cell::new(text).set_alignment(CellAlignment::Left);
@@ -223,6 +232,6 @@ mod tests {
                 {"seat": 1, "player": "bob", "token": "ddd.eee.fff", "expires_at_ms": NOW_MS + 30_000}],
         }))
         .expect("valid");
-        insta::assert_snapshot!(super::allocation(&answer));
+        insta::assert_snapshot!(super::allocation(&answer, NOW_MS));
     }
 }

@@ -7,6 +7,7 @@ mod part;
 mod processes;
 mod ready;
 mod runtime;
+mod watch;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::print;
 use folder::Folder;
 use part::{Part, PartEvent};
 use ready::Readiness;
+use watch::{Changed, Watch};
 
 /// What `dev` runs, settled before anything is started.
 #[derive(Debug)]
@@ -90,6 +92,15 @@ fn log_args(global: &Global) -> Vec<String> {
 impl Plan {
     fn url(&self) -> String {
         format!("http://{}", self.listen)
+    }
+
+    /// What commands in another terminal need to find this control plane.
+    fn flag(&self) -> String {
+        if self.listen.to_string() == "127.0.0.1:8700" {
+            String::new()
+        } else {
+            format!(" --server {}", self.url())
+        }
     }
 
     /// Changes when servers of an earlier run would not fit this one.
@@ -194,6 +205,7 @@ enum Event {
     Control(PartEvent),
     Agent(PartEvent),
     Look,
+    Watch,
 }
 
 async fn supervise(
@@ -207,13 +219,18 @@ async fn supervise(
     control.start()?;
     agent.start()?;
     folder.record(&plan.fingerprint(), control.pid(), agent.pid())?;
-    let mut readiness = Readiness::new(&plan.url())?;
+    let mut readiness = Readiness::new(&plan.url(), plan.flag())?;
+    let mut watch = Watch::new(&plan.config.watch);
+    for doubt in watch.doubts() {
+        print::line(format!("  watch    {doubt}"));
+    }
     loop {
         let event = tokio::select! {
             () = signals.next() => Event::Stop,
             event = control.next() => Event::Control(event),
             event = agent.next() => Event::Agent(event),
             () = readiness.next_look() => Event::Look,
+            () = watch.next_look() => Event::Watch,
         };
         match event {
             Event::Stop => return Ok(()),
@@ -225,6 +242,11 @@ async fn supervise(
                 agent.handle(event)?;
                 folder.record(&plan.fingerprint(), control.pid(), agent.pid())?;
             }
+            Event::Watch => {
+                for changed in watch.look() {
+                    restart(plan, &changed).await?;
+                }
+            }
             Event::Look => {
                 if readiness.look().await {
                     invite(plan, folder.path());
@@ -233,6 +255,22 @@ async fn supervise(
             }
         }
     }
+}
+
+/// Gives the servers of a fleet new processes, because one of its files has changed.
+async fn restart(plan: &Plan, changed: &Changed) -> Result<(), Failure> {
+    let file = changed.file.display();
+    match crate::ask::client(&plan.url())?.restart(&changed.fleet).await {
+        Ok(answer) => print::line(format!(
+            "  changed  {file}: fleet {} restarts ({} game servers)",
+            changed.fleet,
+            answer.servers.len()
+        )),
+        Err(error) => {
+            print::line(format!("  changed  {file}: fleet {} is not restarted: {error}", changed.fleet))
+        }
+    }
+    Ok(())
 }
 
 /// What to try next, in the order a newcomer would.
@@ -251,8 +289,7 @@ fn invite(plan: &Plan, folder: &Path) {
     if has("chat") {
         print::line(format!("  Guild chat    {url}/play/chat        the same key, the same room"));
     }
-    let flag =
-        if plan.listen.to_string() == "127.0.0.1:8700" { String::new() } else { format!(" --server {url}") };
+    let flag = plan.flag();
     print::line(format!("\n  greenroom get servers{flag}"));
     let room = plan
         .config
