@@ -16,13 +16,16 @@ pub struct Answers {
     pub replies: Vec<(SocketId, Reply)>,
     /// The sockets that gave none, and why.
     pub missing: Vec<(SocketId, AckError)>,
+    /// The nodes of the mesh that did not tell what their sockets answered, by instance; `agent` where the way to them
+    /// is down.
+    pub nodes_missing: Vec<String>,
 }
 
 impl Answers {
     /// Whether everybody answered.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty()
+        self.missing.is_empty() && self.nodes_missing.is_empty()
     }
 }
 
@@ -43,11 +46,16 @@ impl Collector {
     }
 
     pub(crate) fn handle(&self, id: SocketId, reply: Result<Reply, AckError>) {
+        self.add(|answers| match reply {
+            Ok(reply) => answers.replies.push((id, reply)),
+            Err(error) => answers.missing.push((id, error)),
+        });
+    }
+
+    /// Takes in one of the answers that it waits for, which may hold those of many.
+    pub(crate) fn add(&self, put: impl FnOnce(&mut Answers)) {
         let mut collecting = self.0.borrow_mut();
-        match reply {
-            Ok(reply) => collecting.answers.replies.push((id, reply)),
-            Err(error) => collecting.answers.missing.push((id, error)),
-        }
+        put(&mut collecting.answers);
         collecting.waiting -= 1;
         if collecting.waiting > 0 {
             return;

@@ -5,9 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use greenroom_socketio::packet::{Draft, EncodeError};
+use greenroom_wire::link::{MeshMessage, MeshScope, MeshSend};
 use serde::Serialize;
 
 use crate::answers::{Answers, Collector};
+use crate::link::{Link, relay};
+use crate::mesh::{Fetched, Mesh, add_answers, local_socket, read_socket};
 use crate::namespace::Namespace;
 use crate::session::Urgency;
 use crate::socket::{AckError, Socket};
@@ -111,23 +114,37 @@ impl Broadcast {
         self.send_draft(event.forward(name));
     }
 
-    /// Sends an event that every receiver on this node must answer. `then` is called once: when all have answered, or
-    /// when the time is over. Who did not answer is told by name.
+    /// Sends an event that every receiver must answer. `then` is called once: when all have answered, or when the time
+    /// is over. Who did not answer is told by name. Other nodes of the mesh have half a second more to tell.
     pub fn emit_with_ack(&self, draft: &Draft, timeout: Duration, then: impl FnOnce(Answers) + 'static) {
         let mut asked = Vec::new();
+        let mut questions = Vec::new();
         for namespace in self.namespaces() {
             let id = namespace.next_ack_id();
             let packet = match draft.prepare(&namespace.name, Some(id)) {
                 Ok(packet) => packet,
                 Err(error) => return self.unsendable(&error, then),
             };
+            if self.link().is_some()
+                && let Ok(packet) = draft.prepare(&namespace.name, None)
+            {
+                let relay = relay(&namespace.name, &self.groups, &self.except, &packet);
+                let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                questions.push(MeshMessage::Ask { relay, timeout_ms });
+            }
             let sockets = namespace.select(&self.groups, &self.except);
             asked.extend(sockets.into_iter().map(|socket| (socket, packet.clone(), id)));
         }
-        if asked.is_empty() {
+        if asked.is_empty() && questions.is_empty() {
             return then(Answers::default());
         }
-        let collector = Collector::new(asked.len(), Box::new(then));
+        let collector = Collector::new(asked.len() + questions.len(), Box::new(then));
+        for question in questions {
+            let (collector, state) = (Rc::clone(&collector), Rc::clone(&self.state));
+            Mesh::ask(&self.state, question, timeout, move |heard| {
+                collector.add(|answers| add_answers(&state, heard, answers));
+            });
+        }
         for (socket, packet, id) in asked {
             let collector = Rc::clone(&collector);
             let handler = move |socket: &Socket, reply| collector.handle(socket.id(), reply);
@@ -163,24 +180,104 @@ impl Broadcast {
         self.namespaces().iter().flat_map(select).collect()
     }
 
-    /// Puts the sockets of this node that it would reach into a group.
+    /// Tells of all sockets that it would reach, on other nodes of the mesh too, as far as they answer within `timeout`
+    /// and half a second.
+    pub async fn fetch(&self, timeout: Duration) -> Fetched {
+        let sockets = self.sockets().iter().map(local_socket).collect();
+        let mut fetched = Fetched { sockets, ..Fetched::default() };
+        if self.link().is_none() {
+            return fetched;
+        }
+        let mut waiting = Vec::new();
+        for scope in self.scopes() {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            Mesh::ask(&self.state, MeshMessage::Fetch { scope }, timeout, move |heard| {
+                // Whoever asked may have stopped waiting.
+                let _unheard = answer.send(heard);
+            });
+            waiting.push(answered);
+        }
+        for answered in waiting {
+            let heard = answered.await.unwrap_or_default();
+            fetched.nodes_missing.extend(heard.nodes_missing);
+            for message in heard.messages {
+                if let MeshMessage::Sockets { sockets } = message {
+                    fetched.sockets.extend(sockets.into_iter().filter_map(read_socket));
+                }
+            }
+        }
+        fetched
+    }
+
+    /// Sends an event with one argument to the other nodes of the mesh themselves, for
+    /// [`crate::Handlers::on_server_side`] of this namespace. Nothing happens without a mesh.
+    pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, argument: &T) {
+        let draft = Draft::event(event).and_then(|draft| draft.arg(argument));
+        for namespace in self.namespaces() {
+            // Read by another node as a packet of the main namespace, whatever the namespace is.
+            match draft.as_ref().map(|draft| draft.prepare("/", None)) {
+                Ok(Ok(packet)) => self.tell(MeshMessage::Event {
+                    namespace: namespace.name.clone(),
+                    packet: packet.text().to_owned(),
+                }),
+                Ok(Err(error)) => self.fault(&error),
+                Err(error) => self.fault(error),
+            }
+        }
+    }
+
+    /// Puts the sockets that it would reach into a group.
     pub fn join(&self, group: &str) {
+        for scope in self.scopes() {
+            self.tell(MeshMessage::Join { scope, group: group.to_owned() });
+        }
         self.sockets().iter().for_each(|socket| socket.join(group));
     }
 
-    /// Takes the sockets of this node that it would reach out of a group.
+    /// Takes the sockets that it would reach out of a group.
     pub fn leave(&self, group: &str) {
+        for scope in self.scopes() {
+            self.tell(MeshMessage::Leave { scope, group: group.to_owned() });
+        }
         self.sockets().iter().for_each(|socket| socket.leave(group));
     }
 
-    /// Disconnects the sockets of this node that it would reach from the namespace.
+    /// Disconnects the sockets that it would reach from the namespace.
     pub fn disconnect(&self) {
+        for scope in self.scopes() {
+            self.tell(MeshMessage::Disconnect { scope, is_transport: false });
+        }
         self.sockets().iter().for_each(Socket::disconnect);
     }
 
-    /// Ends the connections of the sockets of this node that it would reach; stock clients come back by themselves.
+    /// Ends the connections of the sockets that it would reach; stock clients come back by themselves.
     pub fn close_transports(&self) {
+        for scope in self.scopes() {
+            self.tell(MeshMessage::Disconnect { scope, is_transport: true });
+        }
         self.sockets().iter().for_each(Socket::close_transport);
+    }
+
+    /// The way to the other nodes, where this reaches them.
+    fn link(&self) -> Option<&Link> {
+        let is_mesh = !self.is_local && self.state.rooms.is_none();
+        self.state.link.as_ref().filter(|_| is_mesh)
+    }
+
+    fn tell(&self, message: MeshMessage) {
+        if let Some(link) = self.link() {
+            // What could not be sent is counted there.
+            let _is_sent = link.tell(&self.state, MeshSend { to: None, ask: None, message });
+        }
+    }
+
+    fn scopes(&self) -> Vec<MeshScope> {
+        let scope = |namespace: &Rc<Namespace>| MeshScope {
+            namespace: namespace.name.clone(),
+            groups: self.groups.clone(),
+            except: self.except.clone(),
+        };
+        self.namespaces().iter().map(scope).collect()
     }
 
     fn fault(&self, error: &EncodeError) {
@@ -199,10 +296,7 @@ impl Broadcast {
                 Err(error) => return self.fault(&error),
             };
             namespace.deliver(&prepared, &self.groups, &self.except, self.urgency);
-            if !self.is_local
-                && self.state.rooms.is_none()
-                && let Some(link) = &self.state.link
-            {
+            if let Some(link) = self.link() {
                 link.publish(&self.state, &namespace.name, &self.groups, &self.except, &prepared);
             }
         }

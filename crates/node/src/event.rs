@@ -135,6 +135,10 @@ impl Reply {
         Self { packet }
     }
 
+    pub(crate) fn packet(&self) -> &Packet {
+        &self.packet
+    }
+
     /// One argument, counted from 0.
     ///
     /// # Errors
@@ -156,7 +160,7 @@ impl Reply {
     }
 }
 
-fn read_arg<T: DeserializeOwned>(packet: &Packet, index: usize) -> Result<T, ArgError> {
+pub(crate) fn read_arg<T: DeserializeOwned>(packet: &Packet, index: usize) -> Result<T, ArgError> {
     let raw = packet.args().nth(index).ok_or(ArgError::Missing { index })?;
     serde_json::from_str(raw).map_err(|source| ArgError::Shape { index, source })
 }

@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 use crate::event::Event;
 use crate::flush::Flush;
 use crate::handshake::{ConnectRequest, Refusal};
+use crate::mesh::ServerEvent;
+use crate::node::NodeHandle;
 use crate::socket::Socket;
 
 type Verdict = Pin<Box<dyn Future<Output = Result<(), Refusal>>>>;
@@ -23,6 +25,7 @@ type OnEvent = Box<dyn Fn(&Socket, Event)>;
 type OnAny = Box<dyn Fn(&Socket, &Event)>;
 type OnAnyOutgoing = Box<dyn Fn(&Socket, &Outgoing<'_>)>;
 type OnRefused = Box<dyn Fn(&Socket, &Refusal)>;
+type OnServerEvent = Box<dyn Fn(&NodeHandle, &ServerEvent)>;
 type OnDisconnect = Box<dyn Fn(&Socket, DisconnectReason)>;
 
 /// A judge of who connects.
@@ -42,6 +45,7 @@ pub struct Handlers {
     pub(crate) events: HashMap<String, OnEvent>,
     pub(crate) on_any: Vec<OnAny>,
     pub(crate) on_any_outgoing: Vec<OnAnyOutgoing>,
+    pub(crate) server_events: HashMap<String, OnServerEvent>,
     pub(crate) on_upgrade: Option<OnConnect>,
     pub(crate) keeps_auth: bool,
     pub(crate) flush: Flush,
@@ -125,6 +129,17 @@ impl Handlers {
     /// count. Acks are not events. A listener that emits to a socket of its own namespace is called for that too.
     pub fn on_any_outgoing(&mut self, handler: impl Fn(&Socket, &Outgoing<'_>) + 'static) -> &mut Self {
         self.on_any_outgoing.push(Box::new(handler));
+        self
+    }
+
+    /// Called for each event of this name that another node of the mesh sent by
+    /// [`crate::Broadcast::server_side_emit`]. A second registration of the name replaces the first.
+    pub fn on_server_side(
+        &mut self,
+        event: &str,
+        handler: impl Fn(&NodeHandle, &ServerEvent) + 'static,
+    ) -> &mut Self {
+        self.server_events.insert(event.to_owned(), Box::new(handler));
         self
     }
 

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
 use greenroom_core::RoomId;
-use greenroom_socketio::packet::{Decoder, Draft, Packet, Prepared};
-use greenroom_wire::link::{FromServer, LINE_BYTES_MAX, Relay, Status, ToServer, VERSION};
+use greenroom_socketio::packet::{DecodeError, Decoder, Draft, EncodeError, Packet, Prepared};
+use greenroom_wire::link::{FromServer, LINE_BYTES_MAX, MeshSend, Relay, Status, ToServer, VERSION};
 use greenroom_wire::rooms::RoomEnded;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::codec::{FramedRead, LinesCodec};
 
 use crate::config::{LinkConfig, Membership};
+use crate::mesh::{self, Mesh};
 use crate::session::Urgency;
 use crate::state::{NodeState, random_u64};
 
@@ -44,6 +45,7 @@ pub(crate) struct Link {
     is_connected: Cell<bool>,
     status_due: Cell<Option<Instant>>,
     unacked: RefCell<BTreeMap<(RoomId, u32), RoomEnded>>,
+    pub(crate) mesh: Mesh,
     work: Notify,
     acked: Notify,
 }
@@ -64,6 +66,7 @@ impl Link {
             is_connected: Cell::new(false),
             status_due: Cell::new(None),
             unacked: RefCell::default(),
+            mesh: Mesh::default(),
             work: Notify::new(),
             acked: Notify::new(),
         })
@@ -104,13 +107,22 @@ impl Link {
             return;
         }
         state.counting.published_total.one();
-        self.push(line(&FromServer::Publish(Relay {
-            namespace: namespace.to_owned(),
-            groups: groups.to_vec(),
-            except: except.to_vec(),
-            packet: packet.text().to_owned(),
-            attachments: packet.attachments().map(|bytes| STANDARD.encode(bytes)).collect(),
-        })));
+        self.push(line(&FromServer::Publish(relay(namespace, groups, except, packet))));
+    }
+
+    /// Hands a word to the agent for other nodes. The answer says whether it is on its way.
+    pub(crate) fn tell(&self, state: &NodeState, send: MeshSend) -> bool {
+        let line = line(&FromServer::Mesh(send));
+        let is_sent = self.is_connected.get()
+            && line.len() < LINE_BYTES_MAX
+            && self.outbox_bytes.get() < state.config.publish_bytes_max;
+        if is_sent {
+            state.counting.published_total.one();
+            self.push(line);
+        } else {
+            state.counting.publish_dropped_total.one();
+        }
+        is_sent
     }
 
     /// Queues a line for a stream that is up; what must survive a new stream is kept elsewhere.
@@ -129,6 +141,17 @@ impl Link {
 
     fn results(&self) -> String {
         self.unacked.borrow().values().map(|ended| line(&FromServer::RoomEnded(ended.clone()))).collect()
+    }
+}
+
+/// A packet on its way to the sockets of other nodes.
+pub(crate) fn relay(namespace: &str, groups: &[String], except: &[String], packet: &Prepared) -> Relay {
+    Relay {
+        namespace: namespace.to_owned(),
+        groups: groups.to_vec(),
+        except: except.to_vec(),
+        packet: packet.text().to_owned(),
+        attachments: packet.attachments().map(|bytes| STANDARD.encode(bytes)).collect(),
     }
 }
 
@@ -245,6 +268,13 @@ fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
             }
         }
         ToServer::Deliver(relay) => deliver(state, &relay),
+        ToServer::Mesh(told) => {
+            state.counting.delivered_total.one();
+            mesh::handle(state, link, told);
+        }
+        ToServer::MeshAsked { ask, peers } => {
+            link.mesh.handle_asked(ask, peers.iter().map(ToString::to_string));
+        }
     }
 }
 
@@ -261,14 +291,38 @@ fn deliver(state: &NodeState, relay: &Relay) {
 }
 
 /// Reads a relay as strictly as a client's packet, and prepares it anew for this node's sockets.
-fn read_relay(state: &NodeState, relay: &Relay) -> Result<Prepared, Box<dyn std::error::Error>> {
+fn read_relay(state: &NodeState, relay: &Relay) -> Result<Prepared, RelayError> {
+    Ok(read_draft(state, &relay.packet, &relay.attachments)?.prepare(&relay.namespace, None)?)
+}
+
+/// Why an event of another node cannot be read. It is left out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RelayError {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error("an attachment is no base64")]
+    Base64(#[from] base64::DecodeError),
+    #[error("attachments are missing")]
+    Incomplete,
+    #[error("it is no event")]
+    NoEvent,
+}
+
+/// The same without its receivers.
+pub(crate) fn read_draft(
+    state: &NodeState,
+    packet: &str,
+    attachments: &[String],
+) -> Result<Draft, RelayError> {
     let limits = &state.config.limits;
     let mut decoder = Decoder::new();
-    let mut packet: Option<Packet> = decoder.handle_text(&relay.packet, limits)?;
-    for attachment in &relay.attachments {
+    let mut packet: Option<Packet> = decoder.handle_text(packet, limits)?;
+    for attachment in attachments {
         packet = decoder.handle_binary(&STANDARD.decode(attachment)?, limits)?;
     }
-    let packet = packet.ok_or("attachments are missing")?;
-    let name = packet.event().ok_or("it is no event")?;
-    Ok(Draft::event(name)?.args_of(&packet)?.prepare(&relay.namespace, None)?)
+    let packet = packet.ok_or(RelayError::Incomplete)?;
+    let name = packet.event().ok_or(RelayError::NoEvent)?;
+    Ok(Draft::event(name)?.args_of(&packet)?)
 }

@@ -42,6 +42,24 @@ pub enum AckError {
     Unsendable,
 }
 
+impl AckError {
+    /// The word for it between nodes.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed_out",
+            Self::Disconnected => "disconnected",
+            Self::TooMany => "too_many",
+            Self::Unsendable => "unsendable",
+        }
+    }
+
+    /// What the word means; a word of a newer node counts as a socket that is gone.
+    pub(crate) fn of_code(code: &str) -> Self {
+        let known = [Self::TimedOut, Self::TooMany, Self::Unsendable];
+        known.into_iter().find(|error| error.code() == code).unwrap_or(Self::Disconnected)
+    }
+}
+
 pub(crate) type AckHandler = Box<dyn FnOnce(&Socket, Result<Reply, AckError>)>;
 
 /// A client in a namespace. Clones are the same socket. It stays usable after the client is gone: emits then go

@@ -2,16 +2,24 @@
 
 mod common;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
 use common::agent::Agent;
-use common::{run, serve};
+use common::{Served, run, serve, until};
 use greenroom_node::{Config, Draft, Node};
-use greenroom_wire::link::{FromServer, Relay, ToServer};
-use serde_json::json;
+use greenroom_wire::link::{
+    FromServer, MeshMessage, MeshReply, MeshSend, MeshSocket, MeshTold, Relay, ToServer,
+};
+use serde_json::{Value, json};
 
 fn published(message: FromServer) -> Option<Relay> {
     match message {
         FromServer::Publish(relay) => Some(relay),
-        FromServer::Hello { .. } | FromServer::Status(_) | FromServer::RoomEnded(_) => None,
+        FromServer::Hello { .. } | FromServer::Status(_) | FromServer::RoomEnded(_) | FromServer::Mesh(_) => {
+            None
+        }
     }
 }
 
@@ -88,5 +96,160 @@ fn a_node_without_its_agent_serves_and_counts_what_it_could_not_publish() {
         let before = served.handle.counters().publish_dropped_total;
         (0..100).for_each(|n| served.handle.emit("burst", &n));
         assert!(served.handle.counters().publish_dropped_total > before);
+    });
+}
+
+fn sent(message: FromServer) -> Option<MeshSend> {
+    match message {
+        FromServer::Mesh(send) => Some(send),
+        FromServer::Hello { .. }
+        | FromServer::Status(_)
+        | FromServer::RoomEnded(_)
+        | FromServer::Publish(_) => None,
+    }
+}
+
+fn told(send: MeshSend) -> ToServer {
+    let from = "arena-a1b2c.7".parse::<greenroom_core::InstanceId>().expect("an instance").into();
+    ToServer::Mesh(MeshTold { from, ask: send.ask, message: send.message })
+}
+
+/// Waits until the node knows that its link is up.
+async fn linked(served: &Served, agent: &mut Agent) {
+    until("the link is up", || {
+        served.handle.everybody().server_side_emit("early", &1);
+        served.handle.counters().published_total > 0
+    })
+    .await;
+    agent.find(sent).await;
+}
+
+/// What the agent says first to who asks.
+fn asked(send: &MeshSend) -> ToServer {
+    let peer = "arena-a1b2c.7".parse::<greenroom_core::InstanceId>().expect("an instance").into();
+    ToServer::MeshAsked { ask: send.ask.expect("a question"), peers: vec![peer] }
+}
+
+#[test]
+fn sockets_of_other_nodes_are_joined_left_disconnected_and_servers_hear_events() {
+    run(async {
+        let (mut here, mut there) = (Agent::listen().await, Agent::listen().await);
+        let heard = Rc::new(RefCell::new(None));
+        let hear = Rc::clone(&heard);
+        let mut node = Node::new(there.config());
+        node.namespace("/").on_server_side("reload", move |node, event| {
+            *hear.borrow_mut() = Some((node.connections(), event.arg::<Value>(0).unwrap()));
+        });
+        let (one, two) = (serve(Node::new(here.config())), serve(node));
+        here.welcome().await;
+        there.welcome().await;
+        linked(&one, &mut here).await;
+        let (mut bob, bob_id) = two.connect().await;
+        let bob_socket = two.handle.to(bob_id.clone()).sockets().remove(0);
+
+        one.handle.to(&*bob_id).join("red");
+        there.send(&told(here.find(sent).await)).await;
+        until("bob is in", || bob_socket.groups() == ["red"]).await;
+        one.handle.to("red").leave("red");
+        there.send(&told(here.find(sent).await)).await;
+        until("bob is out", || bob_socket.groups().is_empty()).await;
+        one.handle.everybody().server_side_emit("reload", &json!({ "now": true }));
+        there.send(&told(here.find(sent).await)).await;
+        until("the server heard it", || heard.borrow().is_some()).await;
+        assert_eq!(heard.take(), Some((1, json!({ "now": true }))));
+        one.handle.everybody().local().join("blue");
+        one.handle.everybody().except("blue").disconnect();
+        let send = here.find(sent).await;
+        assert!(matches!(send.message, MeshMessage::Disconnect { is_transport: false, .. }), "{send:?}");
+        there.send(&told(send)).await;
+        assert_eq!(bob.recv().await, "41");
+    });
+}
+
+#[test]
+fn questions_reach_every_node_and_the_silent_ones_are_named() {
+    run(async {
+        let (mut here, mut there) = (Agent::listen().await, Agent::listen().await);
+        let (one, two) = (serve(Node::new(here.config())), serve(Node::new(there.config())));
+        let down = one.handle.everybody().fetch(Duration::from_secs(5)).await;
+        assert_eq!(down.nodes_missing, ["agent"], "not linked yet");
+        here.welcome().await;
+        there.welcome().await;
+        linked(&one, &mut here).await;
+        let (mut ann, ann_id) = one.connect().await;
+        let (mut bob, bob_id) = two.connect().await;
+
+        // Fetch: the other node is asked, and its answer comes back.
+        let everybody = one.handle.everybody();
+        let (fetched, ()) = tokio::join!(everybody.fetch(Duration::from_secs(5)), async {
+            let send = here.find(sent).await;
+            here.send(&asked(&send)).await;
+            there.send(&told(send)).await;
+            let answer = there.find(sent).await;
+            assert_eq!(answer.to.as_ref().map(|to| to.as_str().to_owned()), Some("arena-a1b2c.7".to_owned()));
+            here.send(&told(answer)).await;
+        });
+        assert_eq!(fetched.nodes_missing, Vec::<String>::new());
+        let ids: Vec<String> = fetched.sockets.iter().map(|socket| socket.id.to_string()).collect();
+        assert_eq!(ids, [ann_id, bob_id.clone()]);
+        assert!(fetched.sockets[1].url.starts_with("/socket.io/?EIO=4"));
+
+        // Acks: both answer, each on its own node.
+        let (answers, ()) = tokio::join!(everybody.ask("ready", &1, Duration::from_secs(5)), async {
+            let send = here.find(sent).await;
+            here.send(&asked(&send)).await;
+            there.send(&told(send)).await;
+            assert_eq!(ann.recv().await, "420[\"ready\",1]");
+            ann.send("430[\"ann\"]").await;
+            assert_eq!(bob.recv().await, "420[\"ready\",1]");
+            bob.send("430[\"bob\"]").await;
+            here.send(&told(there.find(sent).await)).await;
+        });
+        assert!(answers.is_complete(), "{answers:?}");
+        let names: Vec<String> = answers.replies.iter().map(|(_, reply)| reply.arg(0).unwrap()).collect();
+        assert_eq!(names, ["ann", "bob"]);
+    });
+}
+
+#[test]
+fn a_node_that_stays_silent_is_named_and_one_that_lies_harms_nobody() {
+    run(async {
+        let mut here = Agent::listen().await;
+        let one = serve(Node::new(here.config()));
+        here.welcome().await;
+        linked(&one, &mut here).await;
+        let (mut ann, ann_id) = one.connect().await;
+        let nobody = one.handle.to("nobody");
+        let (fetched, ()) = tokio::join!(nobody.fetch(Duration::from_millis(50)), async {
+            let send = here.find(sent).await;
+            here.send(&asked(&send)).await;
+        });
+        assert_eq!(fetched.nodes_missing, ["arena-a1b2c.7"]);
+        let (answers, ()) = tokio::join!(nobody.ask("x", &1, Duration::from_secs(5)), async {
+            let send = here.find(sent).await;
+            here.send(&asked(&send)).await;
+            let reply = |packet: &str| MeshReply {
+                socket: ann_id.clone(),
+                packet: packet.to_owned(),
+                attachments: vec![],
+            };
+            let missing = vec![(ann_id.clone(), "too_many".to_owned()), ("no id".to_owned(), String::new())];
+            let message = MeshMessage::Answers { replies: vec![reply("3["), reply("30[7]")], missing };
+            let answer = MeshSend { to: None, ask: send.ask, message };
+            here.send(&told(answer.clone())).await;
+            here.send(&told(answer)).await;
+        });
+        assert_eq!((answers.replies.len(), answers.missing.len()), (1, 2), "{answers:?}");
+        let stray = MeshSocket {
+            id: "x".into(),
+            groups: vec![],
+            data: Value::Null,
+            address: String::new(),
+            url: String::new(),
+        };
+        let message = MeshMessage::Sockets { sockets: vec![stray] };
+        here.send(&told(MeshSend { to: None, ask: Some(99), message })).await;
+        one.handle.everybody().local().emit("alive", &1);
+        assert_eq!(ann.recv().await, "42[\"alive\",1]");
     });
 }

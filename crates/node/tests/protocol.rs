@@ -20,7 +20,7 @@ fn server(config: Config) -> Served {
             .on_connect(|socket| socket.emit("auth", &socket.auth::<Value>().expect("json")))
             .keep_auth()
             .on("message", |socket, event| {
-                socket.emit_draft(event.forward("message-back").expect("no reserved name"))
+                socket.emit_draft(event.forward("message-back").expect("no reserved name"));
             })
             .on("message-with-ack", |_, mut event| {
                 if let Some(ack) = event.ack() {

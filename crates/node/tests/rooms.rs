@@ -141,7 +141,9 @@ async fn code(served: &Served, auth: &Value) -> String {
 fn ended(message: FromServer) -> Option<RoomEnded> {
     match message {
         FromServer::RoomEnded(ended) => Some(ended),
-        FromServer::Hello { .. } | FromServer::Status(_) | FromServer::Publish(_) => None,
+        FromServer::Hello { .. } | FromServer::Status(_) | FromServer::Publish(_) | FromServer::Mesh(_) => {
+            None
+        }
     }
 }
 
@@ -269,7 +271,10 @@ fn a_newer_token_of_the_same_player_takes_the_seat_over() {
         assert_eq!(code(&served, &json!({ "token": agent.signer.sign(&older) })).await, "seat_taken");
         let report = agent.find(|message| match message {
             FromServer::Status(status) => status.rooms.into_iter().find(|room| room.seats.len() == 1),
-            FromServer::Hello { .. } | FromServer::RoomEnded(_) | FromServer::Publish(_) => None,
+            FromServer::Hello { .. }
+            | FromServer::RoomEnded(_)
+            | FromServer::Publish(_)
+            | FromServer::Mesh(_) => None,
         });
         assert_eq!(report.await.seats[0].phase, SeatPhase::Connected);
     });
@@ -288,7 +293,10 @@ fn seats_are_kept_for_the_lost_and_freed_by_those_who_leave() {
                     let seats: Vec<_> = room.seats.iter().map(|s| (s.player.as_str(), s.phase)).collect();
                     (seats == wanted).then_some(())
                 }),
-                FromServer::Hello { .. } | FromServer::RoomEnded(_) | FromServer::Publish(_) => None,
+                FromServer::Hello { .. }
+                | FromServer::RoomEnded(_)
+                | FromServer::Publish(_)
+                | FromServer::Mesh(_) => None,
             }
         };
         let (here, away) = (SeatPhase::Connected, SeatPhase::Away);

@@ -70,6 +70,8 @@ pub enum FromServer {
     RoomEnded(RoomEnded),
     /// A mesh broadcast for the other servers of this fleet on this host.
     Publish(Relay),
+    /// Anything else for them, or an answer for one.
+    Mesh(MeshSend),
 }
 
 /// What a server tells of itself.
@@ -115,6 +117,138 @@ pub enum ToServer {
     },
     /// A mesh broadcast of another server.
     Deliver(Relay),
+    /// Anything else of another server.
+    Mesh(MeshTold),
+    /// Who was asked, told before any of them can have answered.
+    MeshAsked {
+        /// The question.
+        ask: u64,
+        /// All that got it.
+        peers: Vec<Text<InstanceId>>,
+    },
+}
+
+/// A word from one server to its peers by way of the agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeshSend {
+    /// The one that it is for; absent: every other server of the fleet on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Text<InstanceId>>,
+    /// The number of a question, in the question and in its answers; the asker's own count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<u64>,
+    /// What it says.
+    pub message: MeshMessage,
+}
+
+/// The same as the peer gets it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeshTold {
+    /// Who sent it.
+    pub from: Text<InstanceId>,
+    /// As in [`MeshSend`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<u64>,
+    /// As in [`MeshSend`].
+    pub message: MeshMessage,
+}
+
+/// What servers of a mesh tell and ask each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum MeshMessage {
+    /// Puts sockets into a group.
+    Join {
+        /// Whom.
+        scope: MeshScope,
+        /// The group.
+        group: String,
+    },
+    /// Takes sockets out of a group.
+    Leave {
+        /// Whom.
+        scope: MeshScope,
+        /// The group.
+        group: String,
+    },
+    /// Disconnects sockets.
+    Disconnect {
+        /// Whom.
+        scope: MeshScope,
+        /// Whether their whole connections end.
+        is_transport: bool,
+    },
+    /// An event for the servers themselves.
+    Event {
+        /// The namespace whose handlers hear it.
+        namespace: String,
+        /// An encoded Socket.IO event without attachments.
+        packet: String,
+    },
+    /// Asks for the sockets.
+    Fetch {
+        /// Which.
+        scope: MeshScope,
+    },
+    /// Answers [`Self::Fetch`].
+    Sockets {
+        /// Those of one server.
+        sockets: Vec<MeshSocket>,
+    },
+    /// An event that every receiver must answer.
+    Ask {
+        /// The event and its receivers.
+        relay: Relay,
+        /// How long they have.
+        timeout_ms: u64,
+    },
+    /// Answers [`Self::Ask`].
+    Answers {
+        /// What was answered on one server.
+        replies: Vec<MeshReply>,
+        /// Who did not answer there: id and `timed_out`, `disconnected`, `too_many` or `unsendable`.
+        missing: Vec<(String, String)>,
+    },
+}
+
+/// Sockets of a namespace that are in `groups` and not in `except`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshScope {
+    /// Namespace, `/` first.
+    pub namespace: String,
+    /// Groups; empty: everybody.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Groups to leave out; a socket's own id is a group.
+    #[serde(default)]
+    pub except: Vec<String>,
+}
+
+/// One socket as other servers see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeshSocket {
+    /// Its public id.
+    pub id: String,
+    /// Its groups.
+    pub groups: Vec<String>,
+    /// The program's data.
+    pub data: serde_json::Value,
+    /// `ip:port` of the client, or of its proxy.
+    pub address: String,
+    /// Path and query that the session was opened with.
+    pub url: String,
+}
+
+/// What one socket answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshReply {
+    /// Its public id.
+    pub socket: String,
+    /// The encoded Socket.IO ack.
+    pub packet: String,
+    /// Its binary attachments, standard base64.
+    #[serde(default)]
+    pub attachments: Vec<String>,
 }
 
 /// One Socket.IO packet for all sockets of a namespace that are in `groups` and not in `except`.

@@ -4,7 +4,7 @@
 
 use greenroom_core::{InstanceId, ServerName, Timestamp};
 use greenroom_wire::agent::FromAgent;
-use greenroom_wire::link::{FromServer, Relay, ToServer, VERSION};
+use greenroom_wire::link::{FromServer, MeshSend, MeshTold, Relay, ToServer, VERSION};
 use greenroom_wire::rooms::RoomEnded;
 
 use super::managed::Stage;
@@ -35,6 +35,7 @@ impl Supervisor {
         match message {
             FromServer::RoomEnded(ended) => self.take_result(now, server, instance, ended),
             FromServer::Publish(relay) => self.publish(link, &server, relay),
+            FromServer::Mesh(send) => self.pass_on(link, &server, &instance, send),
             // The status of a process that is gone says nothing any more.
             FromServer::Status(_) | FromServer::Hello { .. } => {}
         }
@@ -89,6 +90,26 @@ impl Supervisor {
         }
         self.room_ended.insert(key, result);
         self.out.dirty = true;
+    }
+
+    /// Passes a word of one server on to its peers. Who asks is told first how many answers to wait for.
+    fn pass_on(&mut self, from: LinkId, server: &ServerName, instance: &InstanceId, send: MeshSend) {
+        let Some(fleet) = self.fleet_of(server) else { return };
+        let peers = self.servers.values().filter(|managed| managed.order.fleet.0 == *fleet);
+        let peers: Vec<(LinkId, InstanceId)> = peers
+            .filter_map(|managed| Some((managed.link.id?, managed.instance())))
+            .filter(|(link, peer)| *link != from && send.to.as_ref().is_none_or(|to| to.0 == *peer))
+            .collect();
+        if let (Some(ask), None) = (send.ask, &send.to) {
+            let peers = peers.iter().map(|(_, peer)| peer.clone().into()).collect();
+            let message = ToServer::MeshAsked { ask, peers };
+            self.out.effects.push(Effect::TellServer { link: from, message });
+        }
+        let told = MeshTold { from: instance.clone().into(), ask: send.ask, message: send.message };
+        for (link, _) in peers {
+            let message = ToServer::Mesh(told.clone());
+            self.out.effects.push(Effect::TellServer { link, message });
+        }
     }
 
     fn publish(&mut self, from: LinkId, server: &ServerName, relay: Relay) {

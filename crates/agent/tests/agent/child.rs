@@ -115,6 +115,8 @@ fn hear(message: ToServer, ended: &mut Option<String>) {
         }
         ToServer::CloseRoom { room, .. } => println!("close {room}"),
         ToServer::Deliver(relay) => println!("delivered {}", relay.packet),
+        ToServer::Mesh(told) => println!("told by {}", told.from),
+        ToServer::MeshAsked { peers, .. } => println!("{} peers are asked", peers.len()),
     }
 }
 

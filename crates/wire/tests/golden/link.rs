@@ -1,6 +1,9 @@
 //! The link protocol.
 
-use greenroom_wire::link::{FromServer, Relay, Status, ToServer, VERSION};
+use greenroom_wire::link::{
+    FromServer, MeshMessage, MeshReply, MeshScope, MeshSend, MeshSocket, MeshTold, Relay, Status, ToServer,
+    VERSION,
+};
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatReport};
 use serde_json::json;
 
@@ -63,6 +66,44 @@ fn an_agent_answers_its_servers_as_ever() {
     let close = ToServer::CloseRoom { room: text("room-1"), epoch: 1, reason: EndReason::Superseded };
     golden(Process, "link_close_room", &close);
     golden(Process, "link_deliver", &ToServer::Deliver(relay()));
+}
+
+#[test]
+fn servers_of_a_mesh_speak_as_ever() {
+    let scope = MeshScope {
+        namespace: "/".to_owned(),
+        groups: vec!["board-7".to_owned()],
+        except: vec!["sock-1".to_owned()],
+    };
+    let socket = MeshSocket {
+        id: "sock-2".to_owned(),
+        groups: vec!["board-7".to_owned()],
+        data: json!({"color": "red"}),
+        address: "127.0.0.1:5000".to_owned(),
+        url: "/socket.io/?EIO=4&transport=websocket".to_owned(),
+    };
+    let reply = MeshReply { socket: "sock-2".to_owned(), packet: "30[1]".to_owned(), attachments: vec![] };
+    let missing = vec![("sock-3".to_owned(), "timed_out".to_owned())];
+    let messages = [
+        ("join", MeshMessage::Join { scope: scope.clone(), group: "blue".to_owned() }),
+        ("leave", MeshMessage::Leave { scope: scope.clone(), group: "blue".to_owned() }),
+        ("disconnect", MeshMessage::Disconnect { scope: scope.clone(), is_transport: true }),
+        ("event", MeshMessage::Event { namespace: "/".to_owned(), packet: "2[\"reload\"]".to_owned() }),
+        ("fetch", MeshMessage::Fetch { scope }),
+        ("sockets", MeshMessage::Sockets { sockets: vec![socket] }),
+        ("ask", MeshMessage::Ask { relay: relay(), timeout_ms: 500 }),
+        ("answers", MeshMessage::Answers { replies: vec![reply], missing }),
+    ];
+    for (name, message) in messages {
+        golden(Process, &format!("link_mesh_{name}"), &message);
+    }
+    let message = MeshMessage::Sockets { sockets: vec![] };
+    let send = MeshSend { to: Some(text("arena-a1b2c.0")), ask: Some(7), message: message.clone() };
+    golden(Process, "link_mesh_send", &FromServer::Mesh(send));
+    let told = MeshTold { from: text("arena-a1b2c.0"), ask: Some(7), message };
+    golden(Process, "link_mesh_told", &ToServer::Mesh(told));
+    let asked = ToServer::MeshAsked { ask: 7, peers: vec![text("arena-a1b2c.1")] };
+    golden(Process, "link_mesh_asked", &asked);
 }
 
 #[test]

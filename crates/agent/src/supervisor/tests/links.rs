@@ -1,7 +1,7 @@
 //! Links: who may speak, results until acknowledged, broadcasts.
 
-use greenroom_core::RoomId;
-use greenroom_wire::link::{Relay, Status, ToServer};
+use greenroom_core::{InstanceId, RoomId};
+use greenroom_wire::link::{MeshMessage, MeshSend, MeshTold, Relay, Status, ToServer};
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport};
 
 use super::*;
@@ -157,6 +157,33 @@ fn a_broadcast_reaches_the_other_servers_of_its_fleet() {
     bench.link(3, FromServer::Publish(relay("2[\"alone\"]")));
     let delivered = Effect::Deliver { links: vec![LinkId(2)], relay: relay("2[\"line\"]") };
     assert_eq!(bench.take(), [(0, delivered)]);
+}
+
+#[test]
+fn a_word_of_the_mesh_reaches_peers_and_who_asks_is_told_whom_to_wait_for() {
+    let mut bench = Bench::welcomed();
+    for server in ["arena-1", "arena-2", "arena-3"] {
+        bench.ready(server);
+    }
+    for (link, of, secret) in
+        [(1, "arena-1.0", "secret-1"), (2, "arena-2.0", "secret-2"), (3, "arena-3.0", "secret-3")]
+    {
+        bench.linked(link, of, secret);
+    }
+    bench.take();
+    let instance = |name: &str| name.parse::<InstanceId>().unwrap().into();
+    let message = MeshMessage::Sockets { sockets: vec![] };
+    let told = |link: u64, from: &str| {
+        let told = MeshTold { from: instance(from), ask: Some(7), message: message.clone() };
+        (0, Effect::TellServer { link: LinkId(link), message: ToServer::Mesh(told) })
+    };
+    bench.link(1, FromServer::Mesh(MeshSend { to: None, ask: Some(7), message: message.clone() }));
+    let peers = vec![instance("arena-2.0"), instance("arena-3.0")];
+    let asked = Effect::TellServer { link: LinkId(1), message: ToServer::MeshAsked { ask: 7, peers } };
+    assert_eq!(bench.take(), [(0, asked), told(2, "arena-1.0"), told(3, "arena-1.0")]);
+    let to = Some(instance("arena-1.0"));
+    bench.link(3, FromServer::Mesh(MeshSend { to, ask: Some(7), message: message.clone() }));
+    assert_eq!(bench.take(), [told(1, "arena-3.0")]);
 }
 
 #[test]

@@ -1,0 +1,305 @@
+//! What the nodes of a fleet on one host tell and ask each other besides broadcasts.
+//! Never waits without a deadline: who does not answer in time is named as missing.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use greenroom_socketio::SocketId;
+use greenroom_socketio::packet::{Decoder, Packet};
+use greenroom_wire::link::{MeshMessage, MeshReply, MeshScope, MeshSend, MeshSocket, MeshTold};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::answers::Answers;
+use crate::broadcast::Broadcast;
+use crate::event::{ArgError, Reply, read_arg};
+use crate::link::{Link, read_draft};
+use crate::node::NodeHandle;
+use crate::socket::{AckError, Socket};
+use crate::state::NodeState;
+
+/// Questions that may wait at once; more are not asked.
+const ASKS_MAX: usize = 1024;
+
+/// How much longer than its receivers an asker waits, for the way there and back.
+const WAY: Duration = Duration::from_millis(500);
+
+/// The name under which the agent is missing.
+const AGENT: &str = "agent";
+
+/// A socket of this node or of another, as [`Broadcast::fetch`] finds it. To act on it use its id as a group, which
+/// reaches it wherever it is: `node.to(socket.id.as_str())`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RemoteSocket {
+    /// Its public id.
+    pub id: SocketId,
+    /// Its groups, in order.
+    pub groups: Vec<String>,
+    /// The program's data.
+    pub data: Value,
+    /// `ip:port` of the client, or of its proxy.
+    pub address: String,
+    /// Path and query that the session was opened with.
+    pub url: String,
+}
+
+/// What [`Broadcast::fetch`] found.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    /// All sockets that were told.
+    pub sockets: Vec<RemoteSocket>,
+    /// The nodes that did not tell theirs, by instance; `agent` where the way to them is down.
+    pub nodes_missing: Vec<String>,
+}
+
+/// An event that another node of the mesh sent to the nodes themselves.
+#[derive(Debug)]
+pub struct ServerEvent {
+    packet: Packet,
+}
+
+impl ServerEvent {
+    /// The event's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.packet.event().unwrap_or_default()
+    }
+
+    /// One argument, counted from 0.
+    ///
+    /// # Errors
+    /// When it is missing or has another shape than `T`.
+    pub fn arg<T: DeserializeOwned>(&self, index: usize) -> Result<T, ArgError> {
+        read_arg(&self.packet, index)
+    }
+}
+
+/// What the others answered, and which of them did not.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) messages: Vec<MeshMessage>,
+    pub(crate) nodes_missing: Vec<String>,
+}
+
+type Then = Box<dyn FnOnce(Heard)>;
+
+struct Asking {
+    /// Who has not answered yet; none while the agent has not told who was asked.
+    waiting: Option<BTreeSet<String>>,
+    messages: Vec<MeshMessage>,
+    then: Then,
+}
+
+/// The questions of this node that wait for answers.
+#[derive(Default)]
+pub(crate) struct Mesh {
+    next: Cell<u64>,
+    asking: RefCell<BTreeMap<u64, Asking>>,
+}
+
+impl Mesh {
+    /// Asks all other nodes. `then` is called once.
+    pub(crate) fn ask(
+        state: &Rc<NodeState>,
+        message: MeshMessage,
+        timeout: Duration,
+        then: impl FnOnce(Heard) + 'static,
+    ) {
+        let down = || Heard { nodes_missing: vec![AGENT.to_owned()], ..Heard::default() };
+        let Some(link) = &state.link else { return then(Heard::default()) };
+        let mesh = &link.mesh;
+        if mesh.asking.borrow().len() >= ASKS_MAX {
+            return then(down());
+        }
+        let ask = mesh.next.get();
+        mesh.next.set(ask + 1);
+        if !link.tell(state, MeshSend { to: None, ask: Some(ask), message }) {
+            return then(down());
+        }
+        let asking = Asking { waiting: None, messages: Vec::new(), then: Box::new(then) };
+        mesh.asking.borrow_mut().insert(ask, asking);
+        let late = Rc::clone(state);
+        NodeHandle(Rc::clone(state)).spawn(async move {
+            tokio::time::sleep(timeout + WAY).await;
+            if let Some(link) = &late.link {
+                link.mesh.finish(ask);
+            }
+        });
+    }
+
+    pub(crate) fn handle_asked(&self, ask: u64, peers: impl Iterator<Item = String>) {
+        if let Some(asking) = self.asking.borrow_mut().get_mut(&ask) {
+            asking.waiting = Some(peers.collect());
+        }
+        self.finish_if_complete(ask);
+    }
+
+    fn handle_answer(&self, from: &str, ask: u64, message: MeshMessage) {
+        if let Some(asking) = self.asking.borrow_mut().get_mut(&ask)
+            // One answer of each that was asked.
+            && asking.waiting.as_mut().is_some_and(|waiting| waiting.remove(from))
+        {
+            asking.messages.push(message);
+        }
+        self.finish_if_complete(ask);
+    }
+
+    fn finish_if_complete(&self, ask: u64) {
+        let is_complete = self
+            .asking
+            .borrow()
+            .get(&ask)
+            .is_some_and(|asking| asking.waiting.as_ref().is_some_and(BTreeSet::is_empty));
+        if is_complete {
+            self.finish(ask);
+        }
+    }
+
+    fn finish(&self, ask: u64) {
+        let asking = self.asking.borrow_mut().remove(&ask);
+        if let Some(Asking { waiting, messages, then }) = asking {
+            let missing =
+                waiting.map_or_else(|| vec![AGENT.to_owned()], |waiting| waiting.into_iter().collect());
+            then(Heard { messages, nodes_missing: missing });
+        }
+    }
+}
+
+/// Takes in what another node says.
+pub(crate) fn handle(state: &Rc<NodeState>, link: &Link, told: MeshTold) {
+    let MeshTold { from, ask, message } = told;
+    let node = NodeHandle(Rc::clone(state));
+    let answer = {
+        let state = Rc::clone(state);
+        let to = Some(from.clone());
+        move |message| {
+            if let (Some(link), Some(_)) = (&state.link, ask) {
+                link.tell(&state, MeshSend { to, ask, message });
+            }
+        }
+    };
+    match message {
+        MeshMessage::Join { scope, group } => each(&node, &scope, |socket| socket.join(&group)),
+        MeshMessage::Leave { scope, group } => each(&node, &scope, |socket| socket.leave(&group)),
+        MeshMessage::Disconnect { scope, is_transport: true } => each(&node, &scope, Socket::close_transport),
+        MeshMessage::Disconnect { scope, is_transport: false } => each(&node, &scope, Socket::disconnect),
+        MeshMessage::Event { namespace, packet } => handle_event(state, &node, &namespace, &packet),
+        MeshMessage::Fetch { scope } => {
+            let sockets = reach(&node, &scope).map_or_else(Vec::new, |reached| reached.sockets());
+            answer(MeshMessage::Sockets { sockets: sockets.iter().map(tell_socket).collect() });
+        }
+        MeshMessage::Ask { relay, timeout_ms } => {
+            let scope = MeshScope {
+                namespace: relay.namespace.clone(),
+                groups: relay.groups.clone(),
+                except: relay.except.clone(),
+            };
+            let draft = read_draft(state, &relay.packet, &relay.attachments);
+            match (reach(&node, &scope), draft) {
+                (Some(reached), Ok(draft)) => {
+                    let timeout = Duration::from_millis(timeout_ms);
+                    reached.emit_with_ack(&draft, timeout, move |answers| answer(tell_answers(&answers)));
+                }
+                (None, _) => answer(MeshMessage::Answers { replies: vec![], missing: vec![] }),
+                (_, Err(error)) => tracing::warn!(%error, "a question of the mesh cannot be read"),
+            }
+        }
+        MeshMessage::Sockets { .. } | MeshMessage::Answers { .. } => {
+            if let Some(ask) = ask {
+                link.mesh.handle_answer(from.as_str(), ask, message);
+            }
+        }
+    }
+}
+
+/// The sockets of this node that a scope means.
+fn reach(node: &NodeHandle, scope: &MeshScope) -> Option<Broadcast> {
+    let reached = node.namespace(&scope.namespace)?.local();
+    let reached = scope.groups.iter().fold(reached, |reached, group| reached.to(group));
+    Some(scope.except.iter().fold(reached, |reached, group| reached.except(group)))
+}
+
+fn each(node: &NodeHandle, scope: &MeshScope, act: impl Fn(&Socket)) {
+    if let Some(reached) = reach(node, scope) {
+        reached.sockets().iter().for_each(act);
+    }
+}
+
+fn handle_event(state: &Rc<NodeState>, node: &NodeHandle, namespace: &str, packet: &str) {
+    let Some(namespace) = state.namespaces.get(namespace) else { return };
+    match Decoder::new().handle_text(packet, &state.config.limits) {
+        Ok(Some(packet)) => {
+            let event = ServerEvent { packet };
+            if let Some(handler) = namespace.handlers.server_events.get(event.name()) {
+                handler(node, &event);
+            }
+        }
+        Ok(None) => tracing::warn!("an event of the mesh has attachments"),
+        Err(error) => tracing::warn!(%error, "an event of the mesh cannot be read"),
+    }
+}
+
+fn tell_socket(socket: &Socket) -> MeshSocket {
+    MeshSocket {
+        id: socket.id().to_string(),
+        groups: socket.groups(),
+        data: socket.data(),
+        address: socket.handshake().address().to_string(),
+        url: socket.handshake().url().to_owned(),
+    }
+}
+
+/// A socket of this node or what another node told of one.
+pub(crate) fn read_socket(told: MeshSocket) -> Option<RemoteSocket> {
+    let MeshSocket { id, groups, data, address, url } = told;
+    Some(RemoteSocket { id: id.parse().ok()?, groups, data, address, url })
+}
+
+pub(crate) fn local_socket(socket: &Socket) -> RemoteSocket {
+    let MeshSocket { id: _, groups, data, address, url } = tell_socket(socket);
+    RemoteSocket { id: socket.id(), groups, data, address, url }
+}
+
+fn tell_answers(answers: &Answers) -> MeshMessage {
+    let replies = answers.replies.iter().map(|(socket, reply)| MeshReply {
+        socket: socket.to_string(),
+        packet: reply.packet().text().to_owned(),
+        attachments: reply.packet().attachments().iter().map(|bytes| STANDARD.encode(bytes)).collect(),
+    });
+    let missing = answers.missing.iter().map(|(socket, why)| (socket.to_string(), why.code().to_owned()));
+    MeshMessage::Answers { replies: replies.collect(), missing: missing.collect() }
+}
+
+/// Adds what other nodes heard to what this one heard.
+pub(crate) fn add_answers(state: &NodeState, heard: Heard, answers: &mut Answers) {
+    answers.nodes_missing.extend(heard.nodes_missing);
+    for message in heard.messages {
+        let MeshMessage::Answers { replies, missing } = message else { continue };
+        for reply in replies {
+            let Ok(socket) = reply.socket.parse() else { continue };
+            match read_reply(state, &reply) {
+                Some(packet) => answers.replies.push((socket, Reply::new(packet))),
+                None => answers.missing.push((socket, AckError::Disconnected)),
+            }
+        }
+        for (socket, why) in missing {
+            if let Ok(socket) = socket.parse() {
+                answers.missing.push((socket, AckError::of_code(&why)));
+            }
+        }
+    }
+}
+
+fn read_reply(state: &NodeState, reply: &MeshReply) -> Option<Packet> {
+    let limits = &state.config.limits;
+    let mut decoder = Decoder::new();
+    let mut packet = decoder.handle_text(&reply.packet, limits).ok()?;
+    for attachment in &reply.attachments {
+        packet = decoder.handle_binary(&STANDARD.decode(attachment).ok()?, limits).ok()?;
+    }
+    packet
+}
