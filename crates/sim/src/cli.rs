@@ -7,15 +7,24 @@ use std::process::ExitCode;
 /// Seeds that once failed, one a line; `#` begins a remark.
 const SEEDS: &str = include_str!("../seeds.txt");
 
-const USAGE: &str = "usage: greenroom-sim [--seed N | --count N | --seeds]
+const USAGE: &str = "usage: greenroom-sim [--seed N | --count N | --seeds | --trace NAME]
   --seed N    play seed N
   --count N   play N fresh seeds (default 200)
-  --seeds     play the seeds of crates/sim/seeds.txt";
+  --seeds     play the seeds of crates/sim/seeds.txt
+  --trace NAME  print the trace day, spike, release or evenings as it is made";
 
 /// Plays what the arguments (without the program's name) ask for and prints each seed's outcome. 0 when nothing was
 /// violated, 1 when something was, 2 for arguments that make no sense.
 pub fn main_with_args(args: impl Iterator<Item = String>) -> ExitCode {
-    let Some(seeds) = seeds_of(&args.collect::<Vec<_>>()) else {
+    let args: Vec<String> = args.collect();
+    if let [option, name] = args.as_slice()
+        && option == "--trace"
+        && let Some(text) = crate::replay::generate(name)
+    {
+        print!("{text}");
+        return ExitCode::SUCCESS;
+    }
+    let Some(seeds) = seeds_of(&args) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };

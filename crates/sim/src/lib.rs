@@ -10,6 +10,7 @@ mod cluster;
 mod control;
 mod host;
 mod invariant;
+pub mod replay;
 mod scenario;
 mod server;
 mod stream;
