@@ -1,8 +1,9 @@
-//! House rules that no compiler checks: arrows between crates, purity, sizes, first lines.
+//! House rules that no compiler checks: arrows between crates, dependencies, purity, sizes, first lines.
 //!
 //! Never mends anything: it says what is wrong, where, and what is wanted.
 
 mod arrows;
+mod dependencies;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use anyhow::Context as _;
 /// Every fault of the tree, in the order of its paths.
 pub(crate) fn faults(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut faults = arrows::faults(root)?;
+    faults.extend(dependencies::faults(root)?);
     for top in ["benches", "crates", "examples", "xtask", "fuzz", "tests", "dashboard"] {
         for path in files(&root.join(top))? {
             let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
