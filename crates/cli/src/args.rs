@@ -98,6 +98,8 @@ pub(crate) enum Verb {
     },
     /// Sends players through lobby, match and game, and tells whether all were where they belonged.
     Swarm(crate::swarm::SwarmArgs),
+    /// Plays scaling policies against a recorded flow of rooms: who had to wait, and what stood idle for it.
+    Simulate(crate::simulate::SimulateArgs),
     /// Checks configuration files.
     #[command(subcommand)]
     Config(ConfigVerb),

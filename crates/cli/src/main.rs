@@ -11,6 +11,7 @@ mod logging;
 mod pages;
 mod print;
 mod serve;
+mod simulate;
 mod swarm;
 mod table;
 
@@ -56,6 +57,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
             print::text(&config::load(file)?.to_string());
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Simulate(args) => simulate::simulate(args, global).map(|()| ExitCode::SUCCESS),
         Verb::Version => {
             print::line(format!("greenroom {}", env!("CARGO_PKG_VERSION")));
             Ok(ExitCode::SUCCESS)
@@ -112,6 +114,7 @@ mod tests {
             "greenroom control --listen 127.0.0.1:9000 --log json",
             "greenroom agent --server http://127.0.0.1:9000 --stop-servers-on-exit",
             "greenroom swarm --players 200 --ramp 5s --play 30s --hz 2 --seed 7 -o json",
+            "greenroom simulate --trace spike --policy base-stock,out=0 --policy field:20% -o json",
             "greenroom version",
         ];
         for line in lines {

@@ -7,8 +7,9 @@ use std::path::Path;
 use cargo_metadata::{Metadata, MetadataCommand};
 
 /// Top to bottom. A crate may depend on those of lower rows, never on its own row or a higher one.
-const ROWS: [&[&str]; 7] = [
-    &["greenroom-bench", "greenroom-cli", "greenroom-sim"],
+const ROWS: [&[&str]; 8] = [
+    &["greenroom-bench", "greenroom-cli"],
+    &["greenroom-sim"],
     &["greenroom-examples"],
     &["greenroom-control", "greenroom-load"],
     &["greenroom-agent", "greenroom-node", "greenroom-client"],
