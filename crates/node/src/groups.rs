@@ -20,14 +20,16 @@ impl Groups {
         self.members.entry(Rc::clone(&name)).or_default().insert(slot).then_some(name)
     }
 
-    /// Takes a member out; harmless when it is not in.
-    pub(crate) fn leave(&mut self, group: &str, slot: u32) {
+    /// Takes a member out; harmless when it is not in. The answer says whether the group has ended by it.
+    pub(crate) fn leave(&mut self, group: &str, slot: u32) -> bool {
         if let Some(members) = self.members.get_mut(group) {
             members.remove(&slot);
             if members.is_empty() {
                 self.members.remove(group);
+                return true;
             }
         }
+        false
     }
 
     pub(crate) fn members(&self, group: &str) -> Option<&BTreeSet<u32>> {
@@ -45,11 +47,11 @@ mod tests {
         assert_eq!(groups.join("red", 1).as_deref(), Some("red"));
         assert_eq!(groups.join("red", 1), None);
         assert_eq!(groups.join("red", 2).as_deref(), Some("red"));
-        groups.leave("red", 1);
-        groups.leave("red", 1);
-        groups.leave("blue", 1);
+        assert!(!groups.leave("red", 1));
+        assert!(!groups.leave("red", 1));
+        assert!(!groups.leave("blue", 1));
         assert_eq!(groups.members("red"), Some(&BTreeSet::from([2])));
-        groups.leave("red", 2);
+        assert!(groups.leave("red", 2));
         assert_eq!(groups.members("red"), None);
         assert!(groups.members.is_empty());
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use greenroom_socketio::SocketId;
 use greenroom_socketio::engine::DisconnectReason;
 use greenroom_socketio::packet::{Prepared, RESERVED_EVENTS};
 use serde_json::value::RawValue;
@@ -25,6 +26,7 @@ type OnEvent = Box<dyn Fn(&Socket, Event)>;
 type OnAny = Box<dyn Fn(&Socket, &Event)>;
 type OnAnyOutgoing = Box<dyn Fn(&Socket, &Outgoing<'_>)>;
 type OnRefused = Box<dyn Fn(&Socket, &Refusal)>;
+type OnGroup = Box<dyn Fn(&GroupChange<'_>)>;
 type OnServerEvent = Box<dyn Fn(&NodeHandle, &ServerEvent)>;
 type OnDisconnect = Box<dyn Fn(&Socket, DisconnectReason)>;
 
@@ -45,6 +47,7 @@ pub struct Handlers {
     pub(crate) events: HashMap<String, OnEvent>,
     pub(crate) on_any: Vec<OnAny>,
     pub(crate) on_any_outgoing: Vec<OnAnyOutgoing>,
+    pub(crate) on_group: Option<OnGroup>,
     pub(crate) server_events: HashMap<String, OnServerEvent>,
     pub(crate) on_upgrade: Option<OnConnect>,
     pub(crate) keeps_auth: bool,
@@ -132,6 +135,13 @@ impl Handlers {
         self
     }
 
+    /// Called when a group begins, gets a member, loses one, and ends, in this order. The group of a socket's own id is
+    /// not told. A second registration replaces the first.
+    pub fn on_group(&mut self, handler: impl Fn(&GroupChange<'_>) + 'static) -> &mut Self {
+        self.on_group = Some(Box::new(handler));
+        self
+    }
+
     /// Called for each event of this name that another node of the mesh sent by
     /// [`crate::Broadcast::server_side_emit`]. A second registration of the name replaces the first.
     pub fn on_server_side(
@@ -174,6 +184,30 @@ impl Handlers {
     pub(crate) fn is_waiting(&self) -> bool {
         self.middlewares.iter().any(|middleware| matches!(middleware, Middleware::Later(_)))
     }
+}
+
+/// A change of a group on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupChange<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The group.
+    pub group: &'a str,
+    /// What happened.
+    pub step: GroupStep,
+}
+
+/// What happened to a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupStep {
+    /// It has its first member.
+    Began,
+    /// A socket joined it.
+    Joined(SocketId),
+    /// A socket left it, or went.
+    Left(SocketId),
+    /// Its last member has left.
+    Ended,
 }
 
 /// An event on its way to a client.

@@ -67,7 +67,7 @@ pub use greenroom_room as room;
 pub use greenroom_socketio::SocketId;
 pub use greenroom_socketio::engine::{DisconnectReason, Transport};
 pub use greenroom_socketio::packet::{Draft, EncodeError, Placeholder};
-pub use handlers::{Handlers, Outgoing};
+pub use handlers::{GroupChange, GroupStep, Handlers, Outgoing};
 pub use handshake::{ConnectRequest, Handshake, Refusal};
 pub use hooks::{ConnectionError, EngineRequest};
 pub use mesh::{Fetched, RemoteSocket, ServerEvent};

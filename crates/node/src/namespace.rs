@@ -10,7 +10,7 @@ use greenroom_socketio::packet::{AckId, Prepared};
 use slab::Slab;
 
 use crate::groups::Groups;
-use crate::handlers::Handlers;
+use crate::handlers::{GroupChange, GroupStep, Handlers};
 use crate::namespaces::Parent;
 use crate::session::Urgency;
 use crate::socket::Socket;
@@ -65,9 +65,8 @@ impl Namespace {
         let Some(slot) = socket.set_slot(None) else { return };
         self.sockets.borrow_mut().remove(slot as usize);
         self.by_id.borrow_mut().remove(&socket.id());
-        let mut groups = self.groups.borrow_mut();
         for group in socket.take_groups() {
-            groups.leave(&group, slot);
+            self.leave(&group, slot, socket.id());
         }
     }
 
@@ -75,8 +74,29 @@ impl Namespace {
         self.groups.borrow_mut().join(group, slot)
     }
 
-    pub(crate) fn leave(&self, group: &str, slot: u32) {
-        self.groups.borrow_mut().leave(group, slot);
+    pub(crate) fn leave(&self, group: &str, slot: u32, id: SocketId) {
+        let has_ended = self.groups.borrow_mut().leave(group, slot);
+        self.tell_group(group, GroupStep::Left(id));
+        if has_ended {
+            self.tell_group(group, GroupStep::Ended);
+        }
+    }
+
+    /// The socket knows of its group by now.
+    pub(crate) fn tell_joined(&self, group: &str, id: SocketId) {
+        if self.handlers.on_group.is_some() {
+            let is_first = self.groups.borrow().members(group).is_some_and(|members| members.len() == 1);
+            if is_first {
+                self.tell_group(group, GroupStep::Began);
+            }
+            self.tell_group(group, GroupStep::Joined(id));
+        }
+    }
+
+    fn tell_group(&self, group: &str, step: GroupStep) {
+        if let Some(on_group) = &self.handlers.on_group {
+            on_group(&GroupChange { namespace: &self.name, group, step });
+        }
     }
 
     /// Queues a packet for everybody in `groups` (all, where it is empty) but not in `except`; each once.

@@ -180,6 +180,7 @@ impl Socket {
             && let Some(name) = self.0.namespace.join(group, slot)
         {
             self.0.groups.borrow_mut().insert(name);
+            self.0.namespace.tell_joined(group, self.0.id);
         }
     }
 
@@ -188,7 +189,7 @@ impl Socket {
         if let Some(slot) = self.0.slot.get()
             && self.0.groups.borrow_mut().remove(group)
         {
-            self.0.namespace.leave(group, slot);
+            self.0.namespace.leave(group, slot, self.0.id);
         }
     }
 

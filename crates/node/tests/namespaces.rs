@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{Served, Tung, config, run, serve, until};
-use greenroom_node::{Config, Draft, Node, Refusal};
+use greenroom_node::{Config, Draft, GroupStep, Node, Refusal};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -216,6 +216,40 @@ fn a_socket_that_goes_is_in_its_groups_until_disconnecting_is_told() {
         assert_eq!(ann.recv().await, "42[\"leaves\",\"red\"]");
         let gone = "transport close";
         assert_eq!(*log.borrow(), [(vec!["red".to_owned()], gone), (vec![], gone)]);
+    });
+}
+
+#[test]
+fn groups_are_told_from_their_first_member_to_their_last() {
+    run(async {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let tell = Rc::clone(&log);
+        let mut node = Node::new(config());
+        node.namespace("/").on_group(move |change| {
+            assert_eq!(change.namespace, "/");
+            tell.borrow_mut().push((change.group.to_owned(), change.step));
+        });
+        let served = serve(node);
+        let ((ann, _), (bob, _)) = (served.connect().await, served.connect().await);
+        let sockets = served.handle.everybody().sockets();
+        let (one, two) = (sockets[0].id(), sockets[1].id());
+        sockets[0].join("red");
+        sockets[0].join("red");
+        sockets[1].join("red");
+        sockets[0].leave("red");
+        sockets[0].leave("red");
+        bob.drop_line();
+        until("the group has ended", || log.borrow().len() == 6).await;
+        let steps = [
+            GroupStep::Began,
+            GroupStep::Joined(one),
+            GroupStep::Joined(two),
+            GroupStep::Left(one),
+            GroupStep::Left(two),
+            GroupStep::Ended,
+        ];
+        assert_eq!(*log.borrow(), steps.map(|step| ("red".to_owned(), step)));
+        ann.drop_line();
     });
 }
 
