@@ -11,7 +11,10 @@ use serde_json::{Value, value::RawValue};
 const LIMITS: Limits = Limits::DEFAULT;
 
 fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal")).collect()
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal"))
+        .collect()
 }
 
 /// The message's bytes: the only frame without its header, a short one here.
