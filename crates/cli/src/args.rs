@@ -97,7 +97,7 @@ pub(crate) enum Verb {
         fleet: String,
     },
     /// Sends players through lobby, match and game, and tells whether all were where they belonged.
-    Swarm(crate::swarm::SwarmArgs),
+    Swarm(Box<crate::swarm::SwarmArgs>),
     /// Plays scaling policies against a recorded flow of rooms: who had to wait, and what stood idle for it.
     Simulate(crate::simulate::SimulateArgs),
     /// Checks configuration files.

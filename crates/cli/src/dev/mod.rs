@@ -267,7 +267,7 @@ async fn restart(plan: &Plan, changed: &Changed) -> Result<(), Failure> {
             answer.servers.len()
         )),
         Err(error) => {
-            print::line(format!("  changed  {file}: fleet {} is not restarted: {error}", changed.fleet))
+            print::line(format!("  changed  {file}: fleet {} is not restarted: {error}", changed.fleet));
         }
     }
     Ok(())

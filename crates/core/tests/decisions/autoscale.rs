@@ -1,3 +1,5 @@
+//! Scaling: each policy as a table, cool-downs and bounds as laws.
+
 use std::time::Duration;
 
 use greenroom_core::Timestamp;
