@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -210,7 +211,11 @@ async fn hold(state: &Rc<NodeState>, link: &Link) -> Result<std::convert::Infall
             line = lines.next() => {
                 let line = line.ok_or(StreamError::Closed)?.map_err(|error| StreamError::Line(error.to_string()))?;
                 let message = serde_json::from_str(&line).map_err(|error| StreamError::Line(error.to_string()))?;
-                handle(state, link, message);
+                // What the program does in its handlers must not end the link, and with it the node.
+                if catch_unwind(AssertUnwindSafe(|| handle(state, link, message))).is_err() {
+                    state.counting.handler_panics_total.one();
+                    tracing::error!("a handler panicked over a word from another node");
+                }
             }
             () = link.work.notified() => {}
             () = tokio::time::sleep_until(wake_at) => {}

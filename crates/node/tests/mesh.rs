@@ -130,6 +130,12 @@ fn asked(send: &MeshSend) -> ToServer {
     ToServer::MeshAsked { ask: send.ask.expect("a question"), peers: vec![peer] }
 }
 
+async fn a_faulty_handler_harms_nobody(one: &Served, two: &Served, here: &mut Agent, there: &mut Agent) {
+    one.handle.everybody().server_side_emit("bug", &1);
+    there.send(&told(here.find(sent).await)).await;
+    until("the fault is counted", || two.handle.counters().handler_panics_total == 1).await;
+}
+
 #[test]
 fn sockets_of_other_nodes_are_joined_left_disconnected_and_servers_hear_events() {
     run(async {
@@ -137,6 +143,7 @@ fn sockets_of_other_nodes_are_joined_left_disconnected_and_servers_hear_events()
         let heard = Rc::new(RefCell::new(None));
         let hear = Rc::clone(&heard);
         let mut node = Node::new(there.config());
+        node.namespace("/").on_server_side("bug", |_, _| panic!("a fault of the program"));
         node.namespace("/").on_server_side("reload", move |node, event| {
             *hear.borrow_mut() = Some((node.connections(), event.arg::<Value>(0).unwrap()));
         });
@@ -157,6 +164,7 @@ fn sockets_of_other_nodes_are_joined_left_disconnected_and_servers_hear_events()
         there.send(&told(here.find(sent).await)).await;
         until("the server heard it", || heard.borrow().is_some()).await;
         assert_eq!(heard.take(), Some((1, json!({ "now": true }))));
+        a_faulty_handler_harms_nobody(&one, &two, &mut here, &mut there).await;
         one.handle.everybody().local().join("blue");
         one.handle.everybody().except("blue").disconnect();
         let send = here.find(sent).await;
