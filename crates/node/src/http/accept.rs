@@ -15,8 +15,9 @@ use super::Fresh;
 use crate::reactor::watched;
 use crate::state::{NodeState, Permit};
 
-/// Connections taken in one turn, before the rest of the node has its own.
-const ACCEPTS_MAX: usize = 64;
+/// Connections taken in one turn, before the rest of the node has its own. Many, because what overflows the kernel's
+/// backlog comes back a whole second later.
+const ACCEPTS_MAX: usize = 1024;
 
 /// Refusals at once; beyond them a connection is dropped without a word.
 const REFUSALS_MAX: usize = 32;
