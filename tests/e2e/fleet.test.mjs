@@ -21,6 +21,18 @@ test('fifty servers get fifty ports of the range, all of them reachable', async 
   assert.equal(new Set(gameservers.map(({ pid }) => pid)).size, 50);
 });
 
+test('a fleet with ports of its own takes those and no others', async (t) => {
+  const greenroom = await withGreenroom(t, (ports) => {
+    const [first, last] = ports.split('-').map(Number);
+    const own = whiteboard(3).replace('kind', `ports = "${last - 3}-${last}"\nkind`);
+    return config([lobby(1), own])(`${first}-${last - 4}`);
+  });
+  const { gameservers } = await greenroom.get('/v1/gameservers');
+  const ports = gameservers.filter(({ fleet }) => fleet === 'whiteboard').map(({ endpoint }) => Number(endpoint.split(':')[1]));
+  assert.equal(ports.length, 3);
+  assert.ok(ports.every((port) => port >= greenroom.port + 37), `${ports} are of the last four`);
+});
+
 test('a burst of a thousand endpoint answers is spread within 5 %', async (t) => {
   const greenroom = await withGreenroom(t, config([whiteboard(10)]));
   const answers = await all(1_000, 100, () => greenroom.get('/v1/fleets/whiteboard/endpoint'));

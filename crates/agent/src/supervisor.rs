@@ -274,12 +274,12 @@ impl Supervisor {
             return managed.died(&how, now, &mut self.out);
         }
         self.ports.quarantine(managed.port, now);
-        match self.ports.take(now, &used) {
-            Some(port) => {
+        match self.ports.take(now, &used, managed.order.ports) {
+            Ok(port) => {
                 managed.port = port;
                 managed.launch(&self.settings, &mut self.out);
             }
-            None => managed.end(self.ports.exhausted(used.len()), &mut self.out),
+            Err(reason) => managed.end(reason, &mut self.out),
         }
     }
 

@@ -93,7 +93,9 @@ pub(crate) async fn agent(args: &AgentArgs, server: &str) -> Result<(), Failure>
 fn agent_config(args: &AgentArgs, config: Config, server: &str) -> AgentConfig {
     let host = config.host;
     let mut settings = AgentConfig::new(host.name, server.to_owned(), args.data_dir.clone());
-    settings.servers_max = u32::try_from(host.ports.len()).unwrap_or(u32::MAX);
+    let ports = host.ports.len()
+        + config.fleets.iter().filter_map(|fleet| Some(fleet.ports.as_ref()?.len())).sum::<usize>();
+    settings.servers_max = u32::try_from(ports).unwrap_or(u32::MAX);
     settings.ports = host.ports;
     settings.bind = bind_for(&host.public_host);
     settings.public_host = host.public_host;

@@ -9,6 +9,7 @@ pub use backoff::{BACKOFF_FIRST, BACKOFF_MAX, BACKOFF_QUIET, Backoff};
 pub use plan::{UNHEALTHY_STOP_AFTER, plan};
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::{FleetName, Revision, ServerName, Timestamp};
@@ -72,6 +73,9 @@ pub struct Fleet {
     pub idle_stop_after: Duration,
     /// How long a server may take to answer before it is replaced. Default 60 s.
     pub start_timeout: Duration,
+    /// The ports of its servers on each host, both ends included. `None`: out of the host's own range. No part of the
+    /// revision: servers that run keep their port.
+    pub ports: Option<RangeInclusive<u16>>,
 }
 
 /// Demand that no server has yet: what waits for this fleet.

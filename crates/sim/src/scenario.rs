@@ -96,6 +96,7 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
         match_players: 0,
         idle_stop_after: Duration::from_secs(20),
         start_timeout: Duration::from_secs(20),
+        ports: None,
     }
 }
 

@@ -231,6 +231,9 @@ pub struct StartOrder {
     pub rooms_per_server: u16,
     /// Seats per room; 0 for `mesh`.
     pub seats_per_room: u16,
+    /// First and last port it may get. Absent: out of the agent's own range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<(u16, u16)>,
 }
 
 /// How readiness is proven, on the wire.

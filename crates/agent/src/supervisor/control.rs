@@ -119,7 +119,7 @@ impl Supervisor {
             return Err(format!("this host holds its most: {} gameservers", self.settings.servers_max));
         }
         let used = self.used_ports();
-        let port = self.ports.take(now, &used).ok_or_else(|| self.ports.exhausted(used.len()))?;
+        let port = self.ports.take(now, &used, order.ports)?;
         tracing::info!(%server, port, "gameserver is ordered");
         let mut managed = Managed::new(order.clone(), port, (self.secrets)(), now);
         managed.launch(&self.settings, &mut self.out);

@@ -29,10 +29,23 @@ impl Ports {
         Self { range, quarantined_until: bounded.collect() }
     }
 
-    /// The lowest port that is neither used nor in quarantine.
-    pub(super) fn take(&mut self, now: Timestamp, used: &BTreeSet<u16>) -> Option<u16> {
+    /// The lowest port that is neither used nor in quarantine, out of the fleet's own range where it has one. The
+    /// error says for people why there is none.
+    pub(super) fn take(
+        &mut self,
+        now: Timestamp,
+        used: &BTreeSet<u16>,
+        own: Option<(u16, u16)>,
+    ) -> Result<u16, String> {
         self.quarantined_until.retain(|_, until| *until > now);
-        self.range.clone().find(|port| !used.contains(port) && !self.quarantined_until.contains_key(port))
+        let range = own.map_or_else(|| self.range.clone(), |(first, last)| first..=last);
+        let is_free = |port: &u16| !used.contains(port) && !self.quarantined_until.contains_key(port);
+        range.clone().find(is_free).ok_or_else(|| {
+            let (first, last) = (range.start(), range.end());
+            let used = used.iter().filter(|port| range.contains(port)).count();
+            let quarantined = self.quarantined_until.keys().filter(|port| range.contains(port)).count();
+            format!("no free port in {first}-{last}: {used} in use, {quarantined} in quarantine")
+        })
     }
 
     /// Keeps a port from being given out for [`QUARANTINE`].
@@ -42,13 +55,6 @@ impl Ports {
 
     pub(super) const fn quarantined(&self) -> &BTreeMap<u16, Timestamp> {
         &self.quarantined_until
-    }
-
-    /// Why there is none, for people.
-    pub(super) fn exhausted(&self, used: usize) -> String {
-        let (first, last) = (self.range.start(), self.range.end());
-        let quarantined = self.quarantined_until.len();
-        format!("no free port in {first}-{last}: {used} in use, {quarantined} in quarantine")
     }
 }
 
@@ -62,15 +68,29 @@ mod tests {
         let mut ports = Ports::new(7000..=7001, BTreeMap::new(), t0);
         let none = BTreeSet::new();
         let first = BTreeSet::from([7000]);
-        assert_eq!(ports.take(t0, &none), Some(7000));
-        assert_eq!(ports.take(t0, &first), Some(7001));
+        assert_eq!(ports.take(t0, &none, None), Ok(7000));
+        assert_eq!(ports.take(t0, &first, None), Ok(7001));
         ports.quarantine(7000, t0);
-        assert_eq!(ports.take(t0, &none), Some(7001));
-        assert_eq!(ports.take(t0, &BTreeSet::from([7001])), None);
-        assert_eq!(ports.exhausted(1), "no free port in 7000-7001: 1 in use, 1 in quarantine");
+        assert_eq!(ports.take(t0, &none, None), Ok(7001));
+        assert_eq!(
+            ports.take(t0, &BTreeSet::from([7001, 8000]), None),
+            Err("no free port in 7000-7001: 1 in use, 1 in quarantine".to_owned())
+        );
         let almost = t0 + QUARANTINE - Duration::from_millis(1);
-        assert_eq!(ports.take(almost, &none), Some(7001));
-        assert_eq!(ports.take(t0 + QUARANTINE, &none), Some(7000));
+        assert_eq!(ports.take(almost, &none, None), Ok(7001));
+        assert_eq!(ports.take(t0 + QUARANTINE, &none, None), Ok(7000));
+    }
+
+    #[test]
+    fn a_fleet_with_ports_of_its_own_takes_no_others() {
+        let t0 = Timestamp::from_unix_ms(1_000_000);
+        let mut ports = Ports::new(7000..=7001, BTreeMap::new(), t0);
+        let own = Some((7100, 7100));
+        assert_eq!(ports.take(t0, &BTreeSet::from([7000, 7001]), own), Ok(7100));
+        assert_eq!(
+            ports.take(t0, &BTreeSet::from([7100]), own),
+            Err("no free port in 7100-7100: 1 in use, 0 in quarantine".to_owned())
+        );
     }
 
     #[test]
@@ -78,6 +98,6 @@ mod tests {
         let t0 = Timestamp::from_unix_ms(1_000_000);
         let far = BTreeMap::from([(7000, t0 + Duration::from_secs(3600))]);
         let mut ports = Ports::new(7000..=7000, far, t0);
-        assert_eq!(ports.take(t0 + QUARANTINE, &BTreeSet::new()), Some(7000));
+        assert_eq!(ports.take(t0 + QUARANTINE, &BTreeSet::new(), None), Ok(7000));
     }
 }

@@ -47,6 +47,7 @@ fn order(server: &str, fleet: &str) -> StartOrder {
         stop_grace_ms: 10_000,
         rooms_per_server: 2,
         seats_per_room: 4,
+        ports: None,
     }
 }
 

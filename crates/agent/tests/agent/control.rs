@@ -245,6 +245,7 @@ pub(crate) fn order(server: &str, command: &[&str]) -> StartOrder {
         stop_grace_ms: 5_000,
         rooms_per_server: 1,
         seats_per_room: 4,
+        ports: None,
     }
 }
 

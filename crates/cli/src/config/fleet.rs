@@ -24,6 +24,7 @@ const SEATS_PER_ROOM_MAX: i64 = 10_000;
 pub(super) struct ReadFleet {
     pub(super) fleet: Fleet,
     pub(super) replicas_max_span: Range<usize>,
+    pub(super) ports_span: Range<usize>,
     pub(super) watch: Vec<PathBuf>,
 }
 
@@ -56,9 +57,11 @@ pub(super) fn read(
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
     let idle_stop_after = section.duration("idle_stop_after", Duration::ZERO..=HOUR * 24 * 365, faults);
     let start_timeout = section.duration("start_timeout", Duration::from_secs(1)..=HOUR, faults);
+    let ports = section.parsed("ports", faults, super::ports::parse);
     let watch = watch(&mut section, faults);
     let (replicas_min, replicas_max) = replicas(&mut section, faults);
     let (kind, match_players) = sizes(&mut section, kind, faults);
+    let ports_span = ports.as_ref().map_or_else(|| header.clone(), |found| found.span.clone());
     let replicas_max_span = replicas_max.as_ref().map_or(header, |found| found.span.clone());
     section.finish(faults);
     if faults.len() > before {
@@ -81,8 +84,9 @@ pub(super) fn read(
         match_players,
         idle_stop_after: idle_stop_after.map_or(HOUR, |found| found.value),
         start_timeout: start_timeout.map_or(Duration::from_secs(60), |found| found.value),
+        ports: ports.map(|found| found.value),
     };
-    Some(ReadFleet { fleet, replicas_max_span, watch })
+    Some(ReadFleet { fleet, replicas_max_span, ports_span, watch })
 }
 
 fn kind(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Option<KindWord> {

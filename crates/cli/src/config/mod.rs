@@ -4,6 +4,7 @@
 
 pub(crate) mod fault;
 mod fleet;
+mod ports;
 pub(crate) mod reader;
 mod show;
 #[cfg(test)]
@@ -136,7 +137,7 @@ fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
         None => read_host(&empty, 0..0, faults),
     };
     let fleets = fleets_table.map_or_else(Vec::new, |found| read_fleets(&found, faults));
-    check_ports(&control, listen_span, &host, ports_span, &fleets, faults);
+    ports::check(&control, listen_span, &host, ports_span, &fleets, faults);
     let watched = fleets.iter().filter(|read| !read.watch.is_empty());
     let watch = watched.map(|read| (read.fleet.name.clone(), read.watch.clone())).collect();
     let mut fleets: Vec<Fleet> = fleets.into_iter().map(|read| read.fleet).collect();
@@ -204,7 +205,7 @@ fn read_host(
             ))
         }
     });
-    let ports = section.parsed("ports", faults, ports);
+    let ports = section.parsed("ports", faults, ports::parse);
     let origins = section.texts("allowed_origins", faults);
     for origin in origins.iter().flat_map(|found| &found.value) {
         if !is_origin(origin.value) {
@@ -235,24 +236,6 @@ fn is_origin(text: &str) -> bool {
     text == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ',', ' ', '?', '#']))
 }
 
-fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
-    let example = "write first and last, such as \"7000-8000\"";
-    let (first, last) = text.split_once('-').ok_or_else(|| format!("is {text:?}; {example}"))?;
-    let number = |part: &str| {
-        part.trim().parse::<u16>().map_err(|_unreadable| {
-            format!("is {text:?}, where {:?} is no port; ports are 1024 to 65535; {example}", part.trim())
-        })
-    };
-    let (first, last) = (number(first)?, number(last)?);
-    if first < 1024 {
-        return Err(format!("is {text:?}; ports below 1024 belong to the system; {example}"));
-    }
-    if first > last {
-        return Err(format!("is {text:?}, which ends before it begins; {example}"));
-    }
-    Ok(first..=last)
-}
-
 fn read_fleets(found: &Found<&DeTable<'_>>, faults: &mut Vec<Fault>) -> Vec<ReadFleet> {
     let mut fleets = Vec::new();
     for (name, value) in found.value {
@@ -270,34 +253,4 @@ fn read_fleets(found: &Found<&DeTable<'_>>, faults: &mut Vec<Fault>) -> Vec<Read
         }
     }
     fleets
-}
-
-/// Ports must suffice for every fleet at its largest, and the control plane needs its own.
-fn check_ports(
-    control: &ControlSection,
-    listen_span: Option<Range<usize>>,
-    host: &HostSection,
-    ports_span: Option<Range<usize>>,
-    fleets: &[ReadFleet],
-    faults: &mut Vec<Fault>,
-) {
-    let (first, last) = (*host.ports.start(), *host.ports.end());
-    let port = control.listen.port();
-    if host.ports.contains(&port) {
-        let span = listen_span.or_else(|| ports_span.clone()).unwrap_or(0..0);
-        faults.push(value_fault(
-            span,
-            format!("[control] listen and [host] ports clash: port {port} lies within {first}-{last}, which game servers take; move one of them"),
-        ));
-    }
-    let available = u64::from(last - first) + 1;
-    let wanted: u64 = fleets.iter().map(|read| u64::from(read.fleet.replicas_max)).sum();
-    if wanted > available {
-        let largest = fleets.iter().max_by_key(|read| read.fleet.replicas_max);
-        let span = ports_span.or_else(|| largest.map(|read| read.replicas_max_span.clone())).unwrap_or(0..0);
-        faults.push(value_fault(
-            span,
-            format!("[host] ports {first}-{last} are {available}, but the fleets' replicas_max add up to {wanted}, and each server needs its own port; widen ports or lower replicas_max"),
-        ));
-    }
 }

@@ -60,7 +60,11 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
     writeln!(f, "probe = {}", text(&probe))?;
     writeln!(f, "stop_grace = {}", span(fleet.template.stop_grace))?;
     writeln!(f, "idle_stop_after = {}", span(fleet.idle_stop_after))?;
-    writeln!(f, "start_timeout = {}", span(fleet.start_timeout))
+    writeln!(f, "start_timeout = {}", span(fleet.start_timeout))?;
+    match &fleet.ports {
+        Some(ports) => writeln!(f, "ports = \"{}-{}\"", ports.start(), ports.end()),
+        None => Ok(()),
+    }
 }
 
 fn text(value: &str) -> String {

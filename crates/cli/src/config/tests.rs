@@ -128,6 +128,27 @@ replicas_min = 2
 }
 
 #[test]
+fn fleets_with_ports_of_their_own_may_not_clash() {
+    let fleet = |name: &str, ports: &str, replicas_max: u32| {
+        format!(
+            "[fleets.{name}]\nkind = \"mesh\"\ncommand = [\"./{name}\"]\nports = \"{ports}\"\nreplicas_max = {replicas_max}\n\n"
+        )
+    };
+    let shared = "[fleets.shared]\nkind = \"mesh\"\ncommand = [\"./shared\"]\n\n";
+    let clashing = [
+        fleet("a", "7900-8100", 1),
+        fleet("b", "8100-8200", 1),
+        fleet("c", "8690-8710", 1),
+        fleet("d", "9000-9001", 3),
+        shared.to_owned(),
+    ];
+    insta::assert_snapshot!(faults(&clashing.concat()));
+    let apart = [fleet("a", "8100-8199", 100), fleet("b", "7000-7099", 100)].concat();
+    let config = parse("greenroom.toml", &apart).expect("nobody shares the host's range");
+    assert_eq!(config.fleets[0].ports, Some(8100..=8199));
+}
+
+#[test]
 fn a_control_plane_without_a_login_stays_on_loopback() {
     insta::assert_snapshot!(faults("[control]\nlisten = \"0.0.0.0:8700\"\n"));
 }

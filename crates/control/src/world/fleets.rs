@@ -231,6 +231,7 @@ fn start_order(name: &ServerName, spec: &Fleet) -> StartOrder {
         stop_grace_ms: u64::try_from(spec.template.stop_grace.as_millis()).unwrap_or(u64::MAX),
         rooms_per_server,
         seats_per_room,
+        ports: spec.ports.as_ref().map(|ports| (*ports.start(), *ports.end())),
     }
 }
 

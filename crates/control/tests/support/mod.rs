@@ -48,6 +48,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
         match_players,
         idle_stop_after: Duration::from_secs(3_600),
         start_timeout: Duration::from_secs(60),
+        ports: None,
     }
 }
 

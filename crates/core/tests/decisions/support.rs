@@ -30,6 +30,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
         match_players: 4,
         idle_stop_after: Duration::from_secs(3_600),
         start_timeout: Duration::from_secs(60),
+        ports: None,
     }
 }
 

@@ -79,8 +79,11 @@ fn control_answers_its_agents_as_ever() {
         stop_grace_ms: 10_000,
         rooms_per_server: 1,
         seats_per_room: 4,
+        ports: None,
     };
+    let ranged = StartOrder { ports: Some((7100, 7199)), ..order.clone() };
     golden(Process, "agent_start", &ToAgent::Start { term: 7, order: Box::new(order) });
+    golden(Process, "agent_start_ports", &ToAgent::Start { term: 7, order: Box::new(ranged) });
     let stop = ToAgent::Stop { term: 7, server: text("arena-a1b2c"), reason: "idle for an hour".to_owned() };
     golden(Process, "agent_stop", &stop);
     let close = ToAgent::CloseRoom {

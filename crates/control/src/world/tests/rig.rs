@@ -49,6 +49,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
         match_players: seats,
         idle_stop_after: Duration::from_hours(1),
         start_timeout: Duration::from_secs(60),
+        ports: None,
     }
 }
 
