@@ -24,16 +24,20 @@ const COMPARED: [&str; 8] = [
     "field:20%",
 ];
 
+/// Help of `--policy`: brackets would be links in a doc comment.
+const POLICY_HELP: &str = "May be given several times: \
+    POLICY[+POLICY][,out=S][,in=S][,settle=S][,step-out=N][,step-in=N], where POLICY is demand, base-stock[:Z], \
+    buffer:N, buffer:N%, average:ROOMS, prewarm:N@FROM-UNTIL (seconds of the trace), or alone field:N or field:N% \
+    (a buffer as used elsewhere, looked at each 30 s). Without it a comparison.";
+
 /// `greenroom simulate`.
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
     /// A file of lines `seconds,arrivals,session_s`, or a shipped trace: day, spike, release, evenings.
     #[arg(long, value_name = "FILE|NAME", default_value = "day")]
     trace: String,
-    /// May be given several times: POLICY[+POLICY][,out=S][,in=S][,settle=S][,step-out=N][,step-in=N], where POLICY is
-    /// demand, base-stock[:Z], buffer:N, buffer:N%, average:ROOMS, prewarm:N@FROM-UNTIL (seconds of the trace), or
-    /// alone field:N or field:N% (a buffer as used elsewhere, looked at each 30 s). Without it a comparison.
-    #[arg(long, value_name = "POLICY")]
+    /// The policies to play. Without it a comparison.
+    #[arg(long, value_name = "POLICY", help = POLICY_HELP)]
     policy: Vec<Rule>,
     /// Rooms of one server.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]

@@ -137,7 +137,7 @@ fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
         None => read_host(&empty, 0..0, faults),
     };
     let fleets = fleets_table.map_or_else(Vec::new, |found| read_fleets(&found, faults));
-    ports::check(&control, listen_span, &host, ports_span, &fleets, faults);
+    ports::check(&control, listen_span.as_ref(), &host, ports_span, &fleets, faults);
     let watched = fleets.iter().filter(|read| !read.watch.is_empty());
     let watch = watched.map(|read| (read.fleet.name.clone(), read.watch.clone())).collect();
     let mut fleets: Vec<Fleet> = fleets.into_iter().map(|read| read.fleet).collect();

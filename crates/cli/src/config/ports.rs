@@ -49,7 +49,7 @@ impl Taken {
 /// Ports must suffice for every fleet at its largest, no two may claim the same, and the control plane needs its own.
 pub(super) fn check(
     control: &ControlSection,
-    listen_span: Option<Range<usize>>,
+    listen_span: Option<&Range<usize>>,
     host: &HostSection,
     ports_span: Option<Range<usize>>,
     fleets: &[ReadFleet],
@@ -59,7 +59,7 @@ pub(super) fn check(
     let port = control.listen.port();
     for range in ranges.iter().filter(|range| range.ports.contains(&port)) {
         faults.push(value_fault(
-            listen_span.clone().unwrap_or_else(|| range.span.clone()),
+            listen_span.unwrap_or(&range.span).clone(),
             format!(
                 "[control] listen and {} clash: port {port} lies within, which game servers take; move one of them",
                 range.told()
