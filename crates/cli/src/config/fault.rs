@@ -16,6 +16,17 @@ pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
 }
 
+impl Fault {
+    /// What the TOML reader could not read.
+    pub(crate) fn of_syntax(error: &toml::de::Error) -> Self {
+        Self {
+            span: error.span().unwrap_or(0..0),
+            message: error.message().to_owned(),
+            kind: FaultKind::Syntax,
+        }
+    }
+}
+
 /// Sorts of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FaultKind {

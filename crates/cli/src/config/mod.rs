@@ -20,8 +20,8 @@ use greenroom_core::fleet::Fleet;
 use greenroom_core::{FleetName, HostName};
 use toml::de::DeTable;
 
+use fault::Fault;
 pub(crate) use fault::Faults;
-use fault::{Fault, FaultKind};
 use fleet::ReadFleet;
 use reader::{Found, Section, from_text, value_fault};
 
@@ -105,14 +105,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
 /// Checks `text`; `file` is how faults call it.
 pub(crate) fn parse(file: &str, text: &str) -> Result<Config, Faults> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut faults: Vec<Fault> = errors
-        .iter()
-        .map(|error| Fault {
-            span: error.span().unwrap_or(0..0),
-            message: error.message().to_owned(),
-            kind: FaultKind::Syntax,
-        })
-        .collect();
+    let mut faults: Vec<Fault> = errors.iter().map(Fault::of_syntax).collect();
     let config = read_root(root.get_ref(), &mut faults);
     match (Faults::of(file, text, faults), config) {
         (Some(faults), _) => Err(faults),

@@ -16,7 +16,7 @@ use greenroom_load::template::Template;
 use toml::de::DeTable;
 
 use crate::config::Faults;
-use crate::config::fault::{Fault, FaultKind};
+use crate::config::fault::Fault;
 use crate::config::reader::{Found, Section, did_you_mean, from_text, missing, value_fault};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -30,14 +30,7 @@ const STEPS: [&str; 12] = [
 /// Checks `text`; `file` is how faults call it.
 pub(crate) fn parse(file: &str, text: &str) -> Result<Scenario, Faults> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut faults: Vec<Fault> = errors
-        .iter()
-        .map(|error| Fault {
-            span: error.span().unwrap_or(0..0),
-            message: error.message().to_owned(),
-            kind: FaultKind::Syntax,
-        })
-        .collect();
+    let mut faults: Vec<Fault> = errors.iter().map(Fault::of_syntax).collect();
     let scenario = read(file, root.get_ref(), &mut faults);
     match Faults::of(file, text, faults) {
         Some(faults) => Err(faults),
