@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod backplane;
 pub mod error;
 pub mod link;
 pub mod record;
