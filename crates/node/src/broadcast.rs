@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::answers::{Answers, Collector};
 use crate::link::{Link, relay};
-use crate::mesh::{Fetched, Mesh, add_answers, local_socket, read_socket};
+use crate::mesh::{Fetched, Mesh, ServerAnswers, add_answers, add_server_answers, local_socket, read_socket};
 use crate::namespace::Namespace;
 use crate::session::Urgency;
 use crate::socket::{AckError, Socket};
@@ -34,6 +34,7 @@ pub struct Broadcast {
     except: Vec<String>,
     urgency: Urgency,
     is_local: bool,
+    is_compressible: bool,
 }
 
 impl Broadcast {
@@ -54,6 +55,7 @@ impl Broadcast {
             except: Vec::new(),
             urgency: Urgency::Reliable,
             is_local: false,
+            is_compressible: true,
         }
     }
 
@@ -90,6 +92,12 @@ impl Broadcast {
     /// Reaches the sockets of this node alone.
     pub fn local(mut self) -> Self {
         self.is_local = true;
+        self
+    }
+
+    /// Whether a polling answer may be compressed for it, see [`crate::Config::http_compression`]. Default true.
+    pub fn compress(mut self, is_compressible: bool) -> Self {
+        self.is_compressible = is_compressible;
         self
     }
 
@@ -200,7 +208,7 @@ impl Broadcast {
         for answered in waiting {
             let heard = answered.await.unwrap_or_default();
             fetched.nodes_missing.extend(heard.nodes_missing);
-            for message in heard.messages {
+            for (_, message) in heard.messages {
                 if let MeshMessage::Sockets { sockets } = message {
                     fetched.sockets.extend(sockets.into_iter().filter_map(read_socket));
                 }
@@ -212,16 +220,53 @@ impl Broadcast {
     /// Sends an event with one argument to the other nodes of the mesh themselves, for
     /// [`crate::Handlers::on_server_side`] of this namespace. Nothing happens without a mesh.
     pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, argument: &T) {
+        for message in self.server_events(event, argument) {
+            self.tell(message);
+        }
+    }
+
+    /// The same, and waits for the answers that the handlers of the other nodes give by [`crate::ServerEvent::reply`],
+    /// for `timeout` and half a second at most. Empty without a mesh.
+    pub async fn server_side_ask<T: Serialize + ?Sized>(
+        &self,
+        event: &str,
+        argument: &T,
+        timeout: Duration,
+    ) -> ServerAnswers {
+        let mut answers = ServerAnswers::default();
+        if self.link().is_none() {
+            return answers;
+        }
+        let mut waiting = Vec::new();
+        for message in self.server_events(event, argument) {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            Mesh::ask(&self.state, message, timeout, move |heard| {
+                // Whoever asked may have stopped waiting.
+                let _unheard = answer.send(heard);
+            });
+            waiting.push(answered);
+        }
+        for answered in waiting {
+            add_server_answers(&self.state, answered.await.unwrap_or_default(), &mut answers);
+        }
+        answers
+    }
+
+    /// An event for the nodes themselves, for each of its namespaces.
+    fn server_events<T: Serialize + ?Sized>(&self, event: &str, argument: &T) -> Vec<MeshMessage> {
+        // Read by another node as a packet of the main namespace, whatever the namespace is.
         let draft = Draft::event(event).and_then(|draft| draft.arg(argument));
-        for namespace in self.namespaces() {
-            // Read by another node as a packet of the main namespace, whatever the namespace is.
-            match draft.as_ref().map(|draft| draft.prepare("/", None)) {
-                Ok(Ok(packet)) => self.tell(MeshMessage::Event {
+        match draft.and_then(|draft| draft.prepare("/", None)) {
+            Ok(packet) => {
+                let message = |namespace: &Rc<Namespace>| MeshMessage::Event {
                     namespace: namespace.name.clone(),
                     packet: packet.text().to_owned(),
-                }),
-                Ok(Err(error)) => self.fault(&error),
-                Err(error) => self.fault(error),
+                };
+                self.namespaces().iter().map(message).collect()
+            }
+            Err(error) => {
+                self.fault(&error);
+                Vec::new()
             }
         }
     }
@@ -287,7 +332,8 @@ impl Broadcast {
 
     fn send_draft(&self, draft: Result<Draft, EncodeError>) {
         let draft = match draft {
-            Ok(draft) => draft,
+            Ok(draft) if self.is_compressible => draft,
+            Ok(draft) => draft.compress(false),
             Err(error) => return self.fault(&error),
         };
         for namespace in self.namespaces() {

@@ -57,6 +57,7 @@ impl Session {
 
     fn panicked(self: &Rc<Self>) {
         self.state.counting.handler_panics_total.one();
+        self.explain(&"a handler panicked");
         tracing::error!("a handler panicked, its session is closed");
         self.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None));
     }
@@ -87,10 +88,15 @@ impl Session {
             let session = Rc::clone(self);
             NodeHandle(Rc::clone(&self.state)).spawn(async move {
                 let judging = AssertUnwindSafe(session.judge_later(&socket, &request)).catch_unwind();
-                let outcome = judging.await.unwrap_or_else(|_| {
-                    session.panicked();
-                    Err(None)
-                });
+                let outcome = match tokio::time::timeout(session.state.config.connect_timeout, judging).await
+                {
+                    Ok(Ok(outcome)) => outcome,
+                    Ok(Err(_)) => {
+                        session.panicked();
+                        Err(None)
+                    }
+                    Err(_) => Err(Some(Refusal::new("The server did not decide in time"))),
+                };
                 session.settle(&socket, &request, outcome);
             });
         } else {

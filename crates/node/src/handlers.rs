@@ -73,8 +73,9 @@ impl Handlers {
         self
     }
 
-    /// The same for a judge that must wait for something, a database say. Others are served meanwhile. The client is
-    /// still held to the connect timeout until its first namespace is connected; what goes on longer is told to nobody.
+    /// The same for a judge that must wait for something, a database say. Others are served meanwhile. All judges of one
+    /// socket together have the connect timeout; who is not judged by then is refused. A client without a connected
+    /// namespace is closed at that time, as always.
     pub fn middleware_async<F>(
         &mut self,
         judge: impl Fn(Socket, Rc<ConnectRequest>) -> F + 'static,
@@ -167,8 +168,8 @@ impl Handlers {
         self
     }
 
-    /// Called once for each socket that was connected, while it is still in its groups. Emits to it go nowhere.
-    /// A second registration replaces the first.
+    /// Called once for each socket that was connected, while it is still in its groups. Emits to it go nowhere. More about
+    /// the end than the reason tells [`Socket::disconnect_details`]. A second registration replaces the first.
     pub fn on_disconnecting(&mut self, handler: impl Fn(&Socket, DisconnectReason) + 'static) -> &mut Self {
         self.on_disconnecting = Some(Box::new(handler));
         self

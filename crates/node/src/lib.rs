@@ -70,6 +70,6 @@ pub use greenroom_socketio::packet::{Draft, EncodeError, Placeholder};
 pub use handlers::{GroupChange, GroupStep, Handlers, Outgoing};
 pub use handshake::{ConnectRequest, Handshake, Refusal};
 pub use hooks::{ConnectionError, EngineRequest};
-pub use mesh::{Fetched, RemoteSocket, ServerEvent};
+pub use mesh::{Fetched, RemoteSocket, ServerAck, ServerAnswers, ServerEvent};
 pub use node::{BoundNode, Node, NodeError, NodeHandle};
 pub use socket::{AckError, Socket};

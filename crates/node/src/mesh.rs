@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use greenroom_socketio::SocketId;
-use greenroom_socketio::packet::{Decoder, Packet};
+use greenroom_socketio::packet::{AckId, Decoder, Draft, Packet};
 use greenroom_wire::link::{MeshMessage, MeshReply, MeshScope, MeshSend, MeshSocket, MeshTold};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -27,6 +27,9 @@ const ASKS_MAX: usize = 1024;
 
 /// How much longer than its receivers an asker waits, for the way there and back.
 const WAY: Duration = Duration::from_millis(500);
+
+/// The ack id of all answers between nodes: their messages know their question by themselves.
+const SERVER_ACK: AckId = AckId::ZERO;
 
 /// The name under which the agent is missing.
 const AGENT: &str = "agent";
@@ -59,10 +62,63 @@ pub struct Fetched {
 /// An event that another node of the mesh sent to the nodes themselves.
 #[derive(Debug)]
 pub struct ServerEvent {
+    from: String,
     packet: Packet,
+    ack: RefCell<Option<ServerAck>>,
+}
+
+/// The right to answer one event of another node, once. It may be kept and used later; dropped unused, the node that
+/// asked waits until its time is over.
+pub struct ServerAck(Box<dyn FnOnce(MeshMessage)>);
+
+impl std::fmt::Debug for ServerAck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ServerAck")
+    }
+}
+
+impl ServerAck {
+    /// Answers with one argument. One that has no JSON form is a fault of the program: it is logged, and counts as no
+    /// answer.
+    pub fn send<T: serde::Serialize + ?Sized>(self, argument: &T) {
+        let packet = Draft::ack().arg(argument).and_then(|draft| draft.prepare("/", Some(SERVER_ACK)));
+        match packet {
+            Ok(packet) => (self.0)(MeshMessage::Reply { packet: Some(packet.text().to_owned()) }),
+            Err(error) => tracing::error!(%error, "an answer cannot be sent"),
+        }
+    }
+}
+
+/// What the other nodes of the mesh answered to [`Broadcast::server_side_ask`].
+#[derive(Debug, Default)]
+pub struct ServerAnswers {
+    /// One answer of each node that gave one, by instance.
+    pub replies: Vec<(String, Reply)>,
+    /// The nodes that gave none, by instance: too late, or without a handler for the event; `agent` where the way to
+    /// them is down.
+    pub nodes_missing: Vec<String>,
 }
 
 impl ServerEvent {
+    /// The instance of the node that sent it.
+    #[must_use]
+    pub fn from(&self) -> &str {
+        &self.from
+    }
+
+    /// Takes the answer that the other node waits for; `None` when it wants none, or it was taken before.
+    #[must_use]
+    pub fn ack(&self) -> Option<ServerAck> {
+        self.ack.take()
+    }
+
+    /// Answers with one argument, if the other node wants an answer and has none yet.
+    pub fn reply<T: serde::Serialize + ?Sized>(&self, argument: &T) {
+        if let Some(ack) = self.ack() {
+            ack.send(argument);
+        }
+    }
+
     /// The event's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -81,7 +137,8 @@ impl ServerEvent {
 /// What the others answered, and which of them did not.
 #[derive(Default)]
 pub(crate) struct Heard {
-    pub(crate) messages: Vec<MeshMessage>,
+    /// Each with the instance that sent it.
+    pub(crate) messages: Vec<(String, MeshMessage)>,
     pub(crate) nodes_missing: Vec<String>,
 }
 
@@ -90,7 +147,7 @@ type Then = Box<dyn FnOnce(Heard)>;
 struct Asking {
     /// Who has not answered yet; none while the agent has not told who was asked.
     waiting: Option<BTreeSet<String>>,
-    messages: Vec<MeshMessage>,
+    messages: Vec<(String, MeshMessage)>,
     then: Then,
 }
 
@@ -143,7 +200,7 @@ impl Mesh {
             // One answer of each that was asked.
             && asking.waiting.as_mut().is_some_and(|waiting| waiting.remove(from))
         {
-            asking.messages.push(message);
+            asking.messages.push((from.to_owned(), message));
         }
         self.finish_if_complete(ask);
     }
@@ -187,7 +244,10 @@ pub(crate) fn handle(state: &Rc<NodeState>, link: &Link, told: MeshTold) {
         MeshMessage::Leave { scope, group } => each(&node, &scope, |socket| socket.leave(&group)),
         MeshMessage::Disconnect { scope, is_transport: true } => each(&node, &scope, Socket::close_transport),
         MeshMessage::Disconnect { scope, is_transport: false } => each(&node, &scope, Socket::disconnect),
-        MeshMessage::Event { namespace, packet } => handle_event(state, &node, &namespace, &packet),
+        MeshMessage::Event { namespace, packet } => {
+            let ack = ask.map(|_| ServerAck(Box::new(answer)));
+            handle_event(state, &node, from.as_str(), &namespace, &packet, ack);
+        }
         MeshMessage::Fetch { scope } => {
             let sockets = reach(&node, &scope).map_or_else(Vec::new, |reached| reached.sockets());
             answer(MeshMessage::Sockets { sockets: sockets.iter().map(tell_socket).collect() });
@@ -208,7 +268,7 @@ pub(crate) fn handle(state: &Rc<NodeState>, link: &Link, told: MeshTold) {
                 (_, Err(error)) => tracing::warn!(%error, "a question of the mesh cannot be read"),
             }
         }
-        MeshMessage::Sockets { .. } | MeshMessage::Answers { .. } => {
+        MeshMessage::Sockets { .. } | MeshMessage::Answers { .. } | MeshMessage::Reply { .. } => {
             if let Some(ask) = ask {
                 link.mesh.handle_answer(from.as_str(), ask, message);
             }
@@ -229,13 +289,27 @@ fn each(node: &NodeHandle, scope: &MeshScope, act: impl Fn(&Socket)) {
     }
 }
 
-fn handle_event(state: &Rc<NodeState>, node: &NodeHandle, namespace: &str, packet: &str) {
-    let Some(namespace) = state.namespaces.get(namespace) else { return };
+fn handle_event(
+    state: &Rc<NodeState>,
+    node: &NodeHandle,
+    from: &str,
+    namespace: &str,
+    packet: &str,
+    ack: Option<ServerAck>,
+) {
+    let namespace = state.namespaces.get(namespace);
     match Decoder::new().handle_text(packet, &state.config.limits) {
         Ok(Some(packet)) => {
-            let event = ServerEvent { packet };
-            if let Some(handler) = namespace.handlers.server_events.get(event.name()) {
-                handler(node, &event);
+            let event = ServerEvent { from: from.to_owned(), packet, ack: RefCell::new(ack) };
+            let handlers = namespace.as_ref().map(|namespace| &namespace.handlers.server_events);
+            match (handlers.and_then(|handlers| handlers.get(event.name())), event.ack.take()) {
+                (Some(handler), ack) => {
+                    event.ack.replace(ack);
+                    handler(node, &event);
+                }
+                // Who asks need not wait for what will not come.
+                (None, Some(ack)) => (ack.0)(MeshMessage::Reply { packet: None }),
+                (None, None) => {}
             }
         }
         Ok(None) => tracing::warn!("an event of the mesh has attachments"),
@@ -277,7 +351,7 @@ fn tell_answers(answers: &Answers) -> MeshMessage {
 /// Adds what other nodes heard to what this one heard.
 pub(crate) fn add_answers(state: &NodeState, heard: Heard, answers: &mut Answers) {
     answers.nodes_missing.extend(heard.nodes_missing);
-    for message in heard.messages {
+    for (_, message) in heard.messages {
         let MeshMessage::Answers { replies, missing } = message else { continue };
         for reply in replies {
             let Ok(socket) = reply.socket.parse() else { continue };
@@ -290,6 +364,19 @@ pub(crate) fn add_answers(state: &NodeState, heard: Heard, answers: &mut Answers
             if let Ok(socket) = socket.parse() {
                 answers.missing.push((socket, AckError::of_code(&why)));
             }
+        }
+    }
+}
+
+/// Adds what other nodes said themselves.
+pub(crate) fn add_server_answers(state: &NodeState, heard: Heard, answers: &mut ServerAnswers) {
+    answers.nodes_missing.extend(heard.nodes_missing);
+    for (from, message) in heard.messages {
+        let MeshMessage::Reply { packet } = message else { continue };
+        let read = |packet: String| Decoder::new().handle_text(&packet, &state.config.limits).ok().flatten();
+        match packet.and_then(read) {
+            Some(packet) => answers.replies.push((from, Reply::new(packet))),
+            None => answers.nodes_missing.push(from),
         }
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Session {
     close_by: Cell<Moment>,
     armed_at: Cell<Moment>,
     decoder: RefCell<Decoder>,
+    /// What led to its end, for people.
+    details: RefCell<Option<Box<str>>>,
 }
 
 impl Session {
@@ -117,6 +119,7 @@ impl Session {
             close_by: Cell::new(NEVER),
             armed_at: Cell::new(NEVER),
             decoder: RefCell::default(),
+            details: RefCell::default(),
         });
         state.sessions.borrow_mut().insert(session.sid, Rc::clone(&session));
         state.open_sessions.set(state.open_sessions.get() + 1);
@@ -209,6 +212,7 @@ impl Session {
     /// Writes what the line takes now. Called by the flusher, and when a blocked line can be written again.
     pub(crate) fn flush(self: &Rc<Self>) {
         if self.phase.get() == Phase::Overflowed {
+            self.explain(&"more waited for the client than may");
             return self.close(DisconnectReason::TransportError, Goodbye::HangUp);
         }
         let is_closing = self.is_closing();
@@ -219,6 +223,7 @@ impl Session {
             Err(_) if is_closing => self.end(),
             Err(error) => {
                 tracing::debug!(sid_tail = self.sid_tail(), %error, "write failed");
+                self.explain(&error);
                 self.close(DisconnectReason::TransportError, Goodbye::HangUp);
             }
         }
@@ -258,6 +263,7 @@ impl Session {
             Ok(None) => {}
             Err(error) => {
                 tracing::debug!(sid_tail = self.sid_tail(), %error, "packet refused");
+                self.explain(&error);
                 self.close_faulty(DisconnectReason::ParseError, None);
             }
         }
@@ -269,6 +275,15 @@ impl Session {
             self.state.counting.faulty_closed_total.one();
         }
         self.close(reason, Goodbye::Polite(code));
+    }
+
+    /// Notes what leads to the end that comes now. The first note counts.
+    pub(crate) fn explain(&self, details: &dyn std::fmt::Display) {
+        self.details.borrow_mut().get_or_insert_with(|| details.to_string().into());
+    }
+
+    pub(crate) fn details(&self) -> Option<String> {
+        self.details.borrow().as_deref().map(str::to_owned)
     }
 
     /// The last namespace was left, or the first was connected.
@@ -335,6 +350,7 @@ impl Session {
         }
         if self.connect_by.get() <= now {
             self.state.counting.connect_timeouts_total.one();
+            self.explain(&"no namespace was connected in time");
             return self.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None));
         }
         if self.upgrade.get().deadline().is_some_and(|by| by <= now) {
@@ -388,6 +404,10 @@ impl Session {
 
     /// Answers a WebSocket close frame and ends the session.
     pub(crate) fn handle_close_frame(self: &Rc<Self>, frame: &ws::CloseFrame<'_>) {
+        match frame.code {
+            Some(code) => self.explain(&format_args!("websocket close {code} {}", frame.reason)),
+            None => self.explain(&"websocket close"),
+        }
         self.close(DisconnectReason::TransportClose, Goodbye::Polite(frame.code));
     }
 }

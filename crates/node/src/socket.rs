@@ -143,6 +143,13 @@ impl Socket {
         self.0.slot.get().is_some() && !self.0.is_ending.get() && self.0.session.is_open()
     }
 
+    /// What led to the end of the client's connection, in words for people and logs: the fault of a packet, the error of
+    /// the system, the code of a close frame. `None` before the end, and where the reason tells all there is.
+    #[must_use]
+    pub fn disconnect_details(&self) -> Option<String> {
+        self.0.session.details()
+    }
+
     /// What the session's bytes travel by now.
     #[must_use]
     pub fn transport(&self) -> Transport {

@@ -37,7 +37,13 @@ pub(crate) fn handle_readable(state: &NodeState, wire: &Rc<Wire>) -> bool {
     let (goes_on, has_more) = match wire.read(&mut scratch) {
         Ok(0) => (false, false),
         Ok(bytes) => (take_in(&session, wire, &mut scratch[..bytes]), bytes == scratch.len()),
-        Err(error) => (matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted), false),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            (true, false)
+        }
+        Err(error) => {
+            session.explain(&error);
+            (false, false)
+        }
     };
     drop(scratch);
     if !goes_on {
@@ -72,6 +78,7 @@ fn take_in(session: &Rc<Session>, wire: &Rc<Wire>, bytes: &mut [u8]) -> bool {
                 tracing::debug!(%error, "websocket frame refused");
                 return match wire.purpose.get() {
                     Purpose::Active => {
+                        session.explain(&error);
                         session.close_faulty(DisconnectReason::ParseError, Some(error.close_code()));
                         true
                     }
@@ -110,7 +117,10 @@ fn handle_active(session: &Rc<Session>, event: Event<'_>) {
     match event {
         Event::Text(text) => match EnginePacket::decode_text(text) {
             Ok(packet) => session.handle_packet(packet),
-            Err(_) => session.close_faulty(DisconnectReason::ParseError, None),
+            Err(error) => {
+                session.explain(&error);
+                session.close_faulty(DisconnectReason::ParseError, None);
+            }
         },
         Event::Binary(bytes) => session.handle_packet(EnginePacket::decode_binary(bytes)),
         Event::Ping(payload) if session.is_open() => session.push_frame(server_frame(Opcode::Pong, payload)),

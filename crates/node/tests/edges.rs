@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use common::{config, run, serve, until};
@@ -95,6 +97,37 @@ fn each_violation_of_framing_is_closed_with_its_code() {
             assert_eq!(last, [&[0x88, 2][..], &code.to_be_bytes()].concat(), "{name}");
         }
         until("all are gone", || served.handle.connections() == 0).await;
+    });
+}
+
+#[test]
+fn what_led_to_an_end_is_told_beside_the_reason() {
+    run(async {
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let telling = Rc::clone(&told);
+        let mut node = Node::new(Config { outbound_bytes_max: 1000, ..config() });
+        node.namespace("/").on_disconnect(move |socket, reason| {
+            telling.borrow_mut().push(format!("{reason}: {:?}", socket.disconnect_details()));
+        });
+        let served = serve(node);
+        let ends: [(&[u8], &str); 5] = [
+            (&frame(0x88, b"\x03\xe8bye"), "transport close: Some(\"websocket close 1000 bye\")"),
+            (&frame(0x88, b""), "transport close: Some(\"websocket close\")"),
+            (&frame(0x81, b"42[1"), "parse error: Some("),
+            (&frame(0x83, b""), "parse error: Some("),
+            (&frame(0x81, b"41"), "client namespace disconnect: None"),
+        ];
+        for (bytes, expected) in ends {
+            let mut stream = connected(&served).await;
+            stream.write_all(bytes).await.unwrap();
+            until(expected, || told.borrow().last().is_some_and(|told| told.starts_with(expected))).await;
+            told.borrow_mut().clear();
+        }
+        let _stream = connected(&served).await;
+        served.handle.emit("a", &"a".repeat(600));
+        served.handle.emit("b", &"b".repeat(600));
+        let expected = "transport error: Some(\"more waited for the client than may\")";
+        until(expected, || told.borrow().last().is_some_and(|told| told == expected)).await;
     });
 }
 

@@ -261,3 +261,59 @@ fn a_node_that_stays_silent_is_named_and_one_that_lies_harms_nobody() {
         assert_eq!(ann.recv().await, "42[\"alive\",1]");
     });
 }
+
+#[test]
+fn servers_ask_each_other_and_who_has_no_answer_is_named() {
+    run(async {
+        let (mut here, mut there) = (Agent::listen().await, Agent::listen().await);
+        let mut node = Node::new(there.config());
+        node.namespace("/")
+            .on_server_side("load", |node, event| {
+                assert_eq!(event.from(), "arena-a1b2c.7");
+                event.reply(
+                    &json!({ "connections": node.connections(), "of": event.arg::<Value>(0).unwrap() }),
+                );
+                event.reply(&"an answer is given once");
+            })
+            .on_server_side("later", |node, event| {
+                let ack = event.ack().expect("an answer is wanted");
+                assert!(event.ack().is_none());
+                node.spawn(async move { ack.send(&"later") });
+            });
+        let (one, two) = (serve(Node::new(here.config())), serve(node));
+        here.welcome().await;
+        there.welcome().await;
+        linked(&one, &mut here).await;
+        let (_bob, _) = two.connect().await;
+        let everybody = one.handle.everybody();
+        for (event, expected) in [
+            ("load", Some(json!({ "connections": 1, "of": "all" }))),
+            ("later", Some(json!("later"))),
+            ("unheard of", None),
+        ] {
+            let asking = everybody.server_side_ask(event, "all", Duration::from_secs(5));
+            let (answers, ()) = tokio::join!(asking, async {
+                let send = here.find(sent).await;
+                here.send(&asked(&send)).await;
+                there.send(&told(send)).await;
+                here.send(&told(there.find(sent).await)).await;
+            });
+            let replies: Vec<(String, Value)> =
+                answers.replies.iter().map(|(from, reply)| (from.clone(), reply.arg(0).unwrap())).collect();
+            let (named, missing) = match expected {
+                Some(value) => (vec![("arena-a1b2c.7".to_owned(), value)], vec![]),
+                None => (vec![], vec!["arena-a1b2c.7".to_owned()]),
+            };
+            assert_eq!((replies, answers.nodes_missing), (named, missing), "{event}");
+        }
+        let (answers, ()) =
+            tokio::join!(everybody.server_side_ask("load", &1, Duration::from_millis(20)), async {
+                let send = here.find(sent).await;
+                here.send(&asked(&send)).await;
+            });
+        assert_eq!(answers.nodes_missing, ["arena-a1b2c.7"], "it did not answer in time");
+        let alone = serve(Node::new(common::config())).handle.everybody();
+        let answers = alone.server_side_ask("load", &1, Duration::from_secs(5)).await;
+        assert!(answers.replies.is_empty() && answers.nodes_missing.is_empty(), "{answers:?}");
+    });
+}

@@ -149,6 +149,22 @@ fn a_middleware_may_wait_while_others_are_served() {
 }
 
 #[test]
+fn a_middleware_that_does_not_end_is_a_refusal_in_time() {
+    run(async {
+        let mut node = Node::new(Config { connect_timeout: Duration::from_millis(100), ..config() });
+        node.namespace("/never").middleware_async(|_, _| std::future::pending());
+        let served = serve(node);
+        let mut ann = open(&served).await;
+        ann.send("40").await;
+        ann.recv_starting("40{\"sid\"").await;
+        ann.send("40/never,").await;
+        assert_eq!(ann.recv().await, "44/never,{\"message\":\"The server did not decide in time\"}");
+        served.handle.emit("on", &1);
+        assert_eq!(ann.recv().await, "42[\"on\",1]");
+    });
+}
+
+#[test]
 fn packet_middlewares_refuse_events_and_listeners_see_both_directions() {
     run(async {
         let log = Rc::new(RefCell::new(Vec::<String>::new()));

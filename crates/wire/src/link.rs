@@ -209,6 +209,12 @@ pub enum MeshMessage {
         /// Who did not answer there: id and `timed_out`, `disconnected`, `too_many` or `unsendable`.
         missing: Vec<(String, String)>,
     },
+    /// Answers [`Self::Event`] where its [`MeshSend`] asked.
+    Reply {
+        /// An encoded Socket.IO ack without attachments; none where nobody there handles the event.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        packet: Option<String>,
+    },
 }
 
 /// Sockets of a namespace that are in `groups` and not in `except`.

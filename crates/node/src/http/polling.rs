@@ -60,6 +60,7 @@ pub(super) async fn poll(session: &Rc<Session>) -> Response {
             answer.map_or_else(|_| refusal(&Refused::new(RequestError::UnknownSession, "CLOSED")), packets)
         }
         Met::Another => {
+            session.explain(&"two polls at once");
             session.close_faulty(DisconnectReason::TransportError, None);
             bad_request()
         }
@@ -98,6 +99,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if !self.is_over {
+            self.session.explain(&"a polling request was aborted");
             self.session.close(DisconnectReason::TransportClose, Goodbye::HangUp);
         }
     }
@@ -111,6 +113,7 @@ pub(super) async fn post(session: &Rc<Session>, body: Option<Incoming>) -> Respo
         Line::WebSocket(_) | Line::Gone => return bad_request(),
     };
     if is_another {
+        session.explain(&"two posts at once");
         session.close_faulty(DisconnectReason::TransportError, None);
         return bad_request();
     }
@@ -126,6 +129,7 @@ pub(super) async fn post(session: &Rc<Session>, body: Option<Incoming>) -> Respo
         Ok(Ok(body)) => hand_in(session, &body.to_bytes(), bytes_max),
         Ok(Err(error)) if error.is::<LengthLimitError>() => too_long(session),
         Ok(Err(_)) | Err(_) => {
+            session.explain(&"the body of a post did not come");
             session.close_faulty(DisconnectReason::TransportError, None);
             plain(StatusCode::REQUEST_TIMEOUT, "the body did not come")
         }
@@ -133,6 +137,7 @@ pub(super) async fn post(session: &Rc<Session>, body: Option<Incoming>) -> Respo
 }
 
 fn too_long(session: &Rc<Session>) -> Response {
+    session.explain(&"the body of a post is too long");
     session.close_faulty(DisconnectReason::TransportError, None);
     plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long")
 }
@@ -151,6 +156,7 @@ fn hand_in(session: &Rc<Session>, body: &[u8], bytes_max: usize) -> Response {
             Ok(packet) => session.handle_packet(packet),
             Err(error) => {
                 tracing::debug!(%error, "polling body refused");
+                session.explain(&error);
                 session.close_faulty(DisconnectReason::ParseError, None);
                 return bad_request();
             }

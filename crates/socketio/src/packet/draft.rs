@@ -60,6 +60,7 @@ pub struct Draft {
     /// The array without its closing bracket.
     json: Vec<u8>,
     attachments: Vec<Bytes>,
+    is_compressible: bool,
 }
 
 impl Draft {
@@ -71,12 +72,23 @@ impl Draft {
         if RESERVED_EVENTS.contains(&name) {
             return Err(EncodeError::ReservedEvent { name: name.to_owned() });
         }
-        Self { kind: PacketKind::Event, json: vec![b'['], attachments: Vec::new() }.arg(name)
+        Self::begin(PacketKind::Event).arg(name)
     }
 
     /// An ack without arguments. It needs the event's ack id in [`Self::prepare`].
     pub fn ack() -> Self {
-        Self { kind: PacketKind::Ack, json: vec![b'['], attachments: Vec::new() }
+        Self::begin(PacketKind::Ack)
+    }
+
+    fn begin(kind: PacketKind) -> Self {
+        Self { kind, json: vec![b'['], attachments: Vec::new(), is_compressible: true }
+    }
+
+    /// Whether a transport may compress the packet. Default true. A polling answer is compressed when any packet in it
+    /// may be.
+    pub fn compress(mut self, is_compressible: bool) -> Self {
+        self.is_compressible = is_compressible;
+        self
     }
 
     /// Appends a value as the next argument. Binary parts are [`Placeholder`]s in it, see [`Self::attach`].
@@ -142,13 +154,14 @@ impl Draft {
         if !self.attachments.is_empty() {
             placeholder::check(&format!("{json}]"), self.attachments.len(), JSON_DEPTH_CEILING)?;
         }
-        Prepared::assemble(&Parts {
+        let prepared = Prepared::assemble(&Parts {
             kind: self.kind,
             namespace,
             id,
             json: &[json, "]"],
             attachments: &self.attachments,
-        })
+        })?;
+        Ok(prepared.compressible(self.is_compressible))
     }
 
     fn comma(&mut self) {

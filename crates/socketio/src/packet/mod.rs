@@ -40,6 +40,9 @@ pub enum PacketKind {
 pub struct AckId(u64);
 
 impl AckId {
+    /// The smallest id.
+    pub const ZERO: Self = Self(0);
+
     /// The largest id.
     pub const MAX: Self = Self((1 << 53) - 1);
 

@@ -35,6 +35,8 @@ struct Inner {
     polling: OnceLock<Bytes>,
     /// Whether the frame is the whole packet in MessagePack.
     is_msgpack: bool,
+    /// Whether a transport may compress it.
+    is_compressible: bool,
     msgpack: OnceLock<Option<Prepared>>,
 }
 
@@ -129,6 +131,7 @@ impl Prepared {
             attachments,
             polling: OnceLock::new(),
             is_msgpack: false,
+            is_compressible: true,
             msgpack: OnceLock::new(),
         })))
     }
@@ -137,6 +140,19 @@ impl Prepared {
     #[must_use]
     pub fn kind(&self) -> PacketKind {
         self.0.kind
+    }
+
+    /// Whether a transport may compress it: yes, unless its draft said no.
+    #[must_use]
+    pub fn is_compressible(&self) -> bool {
+        self.0.is_compressible
+    }
+
+    /// The same packet with [`Self::is_compressible`] set so, for one that nobody else holds yet.
+    pub(super) fn compressible(mut self, is_compressible: bool) -> Self {
+        let inner = Arc::get_mut(&mut self.0).expect("a packet that was just made has one owner");
+        inner.is_compressible = is_compressible;
+        self
     }
 
     /// The namespace, with its query string where it has one.
@@ -228,6 +244,7 @@ impl Prepared {
                 attachments: Box::default(),
                 polling: OnceLock::new(),
                 is_msgpack: true,
+                is_compressible: self.0.is_compressible,
                 msgpack: OnceLock::new(),
             })))
         });
@@ -272,6 +289,7 @@ impl Prepared {
 
     fn changed(&self, id: Option<AckId>, json: &[&str]) -> Result<Self, EncodeError> {
         let parts = Parts { kind: self.0.kind, namespace: self.namespace(), id, json, attachments: &[] };
-        Self::assemble_framed(&parts, self.0.attachments.clone())
+        let changed = Self::assemble_framed(&parts, self.0.attachments.clone())?;
+        Ok(changed.compressible(self.0.is_compressible))
     }
 }

@@ -93,6 +93,8 @@ fn servers_of_a_mesh_speak_as_ever() {
         ("sockets", MeshMessage::Sockets { sockets: vec![socket] }),
         ("ask", MeshMessage::Ask { relay: relay(), timeout_ms: 500 }),
         ("answers", MeshMessage::Answers { replies: vec![reply], missing }),
+        ("reply", MeshMessage::Reply { packet: Some("30[1]".to_owned()) }),
+        ("reply_none", MeshMessage::Reply { packet: None }),
     ];
     for (name, message) in messages {
         golden(Process, &format!("link_mesh_{name}"), &message);
