@@ -130,6 +130,9 @@ fn test(root: &Path, steps: &mut Steps) -> anyhow::Result<()> {
         Command::cargo(root, &["test", "--workspace", "--locked", "--no-run"]).run()
     })?;
     steps.run("tests", || Command::cargo(root, &["test", "--workspace", "--locked"]).run())?;
+    steps.run("client helper", || {
+        Command::new("npm", &root.join("clients/js")).args(&["test", "--silent"]).run()
+    })?;
     steps.run("end to end", || run_e2e(root, ""))
 }
 
@@ -137,7 +140,9 @@ fn e2e(root: &Path, steps: &mut Steps, part: &str) -> anyhow::Result<()> {
     steps.run("set up", || tests_setup::ensure(root))?;
     steps.run("build", || {
         Command::cargo(root, &["build", "--workspace", "--locked"]).run()?;
-        Command::cargo(root, &["build", "--package", "greenroom-node", "--example", "echo", "--locked"]).run()
+        Command::cargo(root, &["build", "--package", "greenroom-node", "--example", "echo", "--locked"])
+            .run()?;
+        Command::new("npm", &root.join("clients/js")).args(&["run", "--silent", "build"]).run()
     })?;
     steps.run("end to end", || run_e2e(root, part))
 }

@@ -26,6 +26,7 @@ pub(crate) fn ensure(root: &Path) -> anyhow::Result<()> {
         missing.push("chromium");
     }
     install(root, &missing)?;
+    packages(&root.join("clients/js"))?;
     packages(&root.join("tests/e2e"))
 }
 

@@ -1,0 +1,53 @@
+// The helper of clients/js against the real thing: it finds rooms and nodes, and finds them again.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+
+import { Follower, endpointOf, roomOf } from '../../clients/js/dist/index.js';
+import { chat, config, whiteboard } from './configs.mjs';
+import { isAlive, until, withGreenroom } from './harness.mjs';
+
+const QUICK = { reconnectionDelay: 100, reconnectionDelayMax: 500, timeout: 1_000 };
+
+function follower(t, discover, options = {}) {
+  const made = new Follower(discover, { ...QUICK, ...options });
+  t.after(() => made.close());
+  return made;
+}
+
+const serverAt = async (greenroom, url) => {
+  const { gameservers } = await greenroom.get('/v1/gameservers');
+  const { name } = gameservers.find(({ endpoint }) => url.endsWith(endpoint));
+  return greenroom.get(`/v1/gameservers/${name}`);
+};
+
+test('two players meet in the room of a key, and meet again after its server was killed', async (t) => {
+  const greenroom = await withGreenroom(t, config([chat({ min: 2 })]));
+  const [ann, bob] = ['ann', 'bob'].map((name) => follower(t, roomOf(greenroom.url, 'chat', 'guild:42', name), { auth: { name } }));
+  await Promise.all([once(ann.socket, 'connect'), once(bob.socket, 'connect')]);
+  const before = ann.address;
+  assert.equal(before.url, bob.address.url);
+  process.kill((await serverAt(greenroom, before.url)).pid, 'SIGKILL');
+  await Promise.all([once(ann.socket, 'disconnect'), once(bob.socket, 'disconnect')]);
+  // Its room is lost with it; the key gives them both the same new one.
+  await until('both are back', () => ann.socket.connected && bob.socket.connected, 30_000);
+  assert.notEqual(ann.address.token, before.token);
+  const heard = once(bob.socket, 'line');
+  ann.socket.emit('say', 'still here');
+  assert.deepEqual(await heard, [{ from: 'ann', text: 'still here' }]);
+});
+
+test('a node that does not answer any more is left for another one of its fleet', async (t) => {
+  const greenroom = await withGreenroom(t, config([whiteboard(2)]));
+  const led = follower(t, endpointOf(greenroom.url, 'whiteboard'));
+  await once(led.socket, 'connect');
+  const frozen = await serverAt(greenroom, led.address.url);
+  process.kill(frozen.pid, 'SIGSTOP');
+  try {
+    led.socket.io.engine.close(); // as a network cut would
+    await once(led.socket, 'disconnect');
+    await until('it is on another node', () => led.socket.connected && !led.address.url.endsWith(frozen.endpoint), 30_000);
+  } finally {
+    if (isAlive(frozen.pid)) process.kill(frozen.pid, 'SIGKILL'); // a frozen one would hold up the end of the test
+  }
+});
