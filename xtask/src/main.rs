@@ -47,7 +47,7 @@ enum Task {
         #[arg(long, default_value_t = 200)]
         count: u32,
     },
-    /// Long runs: each fuzz target and the simulation.
+    /// Long runs: each fuzz target, the simulation, and a thousand sessions through every fault.
     Nightly {
         /// Minutes for each fuzz target.
         #[arg(long, default_value_t = 20)]
@@ -86,7 +86,8 @@ fn run(task: &Task, steps: &mut Steps) -> anyhow::Result<()> {
         Task::Sim { seed, count } => sim(&root, steps, *seed, *count),
         Task::Nightly { minutes } => {
             fuzz::run_each(&root, steps, minutes.saturating_mul(60))?;
-            sim(&root, steps, None, 10_000)
+            sim(&root, steps, None, 10_000)?;
+            recovery(&root, steps, "1000")
         }
         Task::FuzzSmoke { seconds } => fuzz::run_each(&root, steps, *seconds),
     }
@@ -170,6 +171,21 @@ fn run_e2e(root: &Path, part: &str) -> anyhow::Result<()> {
         .env("GREENROOM_ECHO_BIN", &built.join("examples").join("echo").display().to_string())
         .env("CHROMIUM", &tests_setup::chromium()?)
         .run()
+}
+
+/// Every case of recovery with this many clients, beside the npm server, as a table.
+fn recovery(root: &Path, steps: &mut Steps, clients: &str) -> anyhow::Result<()> {
+    steps.run("set up", || tests_setup::ensure(root))?;
+    steps.run("build", || {
+        Command::cargo(root, &["build", "--release", "--locked", "-p", "greenroom-cli"]).run()
+    })?;
+    let binary = target_dir(root)?.join("release/greenroom");
+    steps.run("recovery", || {
+        Command::new("node", &root.join("tests/e2e"))
+            .args(&["recovery/run.mjs", "--clients", clients])
+            .env("GREENROOM_BIN", &binary.display().to_string())
+            .run()
+    })
 }
 
 /// One seed, or the recorded ones and then `count` fresh ones.

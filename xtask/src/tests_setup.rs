@@ -1,4 +1,4 @@
-//! What the end-to-end tests need besides Rust: Node.js, npm, their packages, Chromium.
+//! What the end-to-end tests need besides Rust: Node.js, npm, their packages, Chromium, Redis.
 //!
 //! Installs by name from the distribution when it may (as root); otherwise it says the exact command and fails.
 
@@ -24,6 +24,9 @@ pub(crate) fn ensure(root: &Path) -> anyhow::Result<()> {
     }
     if chromium().is_err() {
         missing.push("chromium");
+    }
+    if !Command::new("redis-server", root).args(&["--version"]).succeeds() {
+        missing.push("redis-server");
     }
     install(root, &missing)?;
     packages(&root.join("clients/js"))?;

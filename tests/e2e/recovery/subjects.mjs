@@ -1,0 +1,140 @@
+// Servers under test, all behind the same few words: the reference from npm, and our relay over each backplane.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import process from 'node:process';
+
+import { config } from '../configs.mjs';
+import { BIN, Greenroom, freePorts, until } from '../harness.mjs';
+
+const answers = async (port) => {
+  const answer = await fetch(`http://127.0.0.1:${port}/socket.io/?EIO=4&transport=polling`);
+  await answer.text();
+  return answer.status === 200;
+};
+
+/** Runs a program, keeps the end of what it says. */
+function run(command, args, options = {}) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  child.said = '';
+  const keep = (chunk) => (child.said = (child.said + chunk).slice(-20_000));
+  child.stdout.on('data', keep);
+  child.stderr.on('data', keep);
+  return child;
+}
+
+const over = async (child) => {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGCONT');
+  child.kill('SIGKILL');
+  await ended;
+};
+
+/** A Redis of this test alone. */
+export async function startRedis() {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'greenroom-redis-'));
+  const port = await freePorts(1);
+  const args = ['--port', port, '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no'].map(String);
+  const child = run('redis-server', args);
+  child.on('error', (error) => (child.said += `${error}; install it: apt-get install redis-server`));
+  await until(() => `redis-server answers: ${child.said}`, () => child.said.includes('Ready to accept connections'));
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    async stop() {
+      await over(child);
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Servers as plain processes on ports of their own, started again by hand. */
+class Processes {
+  constructor(title, commandOf, redis, ports) {
+    Object.assign(this, { title, commandOf, redis, ports, children: [], folder: null });
+  }
+
+  static async start(title, servers, commandOf, redis) {
+    const first = await freePorts(servers);
+    const self = new Processes(title, commandOf, redis, Array.from({ length: servers }, (_, i) => first + i));
+    await Promise.all(self.ports.map((_, i) => self.revive(i)));
+    return self;
+  }
+
+  async revive(i) {
+    if (this.children[i]) await over(this.children[i]);
+    const [command, ...args] = this.commandOf(this.ports[i]);
+    const child = (this.children[i] = run(command, args));
+    await until(() => `server ${i} of ${this.title} answers: ${child.said}`, () => {
+      if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
+      return answers(this.ports[i]);
+    }, 30_000);
+  }
+
+  async signal(i, name) {
+    this.children[i].kill(name);
+  }
+
+  async stop() {
+    await Promise.all(this.children.map(over));
+    await this.redis?.stop();
+  }
+}
+
+/** A fleet of relays under `greenroom dev`: the agent starts a dead one again, on its own port. */
+class Fleet {
+  title = 'Greenroom, hub in the agent';
+
+  static async start(servers, window) {
+    const fleet = `
+[fleets.relay]
+kind = "mesh"
+command = ["greenroom", "example", "relay", "--recovery", "${window}ms"]
+replicas_min = ${servers}
+replicas_max = ${servers}
+`;
+    const self = new Fleet();
+    self.greenroom = await Greenroom.start(config([fleet]));
+    const { gameservers } = await self.greenroom.get('/v1/gameservers');
+    self.names = gameservers.map(({ name }) => name);
+    self.ports = gameservers.map(({ endpoint }) => Number(endpoint.split(':')[1]));
+    return self;
+  }
+
+  async pid(i) {
+    const { pid } = await this.greenroom.get(`/v1/gameservers/${this.names[i]}`);
+    if (!pid) throw new Error(`${this.names[i]} has no process`);
+    return pid;
+  }
+
+  async revive(i) {
+    await until(`${this.names[i]} was started again`, () => answers(this.ports[i]), 30_000);
+  }
+
+  async signal(i, name) {
+    process.kill(await this.pid(i), name);
+  }
+
+  async stop() {
+    await this.greenroom.stop();
+  }
+}
+
+const reference = new URL('npm-server.mjs', import.meta.url).pathname;
+
+/** By name: starts `servers` servers whose sessions live for `window` ms. */
+export const SUBJECTS = {
+  async npm(servers, window) {
+    const redis = await startRedis();
+    const command = (port) => [process.execPath, reference, String(port), redis.url, String(window)];
+    return Processes.start('npm, Redis Streams adapter', servers, command, redis);
+  },
+  async redis(servers, window) {
+    const redis = await startRedis();
+    const command = (port) => [BIN, 'example', 'relay', String(port), '--recovery', `${window}ms`, '--redis', redis.url];
+    return Processes.start('Greenroom, Redis', servers, command, redis);
+  },
+  hub: (servers, window) => Fleet.start(servers, window),
+};
