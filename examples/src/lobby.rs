@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use greenroom_client::ControlClient;
 use greenroom_client::tickets::{self, FiledTicket, TicketDesk, TicketError};
+use greenroom_client::{CallTimes, ControlClient};
 use greenroom_core::{FleetName, InstanceId, InvalidId, PlayerId, TicketId};
 use greenroom_node::{ArgError, Event, Node, Socket, SocketId};
 use greenroom_wire::api::Assignment;
 use greenroom_wire::error::Code;
 use greenroom_wire::link::env as names;
+use greenroom_wire::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -143,7 +144,9 @@ fn from_env() -> Result<(Rc<Lobby>, tickets::Desk), String> {
         var(names::INSTANCE)?.parse().map_err(|error| wrong(names::INSTANCE, error))?;
     let fleet = var(MATCH_FLEET).unwrap_or_else(|_| "arena".to_owned());
     let fleet: FleetName = fleet.parse().map_err(|error| wrong(MATCH_FLEET, error))?;
-    let control = ControlClient::new(&var(names::CONTROL)?).map_err(|error| error.to_string())?;
+    let token = std::env::var(names::TOKEN).ok().map(Secret::new);
+    let control = ControlClient::with_token(&var(names::CONTROL)?, token.as_ref(), CallTimes::default())
+        .map_err(|error| error.to_string())?;
     let (desk, run) = tickets::open(control, fleet, instance.to_string());
     let lobby = Lobby { desk, instance, tickets_total: Cell::new(0), waiting: RefCell::default() };
     Ok((Rc::new(lobby), run))

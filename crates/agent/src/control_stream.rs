@@ -10,10 +10,15 @@ use std::time::Duration;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent, VERSION};
+use greenroom_wire::secret::Secret;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +47,8 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub(crate) struct Dialler {
     /// `ws://host:port/v1/agents/stream`.
     pub(crate) url: String,
+    /// Sent with the request for the stream.
+    pub(crate) token: Option<Secret>,
     /// `term_seen` is filled in anew for each session.
     pub(crate) hello: Hello,
     /// Highest term the supervisor has seen.
@@ -53,6 +60,12 @@ pub(crate) struct Dialler {
 enum SessionError {
     #[error("control cannot be reached: {0}")]
     Connect(Box<tokio_tungstenite::tungstenite::Error>),
+    #[error("the agent's token has characters that no header can carry")]
+    Token,
+    #[error(
+        "control does not let this agent in: {0}; give it a token of the role agent, with GREENROOM_TOKEN or --token-from"
+    )]
+    NotLetIn(u16),
     #[error("control was not reached within {} s", SILENCE.as_secs())]
     ConnectTimeout,
     #[error("the stream broke: {0}")]
@@ -105,6 +118,28 @@ fn pause(failures: u32) -> Duration {
     whole / 2 + whole.mul_f64(f64::from(random) / f64::from(u32::MAX)) / 2
 }
 
+fn not_connected(error: tokio_tungstenite::tungstenite::Error) -> SessionError {
+    if let tokio_tungstenite::tungstenite::Error::Http(answer) = &error
+        && matches!(answer.status().as_u16(), 401 | 403)
+    {
+        return SessionError::NotLetIn(answer.status().as_u16());
+    }
+    SessionError::Connect(Box::new(error))
+}
+
+/// The request for the stream. A header that says who calls is not logged by anybody.
+fn request(dialler: &Dialler) -> Result<Request, SessionError> {
+    let unfit = |error| SessionError::Connect(Box::new(error));
+    let mut request = dialler.url.as_str().into_client_request().map_err(unfit)?;
+    if let Some(token) = &dialler.token {
+        let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+        let mut value = value.map_err(|_| SessionError::Token)?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    Ok(request)
+}
+
 async fn session(
     dialler: &Dialler,
     inbox: &mpsc::Sender<Input>,
@@ -114,14 +149,12 @@ async fn session(
     let mut limits = WebSocketConfig::default();
     limits.max_message_size = Some(MESSAGE_BYTES_MAX);
     limits.max_frame_size = Some(MESSAGE_BYTES_MAX);
-    let connecting = connect_async_with_config(&dialler.url, Some(limits), true);
+    let connecting = connect_async_with_config(request(dialler)?, Some(limits), true);
     let connected = tokio::select! {
         connected = tokio::time::timeout(SILENCE, connecting) => connected,
         () = stop.cancelled() => return Ok(()),
     };
-    let (mut socket, _) = connected
-        .map_err(|_| SessionError::ConnectTimeout)?
-        .map_err(|error| SessionError::Connect(Box::new(error)))?;
+    let (mut socket, _) = connected.map_err(|_| SessionError::ConnectTimeout)?.map_err(not_connected)?;
     let term_seen = dialler.term_seen.load(Ordering::Relaxed);
     let hello = to_line(&FromAgent::Hello(Hello { term_seen, ..dialler.hello.clone() }));
     write(socket.send(Message::text(&*hello))).await?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use greenroom_core::HostName;
 use greenroom_provider::{ProcessProvider, Provider};
+use greenroom_wire::secret::Secret;
 use tokio_util::sync::CancellationToken;
 
 mod control_stream;
@@ -32,6 +33,8 @@ pub struct AgentConfig {
     pub host: HostName,
     /// Base URL of control's HTTP API, `http://host:port`.
     pub control: String,
+    /// Sent when the stream to control is opened. Default none: control asks for none on this machine.
+    pub token: Option<Secret>,
     /// The data folder; the agent writes only below `<data_dir>/agent`.
     pub data_dir: PathBuf,
     /// Host part of the addresses that players dial. Default `127.0.0.1`.
@@ -58,6 +61,7 @@ impl AgentConfig {
         Self {
             host,
             control,
+            token: None,
             data_dir,
             public_host: "127.0.0.1".to_owned(),
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -140,9 +140,9 @@ pub(crate) async fn run(
     streams.spawn(link::listen(listener, links_max, inbox.clone()));
     let hang_up = CancellationToken::new();
     let farewell = hang_up.clone();
+    let dialler = Dialler { url, token: config.token.clone(), hello, term_seen };
     let mut control = JoinSet::new();
-    control
-        .spawn(async move { control_stream::keep(Dialler { url, hello, term_seen }, inbox, farewell).await });
+    control.spawn(async move { control_stream::keep(dialler, inbox, farewell).await });
     let outcome = shell.run(inputs, config.on_exit, &stop).await;
     hang_up.cancel();
     // The last report may not arrive; control then learns from the silence.

@@ -101,7 +101,9 @@ impl Settings {
                 (!self.allowed_origins.is_empty()).then(|| self.allowed_origins.join(",")),
             ),
         ];
-        let mut env_absent = Vec::new();
+        // The agent's own token is not for its servers.
+        let own = (!env.contains_key(env::TOKEN)).then(|| env::TOKEN.to_owned());
+        let mut env_absent: Vec<String> = own.into_iter().collect();
         for (name, value) in optional {
             match value {
                 Some(value) => drop(env.insert(name.to_owned(), value)),

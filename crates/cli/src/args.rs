@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use greenroom_wire::secret::SecretRef;
 
 /// Runs stateful realtime servers: hands each party the address of one live room and keeps it alive.
 #[derive(Debug, Parser)]
@@ -31,6 +32,9 @@ pub(crate) struct Global {
         default_value = "http://127.0.0.1:8700"
     )]
     pub(crate) server: String,
+    /// Where this caller's token is, as env:NAME or file:PATH; without it GREENROOM_TOKEN, if that is set.
+    #[arg(long, global = true, help_heading = "Global options", value_name = "REFERENCE")]
+    pub(crate) token_from: Option<SecretRef>,
     /// How answers are printed.
     #[arg(short, long, global = true, help_heading = "Global options", value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,

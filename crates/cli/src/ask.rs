@@ -4,16 +4,17 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use greenroom_client::{ClientError, ControlClient, RoomsPage};
+use greenroom_client::{CallTimes, ClientError, ControlClient, RoomsPage};
 use greenroom_core::{FleetName, PlayerId, RoomKey, ServerName};
 use greenroom_wire::Text;
 use greenroom_wire::api::{AllocateRequest, RoomPhase, RoomStatus};
 use greenroom_wire::error::Code;
+use greenroom_wire::secret::SecretRef;
 use serde::Serialize;
 
 use crate::args::{AllocateArgs, Global, Kind, LogsArgs, Output};
 use crate::failure::{Failure, UNAVAILABLE};
-use crate::{print, table};
+use crate::{print, secrets, table};
 
 /// Rooms shown at once; the API's own bound.
 const ROOMS_MAX: usize = 5_000;
@@ -22,16 +23,24 @@ const LOG_BYTES: u32 = 65_536;
 /// Time between two looks at a log that is followed.
 const FOLLOW_PERIOD: Duration = Duration::from_millis(300);
 
+/// A client of the control plane that was named.
+pub(crate) fn client(global: &Global) -> Result<ControlClient, Failure> {
+    client_at(&global.server, global.token_from.as_ref())
+}
+
 /// A client of the control plane at `url`.
-pub(crate) fn client(url: &str) -> Result<ControlClient, Failure> {
-    ControlClient::new(url).map_err(|error| {
-        Failure::usage(error.to_string(), "Write for example --server http://127.0.0.1:8700")
+pub(crate) fn client_at(url: &str, token_from: Option<&SecretRef>) -> Result<ControlClient, Failure> {
+    let token = secrets::own_token(token_from)?;
+    ControlClient::with_token(url, token.as_ref(), CallTimes::default()).map_err(|error| {
+        let bad_token = matches!(error, ClientError::BadToken);
+        let example = "Write for example --server http://127.0.0.1:8700";
+        Failure::usage(error.to_string(), if bad_token { "Give another token." } else { example })
     })
 }
 
 /// `greenroom get`.
 pub(crate) async fn get(kind: Kind, global: &Global) -> Result<(), Failure> {
-    let control = client(&global.server)?;
+    let control = client(global)?;
     let failed = |error| failure(&error, global);
     match kind {
         Kind::Fleets => {
@@ -68,7 +77,7 @@ pub(crate) async fn get(kind: Kind, global: &Global) -> Result<(), Failure> {
 
 /// `greenroom allocate`.
 pub(crate) async fn allocate(args: &AllocateArgs, global: &Global) -> Result<(), Failure> {
-    let control = client(&global.server)?;
+    let control = client(global)?;
     let invalid = |error: greenroom_core::InvalidId| Failure::usage(error.to_string(), "");
     let fleet: FleetName = args.fleet.parse().map_err(invalid)?;
     let key = args.key.as_deref().map(str::parse::<RoomKey>).transpose().map_err(invalid)?;
@@ -88,7 +97,7 @@ pub(crate) async fn allocate(args: &AllocateArgs, global: &Global) -> Result<(),
 
 /// `greenroom restart`.
 pub(crate) async fn restart(fleet: &str, global: &Global) -> Result<(), Failure> {
-    let control = client(&global.server)?;
+    let control = client(global)?;
     let fleet: FleetName =
         fleet.parse().map_err(|error: greenroom_core::InvalidId| Failure::usage(error.to_string(), ""))?;
     let answer = control.restart(&fleet).await.map_err(|error| failure(&error, global))?;
@@ -104,7 +113,7 @@ pub(crate) async fn restart(fleet: &str, global: &Global) -> Result<(), Failure>
 
 /// `greenroom logs`.
 pub(crate) async fn logs(args: &LogsArgs, global: &Global) -> Result<(), Failure> {
-    let control = client(&global.server)?;
+    let control = client(global)?;
     let server: ServerName = args
         .name
         .parse()
@@ -158,7 +167,9 @@ pub(crate) fn failure(error: &ClientError, global: &Global) -> Failure {
         ClientError::Unexpected { .. } => {
             Failure::new(error.to_string(), "Does another program listen there?")
         }
-        ClientError::BadAddress(_) | ClientError::Setup(_) => Failure::usage(error.to_string(), ""),
+        ClientError::BadAddress(_) | ClientError::BadToken | ClientError::Setup(_) => {
+            Failure::usage(error.to_string(), "")
+        }
     }
 }
 
@@ -172,8 +183,8 @@ fn next(code: Code) -> &'static str {
         Code::HostSuspect => "`greenroom get hosts` tells how long it has been silent.",
         Code::TooMany | Code::Rebuilding => "Try again in a moment.",
         Code::Internal => "The log of the control plane says more.",
+        Code::Unauthorized => "Give a token with GREENROOM_TOKEN, or name one with --token-from.",
         Code::BadRequest
-        | Code::Unauthorized
         | Code::Forbidden
         | Code::TicketNotFound
         | Code::NotFound

@@ -10,6 +10,7 @@ mod failure;
 mod logging;
 mod pages;
 mod print;
+mod secrets;
 mod serve;
 mod simulate;
 mod swarm;
@@ -64,7 +65,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         }
         Verb::Dev(args) => on_runtime(dev::run(args, global)),
         Verb::Control(args) => on_runtime(serve::control(args)),
-        Verb::Agent(args) => on_runtime(serve::agent(args, &global.server)),
+        Verb::Agent(args) => on_runtime(serve::agent(args, global)),
         Verb::Get(kind) => on_runtime(ask::get(*kind, global)),
         Verb::Allocate(args) => on_runtime(ask::allocate(args, global)),
         Verb::Logs(args) => on_runtime(ask::logs(args, global)),
@@ -115,6 +116,7 @@ mod tests {
             "greenroom agent --server http://127.0.0.1:9000 --stop-servers-on-exit",
             "greenroom swarm --players 200 --ramp 5s --play 30s --hz 2 --seed 7 -o json",
             "greenroom simulate --trace spike --policy base-stock,out=0 --policy field:20% -o json",
+            "greenroom --token-from file:/run/secrets/ops get fleets",
             "greenroom version",
         ];
         for line in lines {

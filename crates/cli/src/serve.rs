@@ -8,17 +8,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use greenroom_agent::{AgentConfig, OnExit};
-use greenroom_control::{ControlConfig, ReadyWhen, StaticPage, WebhookConfig};
+use greenroom_control::{AccessToken, ControlConfig, ReadyWhen, StaticPage, TokenSource, WebhookConfig};
 use greenroom_core::fleet::Fleet;
 use greenroom_store::FileStore;
+use greenroom_wire::secret::{Secret, SecretRef};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::args::{AgentArgs, ConfigArgs, ControlArgs};
-use crate::config::{self, Config};
+use crate::args::{AgentArgs, ConfigArgs, ControlArgs, Global};
+use crate::config::{self, Config, TokenSection};
 use crate::failure::Failure;
-use crate::pages;
+use crate::{pages, secrets};
 
 /// How long one post to the webhook may take.
 const WEBHOOK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -53,6 +54,7 @@ fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, F
     }
     let mut settings = ControlConfig::new(fleets);
     settings.listen = args.listen.unwrap_or(config.control.listen);
+    settings.tokens = config.control.tokens.into_iter().map(access_token).collect::<Result<_, _>>()?;
     settings.webhook = config.control.webhook_url.map(|url| WebhookConfig { url, timeout: WEBHOOK_TIMEOUT });
     settings.pages = pages::all(args.demo_pages)
         .into_iter()
@@ -70,6 +72,16 @@ fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, F
     Ok(settings)
 }
 
+/// A file is left to the control plane, which reads it again and again; a variable cannot change.
+fn access_token(section: TokenSection) -> Result<AccessToken, Failure> {
+    let TokenSection { name, role, from } = section;
+    let source = match from {
+        SecretRef::Env(_) => TokenSource::Value(secrets::resolve(&from, &format!("token {name:?}"))?),
+        SecretRef::File(path) => TokenSource::File(path),
+    };
+    Ok(AccessToken { name, role, source })
+}
+
 /// The first word `greenroom` of a command becomes the running binary. The revision stays that of the file: where the
 /// binary lies says nothing about what it runs.
 fn run_by(mut fleet: Fleet, ourselves: &str) -> Fleet {
@@ -82,20 +94,22 @@ fn run_by(mut fleet: Fleet, ourselves: &str) -> Fleet {
 }
 
 /// Runs the agent until SIGINT or SIGTERM.
-pub(crate) async fn agent(args: &AgentArgs, server: &str) -> Result<(), Failure> {
+pub(crate) async fn agent(args: &AgentArgs, global: &Global) -> Result<(), Failure> {
     let config = read(&args.config)?;
+    let token = secrets::own_token(global.token_from.as_ref())?;
     let stop = stop_on_signals()?;
-    greenroom_agent::run(agent_config(args, config, server), stop).await.map_err(|error| {
+    greenroom_agent::run(agent_config(args, config, &global.server, token), stop).await.map_err(|error| {
         Failure::new(chain(&error), "Running game servers go on; the next agent adopts them.")
     })
 }
 
-fn agent_config(args: &AgentArgs, config: Config, server: &str) -> AgentConfig {
+fn agent_config(args: &AgentArgs, config: Config, server: &str, token: Option<Secret>) -> AgentConfig {
     let host = config.host;
     let mut settings = AgentConfig::new(host.name, server.to_owned(), args.data_dir.clone());
     let ports = host.ports.len()
         + config.fleets.iter().filter_map(|fleet| Some(fleet.ports.as_ref()?.len())).sum::<usize>();
     settings.servers_max = u32::try_from(ports).unwrap_or(u32::MAX);
+    settings.token = token;
     settings.ports = host.ports;
     settings.bind = bind_for(&host.public_host);
     settings.public_host = host.public_host;

@@ -117,7 +117,7 @@ fn breaches(thresholds: &[Threshold], report: &Report) -> Vec<String> {
 
 /// One run, in this process or in several.
 async fn once(scenario: &Scenario, options: &RunOptions, global: &Global) -> Result<Report, Failure> {
-    let control = ask::client(&global.server)?;
+    let control = ask::client(global)?;
     check_fleets(scenario, &control, global).await?;
     let mut watch = Watch::new(&options.server_pids, &global.server, control.clone()).await;
     let stop = CancellationToken::new();

@@ -11,13 +11,16 @@ use greenroom_wire::api::{
     RestartAnswer, RoomList, RoomStatus, TicketCancelled, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::error::ErrorBody;
+use greenroom_wire::secret::Secret;
 use greenroom_wire::token::PublicKeys;
 use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::ClientError;
+use crate::{ClientError, auth};
 
+/// How long an unused connection is kept: less than the control plane keeps it.
+const POOL_IDLE: Duration = Duration::from_secs(10);
 /// Most bytes of a strange answer that are told.
 const TEXT_BYTES_MAX: usize = 200;
 
@@ -61,14 +64,14 @@ impl ControlClient {
     /// # Errors
     /// When `base` is not an `http` or `https` URL.
     pub fn new(base: &str) -> Result<Self, ClientError> {
-        Self::with_times(base, CallTimes::default())
+        Self::with_token(base, None, CallTimes::default())
     }
 
-    /// The same with other times.
+    /// The same with a token, sent with every call, and with other times.
     ///
     /// # Errors
-    /// When `base` is not an `http` or `https` URL.
-    pub fn with_times(base: &str, times: CallTimes) -> Result<Self, ClientError> {
+    /// When `base` is not an `http` or `https` URL, or no header can carry the token.
+    pub fn with_token(base: &str, token: Option<&Secret>, times: CallTimes) -> Result<Self, ClientError> {
         let base = base.trim_end_matches('/').to_owned();
         let parsed = reqwest::Url::parse(&base).map_err(|_| ClientError::BadAddress(base.clone()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
@@ -78,6 +81,8 @@ impl ControlClient {
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
             .connect_timeout(times.connect)
+            .pool_idle_timeout(POOL_IDLE)
+            .default_headers(auth::headers(token)?)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(ClientError::Setup)?;

@@ -44,6 +44,9 @@ pub enum ClientError {
         /// The first words of the body, or why it was not understood.
         text: String,
     },
+    /// The token holds something that no header can carry.
+    #[error("the token cannot be sent: it has characters that no header can carry")]
+    BadToken,
     /// The address is not an `http` or `https` URL.
     #[error("{0:?} is not an http or https URL")]
     BadAddress(String),
@@ -62,6 +65,7 @@ impl ClientError {
             | Self::TimedOut { .. }
             | Self::Unexpected { .. }
             | Self::BadAddress(_)
+            | Self::BadToken
             | Self::Setup(_) => None,
         }
     }
@@ -72,7 +76,7 @@ impl ClientError {
         match self {
             Self::Refused { retryable, .. } => *retryable,
             Self::Unreachable { .. } | Self::TimedOut { .. } => true,
-            Self::Unexpected { .. } | Self::BadAddress(_) | Self::Setup(_) => false,
+            Self::Unexpected { .. } | Self::BadAddress(_) | Self::BadToken | Self::Setup(_) => false,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Never retries a call by itself: [`ClientError::is_retryable`] says whether it may be repeated. The desk does retry,
 //! because filing and cancelling tickets is safe to repeat.
 
+mod auth;
 mod calls;
 mod error;
 

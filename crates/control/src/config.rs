@@ -8,21 +8,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use greenroom_core::fleet::Fleet;
 
+use crate::access::AccessToken;
 use crate::world::{Bounds, Timings};
 
 /// All settings of one control process.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
-    /// Where the HTTP API listens. Default `127.0.0.1:8700`; an address beyond loopback is refused, because nobody is
-    /// asked for a token yet.
+    /// Where the HTTP API listens. Default `127.0.0.1:8700`; an address beyond loopback is refused without tokens.
     pub listen: SocketAddr,
+    /// Who may call. Default nobody is asked: everybody on this machine may do everything.
+    pub tokens: Vec<AccessToken>,
     /// The fleets, checked, each name once.
     pub fleets: Vec<Fleet>,
     /// Where the results of ended rooms are posted. Default nowhere: results are then not stored either.
     pub webhook: Option<WebhookConfig>,
     /// Pages served as they are, beside the API.
     pub pages: Vec<StaticPage>,
-    /// Host names besides loopback's that requests may come under, without port. Default none.
+    /// Host names besides loopback's that requests may come under, without port. Default none. Not looked at when there
+    /// are tokens: a page of another site has none.
     pub allowed_hosts: Vec<String>,
     /// Browser origins besides the API's own that may change things, as `scheme://host:port`. Default none.
     pub allowed_origins: Vec<String>,
@@ -32,6 +35,8 @@ pub struct ControlConfig {
     pub timings: Timings,
     /// How many there may be.
     pub bounds: Bounds,
+    /// Connections of the control listener at once; more wait to be accepted. Default 10,000.
+    pub connections_max: usize,
     /// How long open calls get to finish after a stop. Default 1 s.
     pub stop_grace: Duration,
 }
@@ -42,6 +47,7 @@ impl ControlConfig {
     pub fn new(fleets: Vec<Fleet>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8700)),
+            tokens: Vec::new(),
             fleets,
             webhook: None,
             pages: Vec::new(),
@@ -50,6 +56,7 @@ impl ControlConfig {
             ready_when: ReadyWhen::Serving,
             timings: Timings::default(),
             bounds: Bounds::default(),
+            connections_max: 10_000,
             stop_grace: Duration::from_secs(1),
         }
     }

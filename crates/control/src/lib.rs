@@ -6,6 +6,8 @@
 
 pub mod world;
 
+mod access;
+
 mod config;
 mod start;
 
@@ -15,6 +17,7 @@ mod http;
 
 mod webhook;
 
+pub use access::{AccessToken, Role, TokenError, TokenSource};
 pub use config::{ControlConfig, ReadyWhen, StaticPage, WebhookConfig};
 pub use run::{RunError, run, run_on};
 pub use start::StartError;

@@ -22,6 +22,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::access::{TokenError, Tokens};
 use crate::config::ControlConfig;
 use crate::start::{StartError, Started, start};
 use crate::world::{
@@ -39,11 +40,15 @@ const BATCH_MAX: usize = 2_048;
 /// Why a control process ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The address is not on loopback. Use a loopback address and a proxy of your own until tokens exist.
+    /// Others can reach the address and nobody is asked for a token. Configure tokens, or use a loopback address.
     #[error(
-        "{0} is not a loopback address: the API asks nobody for a token yet, so it serves this machine only"
+        "{0} can be reached from other machines and the API has no tokens; \
+         add [[control.tokens]] with name, role and from, or listen on 127.0.0.1"
     )]
-    NotLoopback(SocketAddr),
+    NoTokens(SocketAddr),
+    /// A token cannot be used.
+    #[error("the access tokens cannot be used")]
+    Token(#[from] TokenError),
     /// Somebody else listens there: perhaps another control process.
     #[error("{0} is in use already; is another control plane running?")]
     AddressInUse(SocketAddr),
@@ -110,9 +115,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let address = config.listen;
-    if !address.ip().is_loopback() {
-        return Err(RunError::NotLoopback(address));
-    }
+    check_reach(&config, address)?;
     let listener = TcpListener::bind(address).await.map_err(|source| {
         if source.kind() == io::ErrorKind::AddrInUse {
             RunError::AddressInUse(address)
@@ -134,9 +137,8 @@ pub async fn run_on(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let address = listener.local_addr().map_err(RunError::Serve)?;
-    if !address.ip().is_loopback() {
-        return Err(RunError::NotLoopback(address));
-    }
+    check_reach(&config, address)?;
+    let tokens = Arc::new(Tokens::read(config.tokens.clone())?);
     let Started { held, records, signer } = start(&*store, clock()).await?;
     let mut seed = [0u8; 32];
     getrandom::fill(&mut seed).map_err(RunError::Random)?;
@@ -161,7 +163,7 @@ pub async fn run_on(
     let mut shell = Shell::new(world, store, held, deliver);
     shell.carry_out(effects).await?;
     parts.spawn(shell.run(events, stop.clone()));
-    parts.spawn(http::serve(listener, config, signer, keys, inputs, stop.clone()));
+    parts.spawn(http::serve(listener, config, signer, keys, tokens, inputs, stop.clone()));
     let mut outcome = Ok(());
     while let Some(ended) = parts.join_next().await {
         stop.cancel();
@@ -169,6 +171,15 @@ pub async fn run_on(
     }
     info!("control stopped");
     outcome
+}
+
+/// Beyond loopback nobody is let in without a token.
+fn check_reach(config: &ControlConfig, address: SocketAddr) -> Result<(), RunError> {
+    if address.ip().is_loopback() || !config.tokens.is_empty() {
+        Ok(())
+    } else {
+        Err(RunError::NoTokens(address))
+    }
 }
 
 /// The world's hands.

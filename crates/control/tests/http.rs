@@ -260,7 +260,7 @@ async fn an_address_that_cannot_be_used_is_told() {
     config.listen = "0.0.0.0:0".parse().unwrap();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let refused = run(config.clone(), store.clone(), stop.clone()).await.unwrap_err();
-    assert!(matches!(refused, RunError::NotLoopback(_)), "{refused}");
+    assert!(matches!(refused, RunError::NoTokens(_)), "{refused}");
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     config.listen = taken.local_addr().unwrap();
     let refused = run(config, store, stop).await.unwrap_err();

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 pub enum Code {
     /// 400: the body, the query or a name is malformed.
     BadRequest,
-    /// 401: no or a wrong operator token.
+    /// 401: no token, or one that is not known, is over or is not meant for this API.
     Unauthorized,
-    /// 403: the `Host` or `Origin` header is not one this API answers to (a page of another site, or DNS rebinding).
+    /// 403: the token may not do this, or the `Host` or `Origin` header is not one this API answers to (a page of another
+    /// site, or DNS rebinding).
     Forbidden,
     /// 404: no such fleet.
     FleetNotFound,

@@ -47,6 +47,8 @@ pub mod env {
     pub const LINK_SECRET: &str = "GREENROOM_LINK_SECRET";
     /// Base URL of the control plane's HTTP API.
     pub const CONTROL: &str = "GREENROOM_CONTROL";
+    /// Token for calls of control's HTTP API: present when the fleet's `env` names one.
+    pub const TOKEN: &str = "GREENROOM_TOKEN";
     /// Comma-separated browser origins that may connect; `*` for any. Absent: same-origin and non-browser only.
     pub const ALLOWED_ORIGINS: &str = "GREENROOM_ALLOWED_ORIGINS";
 }

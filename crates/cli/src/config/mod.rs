@@ -2,6 +2,7 @@
 //!
 //! Never starts anything. A file is taken whole or not at all: all its faults are told together.
 
+mod access;
 pub(crate) mod fault;
 mod fleet;
 mod ports;
@@ -16,8 +17,10 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use greenroom_control::Role;
 use greenroom_core::fleet::Fleet;
 use greenroom_core::{FleetName, HostName};
+use greenroom_wire::secret::SecretRef;
 use toml::de::DeTable;
 
 use fault::Fault;
@@ -48,14 +51,27 @@ pub(crate) struct Config {
 /// `[control]`: the control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ControlSection {
-    /// Where the API and the dashboard listen. Default `127.0.0.1:8700`; loopback only.
+    /// Where the API and the dashboard listen. Default `127.0.0.1:8700`; beyond loopback only with tokens.
     pub(crate) listen: SocketAddr,
+    /// `[[control.tokens]]`: who may call. Default nobody is asked.
+    pub(crate) tokens: Vec<TokenSection>,
     /// Where results of ended rooms are posted. Default: nowhere.
     pub(crate) webhook_url: Option<String>,
     /// How long a promised seat waits for its player. Default 30 s, 1 s to 1 h.
     pub(crate) reservation: Duration,
     /// How long a silent host is waited for before its rooms count as lost. Default 5 min, 10 s to 24 h.
     pub(crate) host_lost_after: Duration,
+}
+
+/// One of `[[control.tokens]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TokenSection {
+    /// Who bears it.
+    pub(crate) name: String,
+    /// What its bearer may do.
+    pub(crate) role: Role,
+    /// Where it is.
+    pub(crate) from: SecretRef,
 }
 
 /// `[host]`: the machine that game servers run on.
@@ -145,17 +161,23 @@ fn read_control(
 ) -> (ControlSection, Option<Range<usize>>) {
     let mut section = Section::new("[control]", span, table);
     let listen = section.parsed("listen", faults, |text| {
-        let address: SocketAddr = text.parse().map_err(|_unreadable| {
+        text.parse::<SocketAddr>().map_err(|_unreadable| {
             format!("is {text:?}, which is no address; write for example \"127.0.0.1:8700\"")
-        })?;
-        if address.ip().is_loopback() {
-            Ok(address)
-        } else {
-            Err(format!(
-                "is {text:?}, which others can reach, and there is no login yet; allowed: 127.0.0.1 or [::1]"
-            ))
-        }
+        })
     });
+    let (tokens, some) = access::tokens(&mut section, faults);
+    if let Some(found) = &listen
+        && !found.value.ip().is_loopback()
+        && !some
+    {
+        faults.push(value_fault(
+            found.span.clone(),
+            format!(
+                "listen is {}, which others can reach, and there are no [[control.tokens]]; add one with name, role and from, or listen on 127.0.0.1",
+                found.value
+            ),
+        ));
+    }
     let webhook_url = section.parsed("webhook_url", faults, |text| {
         let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
         let names_a_host = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':']));
@@ -172,6 +194,7 @@ fn read_control(
     let listen_span = listen.as_ref().map(|found| found.span.clone());
     let control = ControlSection {
         listen: listen.map_or(SocketAddr::from(([127, 0, 0, 1], 8700)), |found| found.value),
+        tokens,
         webhook_url: webhook_url.map(|found| found.value),
         reservation: reservation.map_or(second * 30, |found| found.value),
         host_lost_after: host_lost_after.map_or(second * 300, |found| found.value),

@@ -19,6 +19,12 @@ impl fmt::Display for Config {
         }
         writeln!(f, "reservation = {}", span(control.reservation))?;
         writeln!(f, "host_lost_after = {}", span(control.host_lost_after))?;
+        for token in &control.tokens {
+            writeln!(f, "\n[[control.tokens]]")?;
+            writeln!(f, "name = {}", text(&token.name))?;
+            writeln!(f, "role = {}", text(token.role.word()))?;
+            writeln!(f, "from = {}", text(&token.from.to_string()))?;
+        }
         writeln!(f, "\n[host]")?;
         writeln!(f, "name = {}", text(host.name.as_str()))?;
         writeln!(f, "public_host = {}", text(&host.public_host))?;

@@ -26,6 +26,14 @@ fn what_is_shown_reads_back_as_the_same() {
         listen = "[::1]:9000"
         webhook_url = "https://example.com/ended"
         reservation = "45s"
+        [[control.tokens]]
+        name = "backend"
+        role = "operate"
+        from = "file:/run/secrets/backend"
+        [[control.tokens]]
+        name = "agents"
+        role = "agent"
+        from = "env:AGENTS"
         [host]
         name = "alpha"
         public_host = "play.example.com"
@@ -46,6 +54,17 @@ fn what_is_shown_reads_back_as_the_same() {
     "#;
     let config = parse("greenroom.toml", text).expect("valid");
     assert_eq!(parse("shown", &config.to_string()).expect("what is shown is valid"), config);
+}
+
+#[test]
+fn others_are_listened_to_with_tokens_only_and_a_token_is_never_written_out() {
+    let listen = "[control]\nlisten = \"0.0.0.0:8700\"\n";
+    let token = "[[control.tokens]]\nname = \"ops\"\nrole = \"admin\"\nfrom = \"env:OPS\"\n";
+    let config = parse("greenroom.toml", &format!("{listen}{token}")).expect("valid");
+    assert_eq!(config.control.listen.to_string(), "0.0.0.0:8700");
+    let text = "[[control.tokens]]\nname = \"a b\"\nrole = \"root\"\nfrom = \"s3cret\"\n[[control.tokens]]\nfor = 1\n";
+    insta::assert_snapshot!(format!("{}\n{}", faults(listen), faults(text)));
+    insta::assert_snapshot!(faults(&format!("{token}{token}")));
 }
 
 #[test]

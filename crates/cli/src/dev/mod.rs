@@ -13,6 +13,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use greenroom_client::ControlClient;
+use greenroom_wire::secret::SecretRef;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{DevArgs, Global, LogFormat};
@@ -30,6 +32,8 @@ struct Plan {
     config: Config,
     /// `--config FILE` or `--demo`, for the parts.
     config_args: Vec<String>,
+    /// Where this caller's token is, for the agent too.
+    token_from: Option<SecretRef>,
     /// How the parts log: as this process was told to.
     log_args: Vec<String>,
     listen: SocketAddr,
@@ -67,6 +71,12 @@ fn plan(args: &DevArgs, global: &Global) -> Result<Plan, Failure> {
         }
     };
     let mut listen = config.control.listen;
+    if !listen.ip().is_loopback() {
+        return Err(Failure::usage(
+            format!("dev serves this machine only, and [control] listen is {listen}"),
+            "Listen on 127.0.0.1 here; `greenroom control` serves others.",
+        ));
+    }
     if let Some(port) = args.port {
         listen.set_port(port);
     }
@@ -78,7 +88,8 @@ fn plan(args: &DevArgs, global: &Global) -> Result<Plan, Failure> {
         ));
     }
     let (config, skipped) = runtime::without_missing(config);
-    Ok(Plan { config, config_args, log_args: log_args(global), listen, skipped })
+    let token_from = global.token_from.clone();
+    Ok(Plan { config, config_args, token_from, log_args: log_args(global), listen, skipped })
 }
 
 fn log_args(global: &Global) -> Vec<String> {
@@ -92,6 +103,10 @@ fn log_args(global: &Global) -> Vec<String> {
 impl Plan {
     fn url(&self) -> String {
         format!("http://{}", self.listen)
+    }
+
+    fn client(&self) -> Result<ControlClient, Failure> {
+        crate::ask::client_at(&self.url(), self.token_from.as_ref())
     }
 
     /// What commands in another terminal need to find this control plane.
@@ -128,6 +143,9 @@ impl Plan {
         args.extend(self.config_args.iter().chain(&self.log_args).cloned());
         args.extend(["--data-dir".to_owned(), folder.display().to_string()]);
         args.extend(["--server".to_owned(), self.url()]);
+        if let Some(reference) = &self.token_from {
+            args.extend(["--token-from".to_owned(), reference.to_string()]);
+        }
         args.push("--stop-servers-on-exit".to_owned());
         for host in [self.listen.ip().to_string(), "localhost".to_owned()] {
             let host = if host.contains(':') { format!("[{host}]") } else { host };
@@ -219,7 +237,7 @@ async fn supervise(
     control.start()?;
     agent.start()?;
     folder.record(&plan.fingerprint(), control.pid(), agent.pid())?;
-    let mut readiness = Readiness::new(&plan.url(), plan.flag())?;
+    let mut readiness = Readiness::new(plan.client()?, plan.flag());
     let mut watch = Watch::new(&plan.config.watch);
     for doubt in watch.doubts() {
         print::line(format!("  watch    {doubt}"));
@@ -260,7 +278,7 @@ async fn supervise(
 /// Gives the servers of a fleet new processes, because one of its files has changed.
 async fn restart(plan: &Plan, changed: &Changed) -> Result<(), Failure> {
     let file = changed.file.display();
-    match crate::ask::client(&plan.url())?.restart(&changed.fleet).await {
+    match plan.client()?.restart(&changed.fleet).await {
         Ok(answer) => print::line(format!(
             "  changed  {file}: fleet {} restarts ({} game servers)",
             changed.fleet,

@@ -10,8 +10,6 @@ use greenroom_core::FleetName;
 use greenroom_wire::api::{FleetStatus, ServerFailure, StateWord};
 use tokio::time::Instant;
 
-use crate::ask;
-use crate::failure::Failure;
 use crate::print;
 
 /// Time between two looks until the start is over.
@@ -46,10 +44,10 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    pub(super) fn new(url: &str, flag: String) -> Result<Self, Failure> {
+    pub(super) fn new(control: ControlClient, flag: String) -> Self {
         let now = Instant::now();
-        Ok(Self {
-            control: ask::client(url)?,
+        Self {
+            control,
             flag,
             began_at: now,
             next_at: now + PERIOD,
@@ -58,7 +56,7 @@ impl Readiness {
             failures: BTreeMap::new(),
             troubled: BTreeSet::new(),
             short: BTreeSet::new(),
-        })
+        }
     }
 
     /// When to look next.

@@ -38,7 +38,7 @@ pub(super) async fn run_one(scenario: &Scenario, word: &PartWord, global: &Globa
     let scenario = Scenario { seed: word.seed, ..scenario.clone() };
     let wait = Duration::from_millis(word.start_ms.saturating_sub(now_ms()));
     let share = Share { players: word.from..word.to, started: Instant::now() + wait };
-    let find = find_by(ask::client(&global.server)?);
+    let find = find_by(ask::client(global)?);
     let stop = CancellationToken::new();
     let mut show = |progress: &Progress| say(&Said::Progress(*progress));
     let mut running = std::pin::pin!(run_part(&scenario, share, &find, &stop, &mut show));

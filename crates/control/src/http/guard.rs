@@ -1,15 +1,15 @@
-//! Who may call at all: the right `Host`, and no page of another site.
+//! Who may call: the right token where tokens are configured, else the right `Host`; and no page of another site.
 //!
-//! Never asks for a token: the API serves its own machine only. Without the `Host` check a page could point its own
-//! name at 127.0.0.1 and read everything (DNS rebinding); without the `Origin` check it could write blindly.
+//! Never logs a token. Without tokens the API serves its own machine only: without the `Host` check a page could point
+//! its own name at 127.0.0.1 and read everything (DNS rebinding); without the `Origin` check it could write blindly.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::{Request, State};
-use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use greenroom_wire::error::Code;
@@ -17,6 +17,8 @@ use tracing::{Instrument as _, debug, debug_span};
 
 use super::Face;
 use super::error::ApiError;
+use super::routes::Needs;
+use crate::access::{Caller, Role, Tokens};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Opened by GET, but it changes things.
@@ -25,19 +27,65 @@ const STREAM_PATH: &str = "/v1/agents/stream";
 /// Which hosts and origins are answered.
 #[derive(Debug)]
 pub(crate) struct Guard {
+    tokens: Arc<Tokens>,
+    needs: Needs,
     hosts: Vec<String>,
     origins: Vec<String>,
 }
 
 impl Guard {
-    pub(crate) const fn new(hosts: Vec<String>, origins: Vec<String>) -> Self {
-        Self { hosts, origins }
+    pub(crate) fn new(tokens: Arc<Tokens>, hosts: Vec<String>, origins: Vec<String>) -> Self {
+        Self { tokens, needs: Needs::new(), hosts, origins }
+    }
+
+    /// Who calls, if the call may be made. `route` is the path as the router knows it.
+    fn admit(
+        &self,
+        method: &Method,
+        path: &str,
+        route: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, ApiError> {
+        self.check(method, path, headers)?;
+        let anybody = |role| Caller { name: "anonymous".into(), role };
+        if !self.tokens.are_needed() {
+            return Ok(anybody(Role::Admin));
+        }
+        let needed = route.and_then(|route| self.needs.of(route, method));
+        let Some(needed) = needed else { return Ok(anybody(Role::Agent)) };
+        let caller = self.caller(headers)?;
+        if caller.role.allows(needed) {
+            return Ok(caller);
+        }
+        let Caller { name, role } = caller;
+        let message = format!(
+            "this call needs the role {needed}, and the token {name:?} has the role {role}; use another token"
+        );
+        Err(ApiError::new(Code::Forbidden, message))
+    }
+
+    fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let unauthorized = |message: &str| ApiError::new(Code::Unauthorized, message);
+        let Some(value) = headers.get(AUTHORIZATION) else {
+            return Err(unauthorized(
+                "this call needs a token: send the header `Authorization: Bearer <token>`; \
+                 the command line takes it from GREENROOM_TOKEN or --token-from",
+            ));
+        };
+        let token = value.to_str().ok().and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        let token = token.ok_or_else(|| unauthorized("the Authorization header is not `Bearer <token>`"))?;
+        self.tokens
+            .bearer(token)
+            .ok_or_else(|| unauthorized("this token is not known here; it may have been taken out of use"))
     }
 
     fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
         let forbidden = |message: String| Err(ApiError::new(Code::Forbidden, message));
         let host = text(headers, &HOST).unwrap_or_default();
-        if !self.knows_host(host) {
+        if !self.tokens.are_needed() && !self.knows_host(host) {
             return forbidden(format!("this API does not answer under the host {host:?}"));
         }
         let changes = !matches!(*method, Method::GET | Method::HEAD) || path == STREAM_PATH;
@@ -73,14 +121,19 @@ fn without_port(host: &str) -> &str {
 }
 
 /// Checks each request, gives it an id and a span.
-pub(crate) async fn guard(State(face): State<Arc<Face>>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(face): State<Arc<Face>>, mut request: Request, next: Next) -> Response {
     let id = face.requests.fetch_add(1, Ordering::Relaxed);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = debug_span!("request", id, %method, %path);
-    let checked = face.guard.check(&method, &path, request.headers());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let admitted = face.guard.admit(&method, &path, route, request.headers());
     let mut response = async {
-        let response = match checked {
-            Ok(()) => next.run(request).await,
+        let response = match admitted {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                next.run(request).await
+            }
             Err(error) => error.into_response(),
         };
         debug!(status = response.status().as_u16(), "answered");
@@ -89,6 +142,9 @@ pub(crate) async fn guard(State(face): State<Arc<Face>>, request: Request, next:
     .instrument(span)
     .await;
     response.headers_mut().insert(REQUEST_ID, HeaderValue::from(id));
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     response
 }
 
@@ -98,7 +154,8 @@ mod tests {
 
     #[test]
     fn only_known_hosts_and_own_pages_are_answered() {
-        let guard = Guard::new(vec!["control.test".to_owned()], vec!["http://app.test".to_owned()]);
+        let tokens = Arc::new(Tokens::read(Vec::new()).unwrap());
+        let guard = Guard::new(tokens, vec!["control.test".to_owned()], vec!["http://app.test".to_owned()]);
         let cases = [
             ("loopback", "GET", "/", Some("127.0.0.1:8700"), None, true),
             ("name", "GET", "/", Some("localhost:8700"), None, true),

@@ -6,6 +6,8 @@
 mod error;
 mod extract;
 mod guard;
+mod listen;
+mod routes;
 
 mod calls;
 mod pages;
@@ -17,24 +19,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::{any, delete, get, post};
 use greenroom_wire::error::Code;
 use greenroom_wire::token::{PublicKeys, Signer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{REREAD, Tokens};
 use crate::config::{ControlConfig, ReadyWhen, StaticPage};
 use crate::run::{Input, RunError};
 use crate::world::{Answer, Call, Minimum, StreamId};
 
 use error::ApiError;
 
-/// Largest body of most calls, in bytes.
-const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Largest body of calls that carry up to 1,000 tickets.
-const TICKETS_BYTES_MAX: usize = 1024 * 1024;
 /// Longest time a call may take: above the longest wait that may be asked for.
 const CALL_TIMEOUT: Duration = Duration::from_secs(75);
 
@@ -56,6 +53,7 @@ impl Face {
         config: ControlConfig,
         signer: Signer,
         keys: PublicKeys,
+        tokens: Arc<Tokens>,
         inputs: mpsc::Sender<Input>,
         stop: CancellationToken,
     ) -> Self {
@@ -64,7 +62,7 @@ impl Face {
             signer,
             keys,
             pages: config.pages.into_iter().map(|page| (page.path.clone(), page)).collect(),
-            guard: guard::Guard::new(config.allowed_hosts, config.allowed_origins),
+            guard: guard::Guard::new(tokens, config.allowed_hosts, config.allowed_origins),
             minimum: match config.ready_when {
                 ReadyWhen::Serving => Minimum::Ignored,
                 ReadyWhen::MinimumReady => Minimum::Required,
@@ -108,44 +106,19 @@ pub(crate) async fn serve(
     config: ControlConfig,
     signer: Signer,
     keys: PublicKeys,
+    tokens: Arc<Tokens>,
     inputs: mpsc::Sender<Input>,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let grace = config.stop_grace;
-    let face = Arc::new(Face::new(config, signer, keys, inputs, stop.clone()));
-    let served = axum::serve(listener, router(face)).with_graceful_shutdown(stop.clone().cancelled_owned());
-    tokio::select! {
-        outcome = async { served.await } => outcome.map_err(RunError::Serve),
-        () = async { stop.cancelled().await; tokio::time::sleep(grace).await } => Ok(()),
-    }
+    let (grace, connections_max) = (config.stop_grace, config.connections_max);
+    let face = Arc::new(Face::new(config, signer, keys, tokens.clone(), inputs, stop.clone()));
+    let serving = listen::serve(listener, router(face), connections_max, grace, stop.clone());
+    tokio::join!(serving, tokens.keep_fresh(REREAD, stop));
+    Ok(())
 }
 
 fn router(face: Arc<Face>) -> Router {
-    let tickets = Router::new()
-        .route("/v1/fleets/{fleet}/tickets", post(calls::file_tickets))
-        .route("/v1/assignments", post(calls::assignments))
-        .layer(DefaultBodyLimit::max(TICKETS_BYTES_MAX));
-    Router::new()
-        .route("/v1/fleets", get(calls::fleets))
-        .route("/v1/fleets/{fleet}", get(calls::fleet))
-        .route("/v1/fleets/{fleet}/endpoint", get(calls::endpoint))
-        .route("/v1/fleets/{fleet}/rooms", post(calls::allocate))
-        .route("/v1/fleets/{fleet}/restart", post(calls::restart))
-        .route("/v1/tickets/{ticket}", delete(calls::cancel_ticket))
-        .route("/v1/rooms", get(calls::rooms))
-        .route("/v1/rooms/{room}", get(calls::room))
-        .route("/v1/rooms/{room}/finish", post(calls::finish))
-        .route("/v1/gameservers", get(calls::gameservers))
-        .route("/v1/gameservers/{server}", get(calls::gameserver))
-        .route("/v1/gameservers/{server}/logs", get(calls::logs))
-        .route("/v1/hosts", get(calls::hosts))
-        .route("/v1/overview", get(calls::overview))
-        .route("/v1/keys", get(calls::keys))
-        .route("/livez", get(calls::livez))
-        .route("/readyz", get(calls::readyz))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .merge(tickets)
-        .route("/v1/agents/stream", any(stream::agents))
+    routes::router()
         .fallback(pages::page)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(face.clone(), guard::guard))

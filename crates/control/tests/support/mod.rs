@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use greenroom_client::ControlClient;
+use greenroom_client::{CallTimes, ControlClient};
 use greenroom_control::{ControlConfig, RunError, run_on};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
 use greenroom_store::Store;
@@ -23,6 +23,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_util::sync::CancellationToken;
 
 /// Longest time a test waits for anything.
@@ -86,7 +88,9 @@ impl Control {
     pub(crate) async fn start_at(address: SocketAddr, config: ControlConfig, store: Arc<dyn Store>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let client = ControlClient::new(&format!("http://{address}")).unwrap();
+        // A test may make many calls at once on one thread of a busy machine.
+        let times = CallTimes { connect: DEADLINE, answer: DEADLINE };
+        let client = ControlClient::with_token(&format!("http://{address}"), None, times).unwrap();
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(run_on(listener, config, store, stop.clone()));
@@ -143,10 +147,23 @@ impl FakeAgent {
         boot: &str,
         running: BTreeMap<String, ServerReport>,
     ) -> Self {
+        Self::connect_as(control, boot, running, "no-token-is-asked-for").await
+    }
+
+    /// The same with a token.
+    pub(crate) async fn connect_as(
+        control: SocketAddr,
+        boot: &str,
+        running: BTreeMap<String, ServerReport>,
+        token: &str,
+    ) -> Self {
         let (commands, todo) = mpsc::channel(64);
         let (ordered, orders) = mpsc::unbounded_channel();
         let mut task = JoinSet::new();
-        task.spawn(attend(control, boot.to_owned(), running, todo, ordered));
+        let url = format!("ws://{control}/v1/agents/stream");
+        let mut dial = url.into_client_request().unwrap();
+        dial.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        task.spawn(attend(dial, boot.to_owned(), running, todo, ordered));
         Self { commands, orders, task }
     }
 
@@ -200,14 +217,13 @@ impl FakeAgent {
 }
 
 async fn attend(
-    control: SocketAddr,
+    dial: Request,
     boot: String,
     mut servers: BTreeMap<String, ServerReport>,
     mut todo: mpsc::Receiver<Command>,
     ordered: mpsc::UnboundedSender<ToAgent>,
 ) -> String {
-    let url = format!("ws://{control}/v1/agents/stream");
-    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::connect_async(dial).await.unwrap();
     let hello = FromAgent::Hello(Hello {
         version: VERSION,
         host: text("h1"),

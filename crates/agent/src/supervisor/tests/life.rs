@@ -47,7 +47,7 @@ fn a_started_server_is_told_the_whole_contract() {
     PORT=7000
     ");
     assert_eq!(spec.command, ["game", "--fast"]);
-    assert!(spec.env_absent.is_empty());
+    assert_eq!(spec.env_absent, ["GREENROOM_TOKEN"], "the agent's own is not for its servers");
     assert_eq!(greenroom_provider::INSTANCE_ENV, greenroom_wire::link::env::INSTANCE);
 }
 
@@ -63,7 +63,10 @@ fn a_mesh_server_has_no_rooms_and_may_keep_its_own_port_variable() {
     bench.control(ToAgent::Start { term: 5, order: Box::new(mesh) });
     let effects = bench.take();
     let [(0, Effect::Start { spec, .. })] = &effects[..] else { panic!("{effects:?}") };
-    assert_eq!(spec.env_absent, ["GREENROOM_ROOMS_PER_SERVER", "GREENROOM_SEATS_PER_ROOM"]);
+    assert_eq!(
+        spec.env_absent,
+        ["GREENROOM_TOKEN", "GREENROOM_ROOMS_PER_SERVER", "GREENROOM_SEATS_PER_ROOM"]
+    );
     assert_eq!((spec.env["PORT"].as_str(), spec.env["GREENROOM_PORT"].as_str()), ("80", "7000"));
     assert_eq!(spec.env["GREENROOM_SERVER"], "board-1");
 }

@@ -1,0 +1,58 @@
+//! From references to secrets: the environment and files of this process.
+//!
+//! Never prints a secret, and never takes one from the command line, where everybody on the machine could read it.
+
+use std::env::{self, VarError};
+use std::fs;
+
+use greenroom_wire::secret::{Secret, SecretRef};
+
+use crate::failure::Failure;
+
+/// The variable that holds this caller's token when `--token-from` does not name another place.
+pub(crate) const TOKEN: &str = greenroom_wire::link::env::TOKEN;
+
+/// This caller's token: from `--token-from`, else from the environment, else none.
+pub(crate) fn own_token(from: Option<&SecretRef>) -> Result<Option<Secret>, Failure> {
+    match from {
+        Some(reference) => resolve(reference, "--token-from").map(Some),
+        None if env::var_os(TOKEN).is_some_and(|value| !value.is_empty()) => {
+            resolve(&SecretRef::Env(TOKEN.to_owned()), "the environment").map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+/// The secret that `reference` names, without white space around it; `whose` says where the reference stands.
+pub(crate) fn resolve(reference: &SecretRef, whose: &str) -> Result<Secret, Failure> {
+    let failed = |why: String| Failure::usage(format!("{reference} of {whose} {why}"), "");
+    let text = match reference {
+        SecretRef::Env(name) => env::var(name).map_err(|error| match error {
+            VarError::NotPresent => failed("is not set in the environment".to_owned()),
+            VarError::NotUnicode(_) => failed("is no text".to_owned()),
+        })?,
+        SecretRef::File(path) => {
+            fs::read_to_string(path).map_err(|error| failed(format!("cannot be read: {error}")))?
+        }
+    };
+    let text = text.trim();
+    if text.is_empty() { Err(failed("is empty".to_owned())) } else { Ok(Secret::new(text)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_from_a_file_and_its_absence_is_told_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        fs::write(&file, " abc \n").unwrap();
+        let read = |reference: &SecretRef| resolve(reference, "a test").map_err(|failure| failure.what);
+        assert_eq!(read(&SecretRef::File(file.clone())).unwrap().expose(), "abc");
+        fs::write(&file, "\n").unwrap();
+        assert!(read(&SecretRef::File(file)).unwrap_err().ends_with("is empty"));
+        let absent = read(&SecretRef::Env("GREENROOM_TEST_ABSENT".to_owned())).unwrap_err();
+        assert_eq!(absent, "env:GREENROOM_TEST_ABSENT of a test is not set in the environment");
+    }
+}
