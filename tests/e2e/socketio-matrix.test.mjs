@@ -1,8 +1,11 @@
-// The stock socket.io-client against a node: each transport x each parser x each namespace, with everything that a
-// program does with a socket. GREENROOM_ECHO_BIN names the node's example `echo`; `cargo xtask test` sets it.
+// The stock socket.io-client against a node: each transport x each parser x each namespace, plain and under TLS, with
+// everything that a program does with a socket. GREENROOM_ECHO_BIN names the node's example `echo`; `cargo xtask test` sets it.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once as happened } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
@@ -22,15 +25,18 @@ const namespaces = {
 };
 const DEADLINE_MS = 5_000;
 
-/** Starts a server and gives its URL. */
-async function start(parser) {
-  const server = spawn(BIN, [parser], {
+/** Starts a server and gives its URL and the certificate to trust. */
+async function start(parser, folder) {
+  const server = spawn(BIN, folder ? [parser, folder] : [parser], {
     env: { ...process.env, PORT: '0', GREENROOM_PORT: '0' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   for await (const line of createInterface({ input: server.stdout })) {
     const address = /^listening on (.*)$/.exec(line)?.[1];
-    if (address) return { server, url: `http://${address}` };
+    if (!address) continue;
+    if (!folder) return { server, url: `http://${address}` };
+    const ca = await readFile(join(folder, 'cert.pem'));
+    return { server, url: `https://localhost:${address.split(':').at(-1)}`, ca };
   }
   throw new Error('the server ended before it listened');
 }
@@ -45,21 +51,32 @@ function next(emitter, name) {
   });
 }
 
-for (const [parserName, parser] of Object.entries(parsers)) {
-  describe(`parser ${parserName}`, () => {
+const ports = [
+  { parserName: 'json', isSecure: false },
+  { parserName: 'msgpack', isSecure: false },
+  { parserName: 'json', isSecure: true },
+];
+
+for (const { parserName, isSecure } of ports) {
+  const parser = parsers[parserName];
+  describe(`parser ${parserName}${isSecure ? ' under TLS' : ''}`, () => {
     let url;
     let server;
+    let ca;
+    let folder;
     const sockets = [];
     before(async () => {
-      ({ server, url } = await start(parserName));
+      folder = isSecure ? await mkdtemp(join(tmpdir(), 'greenroom-tls-')) : undefined;
+      ({ server, url, ca } = await start(parserName, folder));
     });
     after(async () => {
       sockets.forEach((socket) => socket.disconnect());
       server.kill('SIGTERM');
       await happened(server, 'exit');
+      if (folder) await rm(folder, { recursive: true });
     });
     const open = (path, options) => {
-      const socket = io(url + path, { forceNew: true, reconnection: false, parser, ...options });
+      const socket = io(url + path, { forceNew: true, reconnection: false, parser, ca, ...options });
       sockets.push(socket);
       return socket;
     };
@@ -100,11 +117,17 @@ for (const [parserName, parser] of Object.entries(parsers)) {
       });
     }
 
+    test('the handshake tells whether it came by TLS', async () => {
+      const socket = await connected('/');
+      assert.equal(await socket.timeout(DEADLINE_MS).emitWithAck('secure'), isSecure);
+    });
+
     test('a client of the other parser is turned away', async () => {
       const other = io(url, {
         forceNew: true,
         reconnection: false,
         transports: ['websocket'],
+        ca,
         parser: parser ? undefined : msgpack,
       });
       sockets.push(other);

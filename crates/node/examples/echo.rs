@@ -1,10 +1,12 @@
 //! The server that `tests/e2e/node-smoke.mjs` and `tests/e2e/socketio-matrix.test.mjs` talk to: every feature of the
-//! protocol once, nothing else. `echo msgpack` speaks MessagePack.
+//! protocol once, nothing else. `echo msgpack` speaks MessagePack; `echo json FOLDER` speaks TLS, with a certificate for
+//! `localhost` that it puts there.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use greenroom_node::config::Parser;
+use greenroom_node::config::{Parser, TlsFiles};
 use greenroom_node::{Draft, Event, Handlers, Node, Refusal, Socket};
 use serde_json::{Value, json};
 
@@ -75,8 +77,18 @@ fn serve(handlers: &mut Handlers) {
                 socket.emit_draft(draft.binary_arg(vec![1, 2, 3].into()).binary_arg(vec![4].into()));
             }
         })
+        .on("secure", |socket, mut event| event.reply(&socket.handshake().is_secure()))
         .on("kick", |socket, _| socket.disconnect())
         .on("hang_up", |socket, _| socket.close_transport());
+}
+
+/// Puts a certificate that nobody else trusts into a folder.
+fn certificate(folder: &Path) -> Result<TlsFiles, Box<dyn std::error::Error>> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let files = TlsFiles::new(folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&files.certificates, made.cert.pem())?;
+    std::fs::write(&files.key, made.signing_key.serialize_pem())?;
+    Ok(files)
 }
 
 fn main() -> ExitCode {
@@ -89,6 +101,15 @@ fn main() -> ExitCode {
     };
     if std::env::args().nth(1).as_deref() == Some("msgpack") {
         config.parser = Parser::Msgpack;
+    }
+    if let Some(folder) = std::env::args().nth(2) {
+        match certificate(Path::new(&folder)) {
+            Ok(files) => config.tls = Some(files),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
     }
     let mut node = Node::new(config);
     serve(node.namespace("/"));

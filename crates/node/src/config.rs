@@ -10,6 +10,7 @@ use greenroom_socketio::Limits;
 pub use crate::http::options::{
     Cookie, Cors, Ipv6, KeptHeaders, SameSite, SidPrefix, SidPrefixError, Transports,
 };
+pub use crate::tls::{TlsError, TlsFiles};
 
 /// File descriptors that are never given to players: listener, link, logs, refusals.
 const DESCRIPTORS_RESERVED: u64 = 64;
@@ -21,6 +22,8 @@ pub struct Config {
     pub bind: SocketAddr,
     /// Whether an IPv6 address takes IPv4 clients too. Default [`Ipv6::DualStack`].
     pub ipv6: Ipv6,
+    /// Certificate and key, where the port speaks TLS. Default none: plaintext.
+    pub tls: Option<TlsFiles>,
     /// Path of the Engine.IO endpoint, with a slash at both ends; requests may leave the last one out. Default
     /// `/socket.io/`.
     pub path: String,
@@ -92,6 +95,7 @@ impl Default for Config {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
             ipv6: Ipv6::default(),
+            tls: None,
             path: "/socket.io/".to_owned(),
             parser: Parser::default(),
             transports: Transports::default(),

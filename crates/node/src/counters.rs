@@ -39,6 +39,12 @@ counters! {
     origins_refused_total,
     /// Requests refused with an Engine.IO error.
     requests_refused_total,
+    /// TLS connections that failed before their first request.
+    tls_faults_total,
+    /// Times the certificate was read again.
+    tls_reloads_total,
+    /// Times it could not be, and the old one stayed.
+    tls_reload_faults_total,
     /// Namespaces refused by a middleware or the token check.
     connects_refused_total,
     /// Events of clients that a packet middleware refused.

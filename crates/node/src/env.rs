@@ -7,10 +7,16 @@ use std::time::Duration;
 
 use greenroom_wire::link::env as names;
 
-use crate::config::{Config, LinkConfig, Membership, Origins, Secret};
+use crate::config::{Config, LinkConfig, Membership, Origins, Secret, TlsFiles};
 
 /// Milliseconds that a room stays open after everybody left. Default 10,000.
 pub const ROOM_LINGER_MS: &str = "GREENROOM_ROOM_LINGER_MS";
+
+/// PEM file with the certificate of the port, then those that lead to a known authority. Default none: plaintext.
+pub const TLS_CERTIFICATES: &str = "GREENROOM_TLS_CERTIFICATES";
+
+/// PEM file with the certificate's private key. Comes with [`TLS_CERTIFICATES`].
+pub const TLS_KEY: &str = "GREENROOM_TLS_KEY";
 
 /// All that is wrong with the environment, told together. The process cannot start; whoever set the variables mends
 /// them.
@@ -41,6 +47,14 @@ pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
     if let Some(rooms) = reader.parse(names::ROOMS_PER_SERVER) {
         config.rooms_max = rooms;
     }
+    config.tls = match (reader.text(TLS_CERTIFICATES), reader.text(TLS_KEY)) {
+        (Some(certificates), Some(key)) => Some(TlsFiles::new(certificates, key)),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            reader.faults.push(format!("{TLS_CERTIFICATES} and {TLS_KEY} come together"));
+            None
+        }
+    };
     let fleet = reader.parse(names::FLEET);
     let instance = reader.parse(names::INSTANCE);
     let address = reader.text(names::LINK);
@@ -151,10 +165,12 @@ mod tests {
             ("GREENROOM_FLEET", "Arena"),
             ("GREENROOM_INSTANCE", "a.0"),
             ("GREENROOM_LINK", "127.0.0.1:9"),
+            ("GREENROOM_TLS_KEY", "key.pem"),
         ])
         .unwrap_err();
         let told = error.to_string();
-        for name in ["PORT=\"70000\"", "GREENROOM_FLEET=\"Arena\"", "GREENROOM_LINK_SECRET"] {
+        for name in ["PORT=\"70000\"", "GREENROOM_FLEET=\"Arena\"", "GREENROOM_LINK_SECRET", TLS_CERTIFICATES]
+        {
             assert!(told.contains(name), "{told}");
         }
     }

@@ -21,6 +21,7 @@ pub struct Handshake {
     url: Box<str>,
     origin: Option<Box<str>>,
     is_cross_origin: bool,
+    is_secure: bool,
     headers: Option<Box<HeaderMap>>,
 }
 
@@ -47,8 +48,15 @@ impl Handshake {
             url: request.url().into(),
             origin: origin.map(Into::into),
             is_cross_origin: origin.is_some() && own != request.header("host"),
+            is_secure: request.is_secure(),
             headers,
         }
+    }
+
+    /// Whether the session was opened by the node's own TLS. A proxy's is not seen.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// The other end of the TCP connection that opened the session. A proxy's, where there is one.

@@ -17,6 +17,7 @@ pub struct EngineRequest {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) address: SocketAddr,
+    pub(crate) is_secure: bool,
 }
 
 impl EngineRequest {
@@ -55,6 +56,12 @@ impl EngineRequest {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it came by the node's own TLS. A proxy's is not seen.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// Whether it opens a session: it names none.

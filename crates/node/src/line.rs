@@ -173,8 +173,9 @@ impl WebSocket {
     /// Writes until the queue is empty or the kernel takes no more. Small frames leave in one contiguous piece, which
     /// costs less than a list of pieces; `gathered` is the space for it.
     fn write(&mut self, gathered: &mut [u8]) -> io::Result<()> {
-        while !self.out.is_empty() && !self.is_blocked {
+        while (!self.out.is_empty() || self.wire.has_unsent()) && !self.is_blocked {
             let written = match self.out.gather(gathered) {
+                Some([]) => self.wire.flush().map(|()| 0),
                 Some(contiguous) => self.wire.write(contiguous),
                 None => {
                     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
@@ -183,7 +184,7 @@ impl WebSocket {
                 }
             };
             match written {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) if !self.out.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.out.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_blocked = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

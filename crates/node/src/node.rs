@@ -30,6 +30,7 @@ use crate::namespaces::{Namespaces, Parent, Rule};
 use crate::rooms::Rooms;
 use crate::session::{Goodbye, Session};
 use crate::state::{NodeState, run_flusher, run_wheel};
+use crate::tls::{self, Certificate, TlsError};
 
 /// Exit code of a wrong environment, as `sysexits.h` has it for wrong usage.
 const EXIT_USAGE: u8 = 64;
@@ -216,6 +217,10 @@ impl Node {
                     wait_for_signal().await;
                     stop.shutdown();
                 });
+                if bound.state.certificate.is_some() {
+                    let node = bound.handle();
+                    bound.handle().spawn(reload_at_hangup(node));
+                }
                 bound.serve().await
             })
         });
@@ -224,7 +229,9 @@ impl Node {
             Err(error) => {
                 eprintln!("error: {error}");
                 match error {
-                    NodeError::Environment(_) | NodeError::NoMembership => ExitCode::from(EXIT_USAGE),
+                    NodeError::Environment(_) | NodeError::NoMembership | NodeError::Tls(_) => {
+                        ExitCode::from(EXIT_USAGE)
+                    }
                     NodeError::Bind(_) | NodeError::Broken => ExitCode::FAILURE,
                 }
             }
@@ -243,6 +250,7 @@ impl Node {
             (Some(_), None) => return Err(NodeError::NoMembership),
         };
         let link = config.membership.as_ref().and_then(Link::of);
+        let certificate = config.tls.clone().map(Certificate::load).transpose()?;
         let listener = listen(config.bind, config.ipv6)?;
         let address = listener.local_addr()?;
         let parents = self.rules.into_iter();
@@ -250,7 +258,7 @@ impl Node {
         let dynamic_max = config.dynamic_namespaces_max;
         let namespaces =
             Namespaces::new(self.namespaces.into_iter(), parents, dynamic_max, self.on_namespace);
-        let state = NodeState::new(config, namespaces, self.hooks, rooms, link)?;
+        let state = NodeState::new(config, namespaces, self.hooks, rooms, link, certificate)?;
         Ok(BoundNode { state, listener, address, on_start: self.on_start })
     }
 }
@@ -264,6 +272,9 @@ pub enum NodeError {
     /// A room server cannot check tokens without knowing its fleet and instance.
     #[error("a room server needs GREENROOM_FLEET and GREENROOM_INSTANCE")]
     NoMembership,
+    /// The certificate of the port cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address cannot be had, or the runtime has no descriptors.
     #[error("cannot listen: {0}")]
     Bind(#[from] io::Error),
@@ -302,6 +313,19 @@ async fn wait_for_signal() {
     }
 }
 
+/// Reads the certificate again at each SIGHUP.
+async fn reload_at_hangup(node: NodeHandle) {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangup) => {
+            while hangup.recv().await.is_some() {
+                node.reload_certificate();
+            }
+        }
+        Err(error) => tracing::error!(%error, "SIGHUP cannot be heard"),
+    }
+}
+
 /// A node that listens.
 pub struct BoundNode {
     state: Rc<NodeState>,
@@ -335,6 +359,9 @@ impl BoundNode {
         parts.spawn_local(run_flusher(Rc::clone(&state)));
         parts.spawn_local(crate::reactor::run(Rc::clone(&state)));
         parts.spawn_local(crate::flush::run(Rc::clone(&state)));
+        if state.certificate.is_some() {
+            parts.spawn_local(tls::watch(Rc::clone(&state)));
+        }
         if state.link.is_some() {
             parts.spawn_local(crate::link::run(Rc::clone(&state)));
         }
@@ -437,6 +464,11 @@ impl NodeHandle {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.0.counting.read()
+    }
+
+    /// Reads the certificate's files again, see [`crate::config::TlsFiles`]. Nothing happens on a plaintext port.
+    pub fn reload_certificate(&self) {
+        tls::reload(&self.0);
     }
 
     /// Begins the end: no new connection, rooms end as stopped, sockets hear `server shutting down`. Repeated calls

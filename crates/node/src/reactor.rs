@@ -49,7 +49,7 @@ impl Reactor {
     pub(crate) fn add_fresh(&self, fresh: &Rc<Fresh>) -> io::Result<()> {
         let place = self.places.borrow_mut().insert(Place::Fresh(Rc::clone(fresh)));
         fresh.place.set(Some(place));
-        self.add(fresh.stream.as_fd(), place)
+        self.add(fresh.channel.as_fd(), place)
     }
 
     /// Reads a WebSocket from now on: in the place that was reserved for it, which costs no system call, or in a new one.
@@ -85,7 +85,7 @@ impl Reactor {
 
     /// Forgets a fresh connection. Repeated calls do nothing.
     pub(crate) fn remove_fresh(&self, fresh: &Fresh) {
-        self.remove(fresh.stream.as_fd(), fresh.place.take());
+        self.remove(fresh.channel.as_fd(), fresh.place.take());
     }
 
     /// Forgets a WebSocket. Repeated calls do nothing.
@@ -113,13 +113,13 @@ impl Reactor {
     }
 }
 
-/// Lets the runtime tell when a descriptor is readable.
+/// Lets the runtime tell when a descriptor is ready.
 #[expect(
     deprecated,
     reason = "the newer form is unsafe for types that may change their descriptor; those given here own theirs for life"
 )]
-pub(crate) fn watched<T: AsFd + AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
-    AsyncFd::with_interest(owner, Interest::READABLE)
+pub(crate) fn watched<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(owner, interest)
 }
 
 fn data(place: usize) -> epoll::EventData {
@@ -144,7 +144,7 @@ impl Drop for Emptying {
 pub(crate) async fn run(state: Rc<NodeState>) {
     let emptying = Emptying(state);
     let state = &emptying.0;
-    let epoll = match watched(Rc::clone(&state.reactor.epoll)) {
+    let epoll = match watched(Rc::clone(&state.reactor.epoll), Interest::READABLE) {
         Ok(epoll) => epoll,
         Err(error) => return tracing::error!(%error, "connections cannot be waited for"),
     };
@@ -176,7 +176,11 @@ fn handle(state: &Rc<NodeState>, events: &[epoll::Event]) -> bool {
         let flags = event.flags;
         match state.reactor.place(event) {
             None | Some(Place::Vacant) => {}
-            Some(Place::Fresh(fresh)) => fresh.handle_readable(state),
+            Some(Place::Fresh(fresh)) => {
+                // Under TLS a first read may leave something behind.
+                has_more |= fresh.channel.is_secure();
+                fresh.handle_readable(state);
+            }
             Some(Place::WebSocket(wire)) => {
                 if flags.contains(epoll::EventFlags::OUT) {
                     websocket::handle_writable(state, &wire);

@@ -30,6 +30,7 @@ use crate::reactor::Reactor;
 use crate::rooms::Rooms;
 use crate::session::Session;
 use crate::socket::SocketInner;
+use crate::tls::Certificate;
 use crate::wheel::Wheel;
 
 /// Bytes of the one buffer that all connections read into.
@@ -58,6 +59,8 @@ pub(crate) struct NodeState {
     pub(crate) hooks: Hooks,
     pub(crate) rooms: Option<Rooms>,
     pub(crate) link: Option<Link>,
+    /// The port speaks TLS.
+    pub(crate) certificate: Option<Certificate>,
     /// One read buffer for all: a connection at rest owns none.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) gathered: RefCell<Box<[u8]>>,
@@ -90,6 +93,7 @@ impl NodeState {
         hooks: Hooks,
         rooms: Option<Rooms>,
         link: Option<Link>,
+        certificate: Option<Certificate>,
     ) -> io::Result<Rc<Self>> {
         let admission = Cell::new(Bucket::full(config.handshakes_per_second_max));
         let shortest = config.ping_interval.min(config.ping_timeout);
@@ -102,6 +106,7 @@ impl NodeState {
             hooks,
             rooms,
             link,
+            certificate,
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             gathered: RefCell::new(vec![0; GATHERED_BYTES].into()),
             reactor: Reactor::new()?,

@@ -36,7 +36,9 @@ pub(crate) fn handle_readable(state: &NodeState, wire: &Rc<Wire>) -> bool {
     let mut scratch = state.scratch.borrow_mut();
     let (goes_on, has_more) = match wire.read(&mut scratch) {
         Ok(0) => (false, false),
-        Ok(bytes) => (take_in(&session, wire, &mut scratch[..bytes]), bytes == scratch.len()),
+        Ok(bytes) => {
+            (take_in(&session, wire, &mut scratch[..bytes]), bytes == scratch.len() || wire.is_full())
+        }
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
             (true, false)
         }
@@ -46,6 +48,10 @@ pub(crate) fn handle_readable(state: &NodeState, wire: &Rc<Wire>) -> bool {
         }
     };
     drop(scratch);
+    if wire.has_unsent() {
+        // TLS has something to say by itself.
+        state.mark_dirty(&session);
+    }
     if !goes_on {
         end(&session, wire);
     }

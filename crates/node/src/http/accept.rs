@@ -8,12 +8,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, acceptfrom_with};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpListener;
 
 use super::Fresh;
+use crate::channel::Channel;
 use crate::reactor::watched;
 use crate::state::{NodeState, Permit};
+use crate::tls::Certificate;
 
 /// Connections taken in one turn, before the rest of the node has its own. Many, because what overflows the kernel's
 /// backlog comes back a whole second later.
@@ -30,7 +32,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncont
 pub(crate) async fn run(state: Rc<NodeState>, listener: TcpListener) {
     // What is accepted inherits it, which saves a system call each.
     let inherited = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
-    let listener = match inherited.and_then(|()| watched(listener.into_std()?)) {
+    let listener = match inherited.and_then(|()| watched(listener.into_std()?, Interest::READABLE)) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "connections cannot be waited for"),
     };
@@ -72,10 +74,14 @@ fn take(state: &Rc<NodeState>, descriptor: OwnedFd, address: SocketAddr, refusin
     let stream = TcpStream::from(descriptor);
     let taken = Permit::take(state, address.ip());
     match taken {
-        Some(permit) => Fresh::begin(state, stream, address, permit),
+        Some(permit) => match state.certificate.as_ref().map(Certificate::begin).transpose() {
+            Ok(tls) => Fresh::begin(state, Channel::new(stream, tls), address, permit),
+            Err(error) => tracing::warn!(%error, "tls cannot begin"),
+        },
         None => {
             state.counting.connections_refused_total.one();
-            if refusing.get() < REFUSALS_MAX {
+            // Under TLS the word would cost a handshake, which a full node does not give away.
+            if state.certificate.is_none() && refusing.get() < REFUSALS_MAX {
                 state.spawn(refuse(stream, Rc::clone(refusing)));
             }
         }

@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 
 use super::{Door, HEAD_BYTES_MAX, Request, Response, Takeover, served, upgrade};
+use crate::channel::Channel;
 use crate::line::Line;
 use crate::session::Session;
 use crate::state::{Due, NodeState, Permit};
@@ -27,7 +28,7 @@ const TOO_LONG: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconten
     connection: close\r\n\r\n";
 
 pub(crate) struct Fresh {
-    pub(crate) stream: TcpStream,
+    pub(crate) channel: Channel,
     address: SocketAddr,
     permit: Permit,
     /// Where the reactor keeps it.
@@ -36,8 +37,8 @@ pub(crate) struct Fresh {
 
 impl Fresh {
     /// Waits for the request, not for ever.
-    pub(crate) fn begin(state: &Rc<NodeState>, stream: TcpStream, address: SocketAddr, permit: Permit) {
-        let fresh = Rc::new(Self { stream, address, permit, place: Cell::new(None) });
+    pub(crate) fn begin(state: &Rc<NodeState>, channel: Channel, address: SocketAddr, permit: Permit) {
+        let fresh = Rc::new(Self { channel, address, permit, place: Cell::new(None) });
         if let Err(error) = state.reactor.add_fresh(&fresh) {
             return tracing::debug!(%error, "a connection ended at once");
         }
@@ -48,11 +49,15 @@ impl Fresh {
     /// Reads what is there and finds out who it is for.
     pub(crate) fn handle_readable(self: Rc<Self>, state: &Rc<NodeState>) {
         let mut scratch = state.scratch.borrow_mut();
-        let got = match io::Read::read(&mut &self.stream, &mut scratch) {
+        let got = match self.channel.read(&mut scratch) {
             Ok(0) => return state.reactor.remove_fresh(&self),
             Ok(got) => got,
             Err(error) => {
                 if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+                    if self.channel.is_secure() {
+                        state.counting.tls_faults_total.one();
+                        tracing::debug!(%error, "tls failed");
+                    }
                     state.reactor.remove_fresh(&self);
                 }
                 return;
@@ -60,7 +65,7 @@ impl Fresh {
         };
         match read_first(&scratch[..got]) {
             First::TooLong => {
-                write_last(&self.stream, TOO_LONG);
+                write_last(&self.channel, TOO_LONG);
                 state.reactor.remove_fresh(&self);
             }
             First::WebSocket(request, used) => {
@@ -72,8 +77,8 @@ impl Fresh {
                 let read = Bytes::copy_from_slice(&scratch[..got]);
                 drop(scratch);
                 if let Some((own, place)) = self.leave(state) {
-                    state.reactor.release(place, &own.stream);
-                    state.spawn(served::serve(Rc::clone(state), own.stream, own.address, own.permit, read));
+                    state.reactor.release(place, &own.channel);
+                    state.spawn(served::serve(Rc::clone(state), own.channel, own.address, own.permit, read));
                 }
             }
         }
@@ -88,16 +93,20 @@ impl Fresh {
 
     fn answer(self: Rc<Self>, state: &Rc<NodeState>, request: Request, leftover: Vec<u8>) {
         let Some((own, place)) = self.leave(state) else { return };
-        let door =
-            Rc::new(Door { state: Rc::clone(state), address: own.address, takeover: RefCell::new(None) });
+        let door = Rc::new(Door {
+            state: Rc::clone(state),
+            address: own.address,
+            is_secure: own.channel.is_secure(),
+            takeover: RefCell::new(None),
+        });
         let mut answering = Box::pin(Rc::clone(&door).answer(request));
         // Hardly ever does the program want to think about it.
         if let Some(response) = (&mut answering).now_or_never() {
-            let taken = Taken { stream: own.stream, permit: own.permit, place: Some(place), leftover };
+            let taken = Taken { channel: own.channel, permit: own.permit, place: Some(place), leftover };
             return taken.finish(state, response, door.takeover.take());
         }
-        state.reactor.release(place, &own.stream);
-        let taken = Taken { stream: own.stream, permit: own.permit, place: None, leftover };
+        state.reactor.release(place, &own.channel);
+        let taken = Taken { channel: own.channel, permit: own.permit, place: None, leftover };
         let spawner = Rc::clone(state);
         let state = Rc::clone(state);
         spawner.spawn(async move {
@@ -109,9 +118,9 @@ impl Fresh {
 
 /// The last bytes of a connection. They are few and the connection is young, so that its buffer takes them; who does
 /// not hear them learns as much by the close.
-fn write_last(stream: &TcpStream, bytes: &[u8]) {
-    let _told = io::Write::write(&mut &*stream, bytes);
-    let _closed_before = stream.shutdown(Shutdown::Write);
+fn write_last(channel: &Channel, bytes: &[u8]) {
+    let _told = channel.write(bytes);
+    let _closed_before = channel.finish();
 }
 
 /// What the first bytes of a connection are.
@@ -179,7 +188,7 @@ fn render(response: Response) -> Vec<u8> {
 
 /// A connection whose request was answered, or is about to be.
 pub(super) struct Taken {
-    pub(super) stream: TcpStream,
+    pub(super) channel: Channel,
     pub(super) permit: Permit,
     /// Its place with the reactor, where it has one.
     pub(super) place: Option<usize>,
@@ -197,9 +206,9 @@ impl Taken {
     }
 
     fn end(self, state: &NodeState, answer: &[u8]) {
-        write_last(&self.stream, answer);
+        write_last(&self.channel, answer);
         if let Some(place) = self.place {
-            state.reactor.release(place, &self.stream);
+            state.reactor.release(place, &self.channel);
         }
     }
 
@@ -208,8 +217,8 @@ impl Taken {
         let payload_bytes_max = state.config.limits.payload_bytes_max;
         match takeover {
             Takeover::Open(handshake) => {
-                let Self { stream, permit, place, mut leftover } = self;
-                let wire = Wire::new(stream, Purpose::Active, payload_bytes_max, permit);
+                let Self { channel, permit, place, mut leftover } = self;
+                let wire = Wire::new(channel, Purpose::Active, payload_bytes_max, permit);
                 let session = Session::open_websocket(state, handshake, &wire, answer);
                 watch(state, &wire, &session, place, &mut leftover);
             }
@@ -217,9 +226,9 @@ impl Taken {
                 if !matches!(&*session.line.borrow(), Line::Polling(_)) {
                     return self.end(state, &[]);
                 }
-                let told = answer.is_empty() || io::Write::write(&mut &self.stream, &answer).is_ok();
-                let Self { stream, permit, place, mut leftover } = self;
-                let wire = Wire::new(stream, Purpose::Candidate, payload_bytes_max, permit);
+                let told = answer.is_empty() || self.channel.write(&answer).is_ok();
+                let Self { channel, permit, place, mut leftover } = self;
+                let wire = Wire::new(channel, Purpose::Candidate, payload_bytes_max, permit);
                 if let Line::Polling(polling) = &mut *session.line.borrow_mut() {
                     polling.candidate = Some(Rc::clone(&wire));
                 }

@@ -49,6 +49,7 @@ enum Takeover {
 struct Door {
     state: Rc<NodeState>,
     address: SocketAddr,
+    is_secure: bool,
     takeover: RefCell<Option<Takeover>>,
 }
 
@@ -77,6 +78,7 @@ impl Door {
             headers: parts.headers,
             // An IPv4 client of a dual stack has its own address, not one in IPv6 dress.
             address: SocketAddr::new(self.address.ip().to_canonical(), self.address.port()),
+            is_secure: self.is_secure,
         });
         let Some(allowed) = origin::judge(&request.headers, &config.origins) else {
             self.state.counting.origins_refused_total.one();
