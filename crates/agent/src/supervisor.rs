@@ -14,6 +14,7 @@ use greenroom_wire::agent::{FromAgent, Report};
 use greenroom_wire::link::env;
 use greenroom_wire::token::PublicKeys;
 
+mod boards;
 mod control;
 mod event;
 mod links;
@@ -26,6 +27,7 @@ pub use event::{Effect, Event, LinkId, Process};
 pub use ports::QUARANTINE;
 
 use crate::journal::{Journal, JournalRoomEnded, JournalServer, VERSION};
+use boards::Boards;
 use managed::{Managed, Out, Stage};
 use ports::Ports;
 
@@ -133,6 +135,7 @@ pub struct Supervisor {
     ports: Ports,
     /// Whose connection it is; kept until the connection is over, also over its process's death.
     links: BTreeMap<LinkId, (ServerName, InstanceId)>,
+    boards: Boards,
     room_ended: BTreeMap<(String, u32), JournalRoomEnded>,
     ended: BTreeMap<ServerName, Timestamp>,
     keys: PublicKeys,
@@ -180,6 +183,7 @@ impl Supervisor {
             servers: BTreeMap::new(),
             ports,
             links: BTreeMap::new(),
+            boards: Boards::new(now),
             room_ended: journal.room_ended.into_iter().map(|result| (key(&result), result)).collect(),
             ended: journal
                 .ended_servers
@@ -210,6 +214,7 @@ impl Supervisor {
         let (handle, instance) = (handle.clone(), managed.instance());
         self.out.effects.push(Effect::Adopt { server: server.clone(), instance, handle });
         self.settling.insert(server.clone());
+        self.boards.adopt(managed.order.fleet.0.clone(), &managed.instance());
         self.servers.insert(server, managed);
     }
 
@@ -240,7 +245,7 @@ impl Supervisor {
                 self.with(&server, &instance, Managed::has_process, step);
             }
             Event::Link { link, message } => self.handle_link(now, link, message),
-            Event::LinkLost { link } => self.handle_link_lost(link),
+            Event::LinkLost { link } => self.handle_link_lost(now, link),
             Event::StopAll => self.stop_all(now),
         }
         self.tick(now);
@@ -328,6 +333,7 @@ impl Supervisor {
         if self.settle_until <= now {
             self.settling.clear();
         }
+        self.tick_boards(now);
         if self.welcomed {
             self.repeat_results(now);
             self.report(now);
@@ -368,7 +374,7 @@ impl Supervisor {
         let settling = (!self.settling.is_empty()).then_some(self.settle_until);
         let report = (self.welcomed && self.settling.is_empty()).then_some(self.report_at);
         let repeat = (self.welcomed && !self.room_ended.is_empty()).then_some(self.repeat_at);
-        let own = [settling, report, repeat, self.drain_until];
+        let own = [settling, report, repeat, self.drain_until, self.boards.wake_at()];
         own.into_iter().flatten().chain(self.servers.values().filter_map(Managed::wake_at)).min()
     }
 

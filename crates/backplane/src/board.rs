@@ -72,6 +72,8 @@ pub(crate) fn weight(relay: &Relay) -> usize {
 
 struct History {
     log: Log<Published>,
+    /// Events for one socket each since the last event for many.
+    own_n: u32,
     attached: BTreeSet<String>,
     retained: Duration,
 }
@@ -212,13 +214,7 @@ impl Board {
             Command::Publish { seq, relay } => self.publish(now, node, seq, relay),
             Command::Own { seq, pid, generation, packet, attachments } => {
                 self.see(node, seq);
-                let Self { sessions, histories, limits, .. } = self;
-                let head = |namespace: &str| match histories.get(namespace) {
-                    Some(Stage::Open(history)) => Some((history.log.epoch(), history.log.head())),
-                    Some(Stage::Gathering(_)) | None => None,
-                };
-                let kept = sessions.keep_own(&pid, generation, (seq, packet, attachments), head, limits);
-                let told = kept.map_or(Told::Disowned { seq }, |position| Told::Owned { seq, position });
+                let told = self.keep_own(&pid, generation, (seq, packet, attachments));
                 self.tell(node, told);
             }
             Command::Open { session } => {
@@ -275,6 +271,7 @@ impl Board {
             } else {
                 Stage::Open(History {
                     log: Log::new(self.next_epoch(), 0),
+                    own_n: 0,
                     attached: BTreeSet::new(),
                     retained,
                 })
@@ -358,8 +355,26 @@ impl Board {
         let epoch = history.log.epoch();
         let logged = published.logged(history.log.head() + 1, now);
         history.log.append(now, bytes, published);
+        history.own_n = 0;
         for attached in &history.attached {
             self.out.push((attached.clone(), Told::Event { epoch, event: logged.clone() }));
+        }
+    }
+
+    fn keep_own(&mut self, pid: &Pid, generation: u64, own: (u64, String, Vec<String>)) -> Told {
+        let seq = own.0;
+        let namespace = self.sessions.namespace_of(pid).map(str::to_owned);
+        let history = namespace.and_then(|namespace| self.histories.get_mut(&namespace));
+        let Some(Stage::Open(history)) = history else { return Told::Disowned { seq } };
+        let next = Position { epoch: history.log.epoch(), offset: history.log.head(), n: history.own_n + 1 };
+        match self.sessions.keep_own(pid, generation, own, next, self.limits.own_bytes_max) {
+            Some(position) => {
+                if position.offset == next.offset {
+                    history.own_n = history.own_n.max(position.n);
+                }
+                Told::Owned { seq, position: Text(position) }
+            }
+            None => Told::Disowned { seq },
         }
     }
 
@@ -384,7 +399,8 @@ impl Board {
             self.see(&origin, seq);
         }
         let attached = gathered.attached;
-        let history = History { log: gathered.log, attached: attached.clone(), retained: gathered.retained };
+        let history =
+            History { log: gathered.log, own_n: 0, attached: attached.clone(), retained: gathered.retained };
         self.histories.insert(namespace.to_owned(), Stage::Open(history));
         self.tell_attached(namespace, attached);
         for (node, command) in gathered.queued {
@@ -410,10 +426,4 @@ impl Stage {
             Self::Gathering(gathering) => gathering.retained(),
         }
     }
-}
-
-/// The place of a log's last event.
-#[must_use]
-pub(crate) fn place(epoch: u64, offset: u64, n: u32) -> Text<Position> {
-    Text(Position { epoch, offset, n })
 }

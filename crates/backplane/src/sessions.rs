@@ -9,9 +9,6 @@ use greenroom_wire::Text;
 use greenroom_wire::backplane::{NotRestored, Own, Pid, Position, SessionRecord};
 use serde_json::Value;
 
-use crate::Limits;
-use crate::board::place;
-
 struct Held {
     record: SessionRecord,
     /// Since when its client is gone, as far as known.
@@ -124,28 +121,28 @@ impl Sessions {
     }
 
     /// Keeps an event for one socket. `None`: the session is not this generation's. An event that was kept before has
-    /// the same place again.
+    /// the same place again. `next` is the place that the History has for it.
     pub(crate) fn keep_own(
         &mut self,
         pid: &Pid,
         generation: u64,
         own: (u64, String, Vec<String>),
-        head: impl Fn(&str) -> Option<(u64, u64)>,
-        limits: &Limits,
-    ) -> Option<Text<Position>> {
+        next: Position,
+        bytes_max: usize,
+    ) -> Option<Position> {
         let held = self.of(pid, generation)?;
         let (seq, packet, attachments) = own;
         if let Some(before) = held.record.own.iter().find(|own| own.seq == seq) {
-            return Some(before.position.clone());
+            return Some(before.position.0);
         }
-        let (epoch, offset) = head(&held.record.namespace)?;
+        // A board that began anew counts anew: a session's places go up all the same.
         let last = held.record.own.last().map_or(held.record.safe.0, |own| own.position.0);
-        let n = if (last.epoch, last.offset) == (epoch, offset) { last.n + 1 } else { 1 };
-        let position = place(epoch, offset, n);
-        let own = Own { position: position.clone(), seq, packet, attachments };
+        let is_same = (last.epoch, last.offset) == (next.epoch, next.offset);
+        let position = Position { n: if is_same { next.n.max(last.n + 1) } else { next.n }, ..next };
+        let own = Own { position: Text(position), seq, packet, attachments };
         held.own_bytes += own_bytes(&own);
         held.record.own.push(own);
-        while held.own_bytes > limits.own_bytes_max && !held.record.own.is_empty() {
+        while held.own_bytes > bytes_max && !held.record.own.is_empty() {
             let lost = held.record.own.remove(0);
             held.own_bytes -= own_bytes(&lost);
             held.record.own_lost = Some(lost.position);

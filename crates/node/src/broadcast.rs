@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use greenroom_socketio::packet::{Draft, EncodeError};
+use greenroom_socketio::packet::{Draft, EncodeError, Prepared};
 use greenroom_wire::link::{MeshMessage, MeshScope, MeshSend};
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use crate::answers::{Answers, Collector};
 use crate::link::{Link, relay};
 use crate::mesh::{Fetched, Mesh, ServerAnswers, add_answers, add_server_answers, local_socket, read_socket};
 use crate::namespace::Namespace;
+use crate::recovery::Recovery;
 use crate::session::Urgency;
 use crate::socket::{AckError, Socket};
 use crate::state::NodeState;
@@ -330,6 +331,22 @@ impl Broadcast {
         tracing::error!(%error, "an event cannot be sent");
     }
 
+    /// Sends in a namespace whose clients come back: what they must not miss goes by the backplane, which hands it to
+    /// everybody; all else goes at once.
+    fn send_kept(&self, recovery: &Recovery, namespace: &Rc<Namespace>, packet: &Prepared) {
+        if self.urgency == Urgency::Reliable && !self.is_local {
+            if !recovery.publish(&self.state, namespace, &self.groups, &self.except, packet) {
+                tracing::error!("an event is refused: too much waits for the backplane");
+            }
+            return;
+        }
+        let packet = recovery.unmistakable(packet, &namespace.name);
+        namespace.deliver(&packet, &self.groups, &self.except, self.urgency);
+        if let Some(link) = self.link() {
+            link.publish(&self.state, &namespace.name, &self.groups, &self.except, &packet);
+        }
+    }
+
     fn send_draft(&self, draft: Result<Draft, EncodeError>) {
         let draft = match draft {
             Ok(draft) if self.is_compressible => draft,
@@ -341,6 +358,10 @@ impl Broadcast {
                 Ok(prepared) => prepared,
                 Err(error) => return self.fault(&error),
             };
+            if let Some(recovery) = self.state.recovery_of(&namespace.name) {
+                self.send_kept(recovery, namespace, &prepared);
+                continue;
+            }
             namespace.deliver(&prepared, &self.groups, &self.except, self.urgency);
             if let Some(link) = self.link() {
                 link.publish(&self.state, &namespace.name, &self.groups, &self.except, &prepared);

@@ -88,6 +88,8 @@ pub struct Config {
     pub publish_bytes_max: usize,
     /// The fleet that this process belongs to, if any.
     pub membership: Option<Membership>,
+    /// How clients of mesh namespaces come back to their sessions. Default none: they begin anew.
+    pub recovery: Option<Recovery>,
 }
 
 impl Default for Config {
@@ -126,6 +128,36 @@ impl Default for Config {
             rooms_max: usize::MAX,
             publish_bytes_max: 1024 * 1024,
             membership: None,
+            recovery: None,
+        }
+    }
+}
+
+/// How clients come back to their sessions after a cut, a deploy or a crash. Under an agent the host's agent keeps what
+/// is needed for it, so that it outlives the process; without one this process does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// How long a client may be away. Default 2 min.
+    pub window: Duration,
+    /// Whether connect middlewares are left out for a client that comes back; [`crate::Handlers::reauthorise`] never is.
+    /// Default true.
+    pub skip_middlewares: bool,
+    /// How long a connect may wait for the backplane before the client goes on without. Default 2 s.
+    pub patience: Duration,
+    /// Bytes of events that may wait for a backplane that cannot be reached; more are refused. Default 16 MiB.
+    pub outbox_bytes_max: usize,
+    /// Bytes of one namespace's events that this node keeps for clients that come back. Default 64 MiB.
+    pub history_bytes_max: usize,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(120),
+            skip_middlewares: true,
+            patience: Duration::from_secs(2),
+            outbox_bytes_max: 16 << 20,
+            history_bytes_max: 64 << 20,
         }
     }
 }

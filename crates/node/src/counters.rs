@@ -73,6 +73,10 @@ counters! {
     rooms_opened_total,
     /// Rooms that ended by a panic.
     rooms_crashed_total,
+    /// Sessions that clients came back to.
+    sessions_restored_total,
+    /// Clients that wanted to come back and began anew.
+    sessions_not_restored_total,
     /// Mesh broadcasts given to the agent.
     published_total,
     /// Mesh broadcasts that did not fit the queue to the agent, or met no agent.

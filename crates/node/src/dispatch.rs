@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use futures_util::FutureExt as _;
 use greenroom_socketio::engine::DisconnectReason;
+use greenroom_socketio::ids::OfSession;
 use greenroom_socketio::packet::{Packet, PacketKind, Prepared};
 
 use crate::event::Event;
@@ -14,9 +15,20 @@ use crate::handshake::{ConnectRequest, Refusal};
 use crate::namespace::Namespace;
 use crate::namespaces::NoNamespace;
 use crate::node::NodeHandle;
+use crate::recovery::{Arrival, Returning};
 use crate::rooms::{Admission, Verdict};
 use crate::session::{Goodbye, Session, Urgency};
 use crate::socket::Socket;
+use crate::state::random_id;
+
+/// A client that asks for a namespace.
+struct Asking {
+    socket: Socket,
+    request: Rc<ConnectRequest>,
+    returning: Returning,
+    /// Others were served meanwhile; the client may have lost interest.
+    has_waited: bool,
+}
 
 impl Session {
     /// Takes one packet in, in the order of arrival.
@@ -83,26 +95,60 @@ impl Session {
             socket.set_auth(request.auth_raw());
         }
         namespace.asking.set(namespace.asking.get() + 1);
-        if namespace.handlers.is_waiting() {
-            self.sockets.borrow_mut().push(socket.clone());
-            let session = Rc::clone(self);
-            NodeHandle(Rc::clone(&self.state)).spawn(async move {
-                let judging = AssertUnwindSafe(session.judge_later(&socket, &request)).catch_unwind();
-                let outcome = match tokio::time::timeout(session.state.config.connect_timeout, judging).await
-                {
-                    Ok(Ok(outcome)) => outcome,
-                    Ok(Err(_)) => {
-                        session.panicked();
-                        Err(None)
-                    }
-                    Err(_) => Err(Some(Refusal::new("The server did not decide in time"))),
-                };
-                session.settle(&socket, &request, outcome);
-            });
-        } else {
+        let recovery = self.state.recovery_of(&namespace.name);
+        let returning = recovery.map(|_| Returning::read(&request)).unwrap_or_default();
+        let is_ready = recovery
+            .is_none_or(|recovery| !returning.is_wanted() && recovery.is_ready(&self.state, &namespace.name));
+        let mut asking = Asking { socket, request, returning, has_waited: !is_ready };
+        if is_ready && !namespace.handlers.is_waiting() {
             let mut outcome = Err(None);
-            self.guard(|| outcome = Self::judge(&socket, &request).map_err(Some));
-            self.settle(&socket, &request, outcome);
+            self.guard(|| outcome = Self::judge(&asking.socket, &asking.request).map_err(Some));
+            let arrival = if recovery.is_some() { Arrival::Fresh(None) } else { Arrival::Unkept };
+            return self.settle(&asking, outcome.map(|()| arrival));
+        }
+        asking.has_waited = true;
+        self.sockets.borrow_mut().push(asking.socket.clone());
+        let session = Rc::clone(self);
+        NodeHandle(Rc::clone(&self.state)).spawn(async move {
+            let receiving = AssertUnwindSafe(session.receive(&asking)).catch_unwind();
+            let outcome = receiving.await.unwrap_or_else(|_| {
+                session.panicked();
+                Err(None)
+            });
+            session.settle(&asking, outcome);
+        });
+    }
+
+    /// Finds the session that a client wants to go on with, and judges who comes.
+    async fn receive(self: &Rc<Self>, asking: &Asking) -> Result<Arrival, Option<Refusal>> {
+        let Asking { socket, request, returning, .. } = asking;
+        let handlers = &socket.namespace().handlers;
+        let Some(recovery) = self.state.recovery_of(socket.namespace_name()) else {
+            self.judge_in_time(socket, request, &handlers.middlewares).await?;
+            return Ok(Arrival::Unkept);
+        };
+        let arrival = recovery.receive(&self.state, socket, returning).await;
+        let Arrival::Restored(restored) = &arrival else {
+            self.judge_in_time(socket, request, &handlers.middlewares).await?;
+            return Ok(arrival);
+        };
+        restored.dress(socket);
+        let judged = async {
+            if !recovery.config.skip_middlewares {
+                self.judge_in_time(socket, request, &handlers.middlewares).await?;
+            }
+            self.judge_in_time(socket, request, &handlers.reauthorisers).await
+        };
+        match judged.await {
+            Ok(()) => Ok(arrival),
+            Err(Some(refusal)) => {
+                recovery.give_up(&self.state, restored);
+                Err(Some(refusal))
+            }
+            Err(None) => {
+                recovery.put_back(&self.state, restored);
+                Err(None)
+            }
         }
     }
 
@@ -116,13 +162,26 @@ impl Session {
         Ok(())
     }
 
-    /// The same where a middleware waits. Gives up once the client has lost interest.
+    /// The same where a middleware may wait: for the connect timeout at most.
+    async fn judge_in_time(
+        self: &Rc<Self>,
+        socket: &Socket,
+        request: &Rc<ConnectRequest>,
+        middlewares: &[Middleware],
+    ) -> Result<(), Option<Refusal>> {
+        let judging = self.judge_later(socket, request, middlewares);
+        let judged = tokio::time::timeout(self.state.config.connect_timeout, judging).await;
+        judged.unwrap_or_else(|_| Err(Some(Refusal::new("The server did not decide in time"))))
+    }
+
+    /// Gives up once the client has lost interest.
     async fn judge_later(
         self: &Rc<Self>,
         socket: &Socket,
         request: &Rc<ConnectRequest>,
+        middlewares: &[Middleware],
     ) -> Result<(), Option<Refusal>> {
-        for middleware in &socket.namespace().handlers.middlewares {
+        for middleware in middlewares {
             if !self.is_asking(socket) {
                 return Err(None);
             }
@@ -143,39 +202,39 @@ impl Session {
         self.sockets.borrow_mut().retain(|other| other != socket);
     }
 
-    /// Acts on what the middlewares said. An error without a refusal: there is nobody to tell.
-    fn settle(
-        self: &Rc<Self>,
-        socket: &Socket,
-        request: &ConnectRequest,
-        outcome: Result<(), Option<Refusal>>,
-    ) {
+    /// Acts on what was found and said. An error without a refusal: there is nobody to tell.
+    fn settle(self: &Rc<Self>, asking: &Asking, outcome: Result<Arrival, Option<Refusal>>) {
+        let socket = &asking.socket;
         let namespace = socket.namespace();
-        let is_wanted = !namespace.handlers.is_waiting() || self.is_asking(socket);
+        let is_wanted = !asking.has_waited || self.is_asking(socket);
         self.forget(socket);
-        if is_wanted && self.is_open() {
-            match outcome {
-                Ok(()) => self.enter(socket, request),
-                Err(Some(refusal)) => self.refuse(&namespace.name, &refusal),
-                Err(None) => {}
+        match outcome {
+            Ok(arrival) if is_wanted && self.is_open() => self.enter(asking, arrival),
+            Ok(Arrival::Restored(restored)) => {
+                if let Some(recovery) = &self.state.recovery {
+                    recovery.put_back(&self.state, &restored);
+                }
             }
+            Err(Some(refusal)) if is_wanted && self.is_open() => self.refuse(&namespace.name, &refusal),
+            Ok(Arrival::Fresh(_) | Arrival::Unkept) | Err(_) => {}
         }
         namespace.asking.set(namespace.asking.get() - 1);
         self.state.namespaces.sweep(namespace);
     }
 
     /// The room's word comes last, because it may take a seat.
-    fn enter(self: &Rc<Self>, socket: &Socket, request: &ConnectRequest) {
-        let namespace = socket.namespace();
+    fn enter(self: &Rc<Self>, asking: &Asking, arrival: Arrival) {
+        let (socket, namespace) = (&asking.socket, asking.socket.namespace());
         let mut verdict = Verdict::HangUp;
         self.guard(|| {
             verdict = match &self.state.rooms {
-                Some(rooms) if namespace.name == "/" => rooms.enter(&self.state, socket, request),
+                Some(rooms) if namespace.name == "/" => rooms.enter(&self.state, socket, &asking.request),
                 Some(_) | None => Verdict::Accept(None),
             };
         });
         match verdict {
-            Verdict::Accept(admission) => self.admit(namespace, socket, admission),
+            Verdict::Accept(Some(admission)) => self.admit_seated(namespace, socket, admission),
+            Verdict::Accept(None) => self.admit(asking, arrival),
             Verdict::Refuse(refusal) => self.refuse(&namespace.name, &refusal),
             Verdict::HangUp => self.close(DisconnectReason::ForcedServerClose, Goodbye::Polite(None)),
         }
@@ -193,19 +252,38 @@ impl Session {
         }
     }
 
-    fn admit(self: &Rc<Self>, namespace: &Rc<Namespace>, socket: &Socket, admission: Option<Admission>) {
-        let pid = admission.as_ref().map(|admission| admission.pid.as_str());
+    fn admit(self: &Rc<Self>, asking: &Asking, arrival: Arrival) {
+        let (socket, namespace) = (&asking.socket, asking.socket.namespace());
+        let pid = match &arrival {
+            Arrival::Fresh(_) => Some(random_id::<OfSession>().as_str().to_owned()),
+            Arrival::Restored(restored) => Some(restored.pid.reveal().to_owned()),
+            Arrival::Unkept => None,
+        };
+        self.connected(namespace, socket, pid.as_deref());
+        if let (Some(recovery), Some(pid)) = (&self.state.recovery, &pid) {
+            recovery.settle(&self.state, socket, pid, arrival, asking.returning.wants_word);
+        }
+        self.greet(namespace, socket);
+    }
+
+    fn admit_seated(self: &Rc<Self>, namespace: &Rc<Namespace>, socket: &Socket, admission: Admission) {
+        self.connected(namespace, socket, Some(&admission.pid));
+        self.greet(namespace, socket);
+        admission.complete(&self.state, socket);
+    }
+
+    fn connected(self: &Rc<Self>, namespace: &Rc<Namespace>, socket: &Socket, pid: Option<&str>) {
         let reply = Prepared::connected(&namespace.name, &socket.id(), pid)
             .expect("the name of a namespace was checked when it was made");
         self.send(&reply, Urgency::Reliable);
         namespace.add(socket);
         self.sockets.borrow_mut().push(socket.clone());
         self.sockets_changed();
+    }
+
+    fn greet(self: &Rc<Self>, namespace: &Namespace, socket: &Socket) {
         if let Some(on_connect) = &namespace.handlers.on_connect {
             self.guard(|| on_connect(socket));
-        }
-        if let Some(admission) = admission {
-            admission.complete(&self.state, socket);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use greenroom_wire::link::env as names;
 
-use crate::config::{Config, LinkConfig, Membership, Origins, Secret, TlsFiles};
+use crate::config::{Config, LinkConfig, Membership, Origins, Recovery, Secret, TlsFiles};
 
 /// Milliseconds that a room stays open after everybody left. Default 10,000.
 pub const ROOM_LINGER_MS: &str = "GREENROOM_ROOM_LINGER_MS";
@@ -17,6 +17,10 @@ pub const TLS_CERTIFICATES: &str = "GREENROOM_TLS_CERTIFICATES";
 
 /// PEM file with the certificate's private key. Comes with [`TLS_CERTIFICATES`].
 pub const TLS_KEY: &str = "GREENROOM_TLS_KEY";
+
+/// How long clients of mesh namespaces may be away and still go on with their sessions: a span such as `2m`. Absent:
+/// they begin anew.
+pub const RECOVERY: &str = "GREENROOM_RECOVERY";
 
 /// All that is wrong with the environment, told together. The process cannot start; whoever set the variables mends
 /// them.
@@ -43,6 +47,9 @@ pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
     }
     if let Some(linger) = reader.parse(ROOM_LINGER_MS) {
         config.room_linger = Duration::from_millis(linger);
+    }
+    if let Some(window) = reader.parse::<humantime::Duration>(RECOVERY) {
+        config.recovery = Some(Recovery { window: window.into(), ..Recovery::default() });
     }
     if let Some(rooms) = reader.parse(names::ROOMS_PER_SERVER) {
         config.rooms_max = rooms;
@@ -136,10 +143,12 @@ mod tests {
             ("GREENROOM_LINK_SECRET", "hush"),
             ("GREENROOM_ROOMS_PER_SERVER", "4"),
             ("GREENROOM_ROOM_LINGER_MS", "50"),
+            ("GREENROOM_RECOVERY", "90s"),
             ("GREENROOM_ALLOWED_ORIGINS", "https://Play.example/, http://localhost:8700"),
         ])
         .unwrap();
         assert_eq!(config.bind.to_string(), "0.0.0.0:7001");
+        assert_eq!(config.recovery.unwrap().window, Duration::from_secs(90));
         assert_eq!((config.rooms_max, config.room_linger), (4, Duration::from_millis(50)));
         let listed = ["https://play.example".to_owned(), "http://localhost:8700".to_owned()];
         assert_eq!(config.origins, Origins::Listed(listed.to_vec()));

@@ -41,6 +41,7 @@ pub(crate) enum Middleware {
 #[derive(Default)]
 pub struct Handlers {
     pub(crate) middlewares: Vec<Middleware>,
+    pub(crate) reauthorisers: Vec<Middleware>,
     pub(crate) packet_middlewares: Vec<JudgePacket>,
     pub(crate) on_refused: Option<OnRefused>,
     pub(crate) on_connect: Option<OnConnect>,
@@ -85,6 +86,30 @@ impl Handlers {
     {
         let judge: JudgeLater = Box::new(move |socket, request| Box::pin(judge(socket, request)));
         self.middlewares.push(Middleware::Later(judge));
+        self
+    }
+
+    /// Judges who comes back to a session, after middlewares or instead of them (see
+    /// [`crate::config::Recovery::skip_middlewares`]): the socket has its id and data again, its groups follow. A refusal
+    /// ends the session and reaches the client as `connect_error`. Several run in the order of their registration.
+    pub fn reauthorise(
+        &mut self,
+        judge: impl Fn(&Socket, &ConnectRequest) -> Result<(), Refusal> + 'static,
+    ) -> &mut Self {
+        self.reauthorisers.push(Middleware::Now(Box::new(judge)));
+        self
+    }
+
+    /// The same for a judge that must wait for something.
+    pub fn reauthorise_async<F>(
+        &mut self,
+        judge: impl Fn(Socket, Rc<ConnectRequest>) -> F + 'static,
+    ) -> &mut Self
+    where
+        F: Future<Output = Result<(), Refusal>> + 'static,
+    {
+        let judge: JudgeLater = Box::new(move |socket, request| Box::pin(judge(socket, request)));
+        self.reauthorisers.push(Middleware::Later(judge));
         self
     }
 

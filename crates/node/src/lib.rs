@@ -48,6 +48,7 @@ mod namespaces;
 mod node;
 mod outbound;
 mod reactor;
+mod recovery;
 mod rooms;
 mod session;
 mod socket;

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
 use greenroom_core::RoomId;
 use greenroom_socketio::packet::{DecodeError, Decoder, Draft, EncodeError, Packet, Prepared};
+use greenroom_wire::backplane::Command;
 use greenroom_wire::link::{FromServer, LINE_BYTES_MAX, MeshSend, Relay, Status, ToServer, VERSION};
 use greenroom_wire::rooms::RoomEnded;
 use tokio::io::AsyncWriteExt as _;
@@ -126,6 +127,11 @@ impl Link {
         is_sent
     }
 
+    /// Hands a command to the board in the agent. What the way loses is given again once it is up.
+    pub(crate) fn command(&self, command: Command) {
+        self.push(line(&FromServer::Backplane(command)));
+    }
+
     /// Queues a line for a stream that is up; what must survive a new stream is kept elsewhere.
     fn push(&self, line: String) {
         if self.is_connected.get() {
@@ -183,6 +189,9 @@ pub(crate) async fn run(state: Rc<NodeState>) {
         let began_at = Instant::now();
         let Err(error) = hold(&state, link).await;
         link.is_connected.set(false);
+        if let Some(recovery) = &state.recovery {
+            recovery.handle_down();
+        }
         link.take_outbox();
         tracing::warn!(%error, "the link to the agent is down");
         if began_at.elapsed() > PATIENCE {
@@ -257,6 +266,9 @@ fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
             if let Some(rooms) = &state.rooms {
                 rooms.set_keys(&keys);
             }
+            if let Some(recovery) = &state.recovery {
+                recovery.handle_up(state);
+            }
         }
         ToServer::Keys { keys } => {
             if let Some(rooms) = &state.rooms {
@@ -270,6 +282,11 @@ fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
         ToServer::CloseRoom { room, epoch, reason } => {
             if let Some(rooms) = &state.rooms {
                 rooms.close(state, &room, epoch, reason);
+            }
+        }
+        ToServer::Backplane(told) => {
+            if let Some(recovery) = &state.recovery {
+                recovery.handle(state, told);
             }
         }
         ToServer::Deliver(relay) => deliver(state, &relay),

@@ -74,6 +74,11 @@ impl Namespaces {
         self.live.borrow().get(name).cloned()
     }
 
+    /// The names of all that live.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.live.borrow().keys().cloned().collect()
+    }
+
     /// The namespace that a client asks for; the first rule that takes it makes it.
     pub(crate) fn find(&self, request: &ConnectRequest) -> Result<Rc<Namespace>, NoNamespace> {
         let name = request.namespace();

@@ -362,6 +362,9 @@ impl BoundNode {
         if state.certificate.is_some() {
             parts.spawn_local(tls::watch(Rc::clone(&state)));
         }
+        if state.recovery.is_some() {
+            parts.spawn_local(crate::recovery::run(Rc::clone(&state)));
+        }
         if state.link.is_some() {
             parts.spawn_local(crate::link::run(Rc::clone(&state)));
         }
@@ -390,6 +393,9 @@ async fn end(state: &Rc<NodeState>) {
         session.close(DisconnectReason::ServerShuttingDown, Goodbye::Polite(Some(1001)));
     }
     let flushed = async {
+        if let Some(recovery) = &state.recovery {
+            recovery.wait_flushed(state).await;
+        }
         if let Some(link) = &state.link {
             link.wait_delivered().await;
         }

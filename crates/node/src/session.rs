@@ -76,6 +76,8 @@ pub(crate) struct Session {
     close_by: Cell<Moment>,
     armed_at: Cell<Moment>,
     decoder: RefCell<Decoder>,
+    /// Bytes of missed events that may wait beside what is new; 0 once the line was empty.
+    missed_bytes: Cell<usize>,
     /// What led to its end, for people.
     details: RefCell<Option<Box<str>>>,
 }
@@ -119,6 +121,7 @@ impl Session {
             close_by: Cell::new(NEVER),
             armed_at: Cell::new(NEVER),
             decoder: RefCell::default(),
+            missed_bytes: Cell::new(0),
             details: RefCell::default(),
         });
         state.sessions.borrow_mut().insert(session.sid, Rc::clone(&session));
@@ -186,7 +189,11 @@ impl Session {
             return;
         }
         let waiting = line.queued_bytes();
-        if waiting > 0 && waiting + packet.frames_bytes() > self.state.config.outbound_bytes_max {
+        if waiting == 0 {
+            self.missed_bytes.set(0);
+        }
+        let waiting_max = self.state.config.outbound_bytes_max.saturating_add(self.missed_bytes.get());
+        if waiting > 0 && waiting + packet.frames_bytes() > waiting_max {
             self.state.counting.slow_closed_total.one();
             self.phase.set(Phase::Overflowed);
         } else {
@@ -197,11 +204,19 @@ impl Session {
         self.state.held.hold(self, flush);
     }
 
+    /// Queues an event that the client missed. All of them together are bounded by the History that they are from, whose
+    /// bytes they share, so they may be more than a line else holds.
+    pub(crate) fn send_missed(self: &Rc<Self>, packet: &Prepared) {
+        self.missed_bytes.set(self.missed_bytes.get() + packet.frames_bytes());
+        self.send(packet, Urgency::Reliable);
+    }
+
     /// Queues a control frame. Somebody who asks for more answers than they read ends up like any slow reader.
     pub(crate) fn push_frame(self: &Rc<Self>, frame: Bytes) {
         if let Line::WebSocket(line) = &mut *self.line.borrow_mut() {
             line.out.push(frame);
-            if line.out.bytes() > self.state.config.outbound_bytes_max {
+            let bytes_max = self.state.config.outbound_bytes_max.saturating_add(self.missed_bytes.get());
+            if line.out.bytes() > bytes_max {
                 self.state.counting.slow_closed_total.one();
                 self.phase.set(Phase::Overflowed);
             }
@@ -251,6 +266,9 @@ impl Session {
                 let answered = heartbeat.handle_pong(self.state.config.ping_interval, self.state.now());
                 self.heartbeat.set(heartbeat);
                 debug_assert!(answered.is_ok(), "pongs belong to the server role");
+                if let Some(recovery) = &self.state.recovery {
+                    self.sockets.borrow().iter().for_each(|socket| recovery.answered(socket));
+                }
                 return;
             }
             EnginePacket::Close => return self.close(DisconnectReason::TransportClose, Goodbye::Answered),
@@ -360,6 +378,9 @@ impl Session {
         let mut step = heartbeat.poll(self.state.config.ping_timeout, now);
         if step == HeartbeatStep::Ping {
             self.line.borrow_mut().push_engine("2", PING_FRAME);
+            if let Some(recovery) = &self.state.recovery {
+                self.sockets.borrow().iter().for_each(|socket| recovery.mark(socket));
+            }
             self.state.mark_dirty(self);
             step = heartbeat.poll(self.state.config.ping_timeout, now);
         }

@@ -1,6 +1,8 @@
 //! One client in one namespace, as a handle that is cheap to clone and to keep.
 //! Never sends by itself: its session does.
 
+mod kept;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -21,6 +23,7 @@ use crate::handlers::Outgoing;
 use crate::handshake::Handshake;
 use crate::namespace::Namespace;
 use crate::node::NodeHandle;
+use crate::recovery::Held;
 use crate::rooms::Seated;
 use crate::session::{Goodbye, Session, Urgency};
 use crate::state::{Due, random_id};
@@ -71,7 +74,8 @@ pub struct Socket(Rc<SocketInner>);
 pub(crate) struct WeakSocket(Weak<SocketInner>);
 
 pub(crate) struct SocketInner {
-    id: SocketId,
+    /// Another one once the socket goes on where a session was, before anybody else has seen it.
+    id: Cell<SocketId>,
     session: Rc<Session>,
     namespace: Rc<Namespace>,
     /// Place in the namespace's table; none before the connect and after the end.
@@ -83,6 +87,9 @@ pub(crate) struct SocketInner {
     auth: RefCell<Option<Box<str>>>,
     acks: RefCell<BTreeMap<AckId, AckHandler>>,
     seat: RefCell<Option<Box<Seated>>>,
+    /// Its session, where clients come back to those.
+    held: RefCell<Option<Box<Held>>>,
+    is_recovered: Cell<bool>,
 }
 
 impl WeakSocket {
@@ -99,7 +106,7 @@ impl std::fmt::Debug for WeakSocket {
 
 impl std::fmt::Debug for Socket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Socket({})", self.0.id)
+        write!(f, "Socket({})", self.id())
     }
 }
 
@@ -112,7 +119,7 @@ impl PartialEq for Socket {
 impl Socket {
     pub(crate) fn new(session: &Rc<Session>, namespace: &Rc<Namespace>) -> Self {
         Self(Rc::new(SocketInner {
-            id: random_id(),
+            id: Cell::new(random_id()),
             session: Rc::clone(session),
             namespace: Rc::clone(namespace),
             slot: Cell::new(None),
@@ -122,13 +129,15 @@ impl Socket {
             auth: RefCell::default(),
             acks: RefCell::default(),
             seat: RefCell::default(),
+            held: RefCell::default(),
+            is_recovered: Cell::new(false),
         }))
     }
 
     /// The public id. Others may know it; it is not the id of the session. A group of this name holds this socket.
     #[must_use]
     pub fn id(&self) -> SocketId {
-        self.0.id
+        self.0.id.get()
     }
 
     /// The namespace's name.
@@ -179,6 +188,7 @@ impl Socket {
     /// Replaces the data.
     pub fn set_data(&self, data: Value) {
         self.0.data.replace(data);
+        self.session_changed();
     }
 
     /// Enters a group. Harmless when it is in already; nothing for a socket that is gone.
@@ -187,7 +197,8 @@ impl Socket {
             && let Some(name) = self.0.namespace.join(group, slot)
         {
             self.0.groups.borrow_mut().insert(name);
-            self.0.namespace.tell_joined(group, self.0.id);
+            self.0.namespace.tell_joined(group, self.id());
+            self.session_changed();
         }
     }
 
@@ -196,7 +207,8 @@ impl Socket {
         if let Some(slot) = self.0.slot.get()
             && self.0.groups.borrow_mut().remove(group)
         {
-            self.0.namespace.leave(group, slot, self.0.id);
+            self.0.namespace.leave(group, slot, self.id());
+            self.session_changed();
         }
     }
 
@@ -285,7 +297,7 @@ impl Socket {
 
     /// Everybody in the namespace but this socket.
     pub fn broadcast(&self) -> Broadcast {
-        Broadcast::new(&self.0.session.state, &self.0.namespace).except(self.0.id.as_str())
+        Broadcast::new(&self.0.session.state, &self.0.namespace).except(self.id().as_str())
     }
 
     /// Everybody in a group but this socket.
@@ -395,7 +407,7 @@ impl Socket {
         }
         match draft.and_then(|draft| draft.prepare(self.namespace_name(), id)) {
             Ok(packet) => {
-                self.send_event(&packet, urgency);
+                self.send_kept(&packet, urgency);
                 true
             }
             Err(error) => {
@@ -439,6 +451,9 @@ impl Socket {
         let handlers = &self.0.namespace.handlers;
         if let Some(on_disconnecting) = &handlers.on_disconnecting {
             session.guard(|| on_disconnecting(self, reason));
+        }
+        if let Some(recovery) = &session.state.recovery {
+            recovery.handle_gone(&session.state, self, reason);
         }
         self.0.namespace.remove(self);
         if let Some(on_disconnect) = &handlers.on_disconnect {

@@ -27,6 +27,7 @@ use crate::http::Fresh;
 use crate::link::Link;
 use crate::namespaces::Namespaces;
 use crate::reactor::Reactor;
+use crate::recovery::Recovery;
 use crate::rooms::Rooms;
 use crate::session::Session;
 use crate::socket::SocketInner;
@@ -61,6 +62,7 @@ pub(crate) struct NodeState {
     pub(crate) link: Option<Link>,
     /// The port speaks TLS.
     pub(crate) certificate: Option<Certificate>,
+    pub(crate) recovery: Option<Recovery>,
     /// One read buffer for all: a connection at rest owns none.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) gathered: RefCell<Box<[u8]>>,
@@ -96,6 +98,10 @@ impl NodeState {
         certificate: Option<Certificate>,
     ) -> io::Result<Rc<Self>> {
         let admission = Cell::new(Bucket::full(config.handshakes_per_second_max));
+        let recovery = config.recovery.clone().map(|recovery| {
+            let node = config.membership.as_ref().map(|membership| membership.instance.to_string());
+            Recovery::new(recovery, node.unwrap_or_else(|| "self".to_owned()), link.is_some())
+        });
         let shortest = config.ping_interval.min(config.ping_timeout);
         Ok(Rc::new(Self {
             config,
@@ -107,6 +113,7 @@ impl NodeState {
             rooms,
             link,
             certificate,
+            recovery,
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             gathered: RefCell::new(vec![0; GATHERED_BYTES].into()),
             reactor: Reactor::new()?,
@@ -194,6 +201,16 @@ impl NodeState {
             // Its room is kept for the next turn.
             *fresh = dirty;
         }
+    }
+
+    /// Whether a namespace is not the one of rooms, which have their own ways.
+    pub(crate) fn is_mesh(&self, namespace: &str) -> bool {
+        self.rooms.is_none() || namespace != "/"
+    }
+
+    /// The way back to sessions of this namespace, where they have one.
+    pub(crate) fn recovery_of(&self, namespace: &str) -> Option<&Recovery> {
+        self.recovery.as_ref().filter(|_| self.is_mesh(namespace))
     }
 
     /// Tells control, by the agent, that rooms or connections changed.

@@ -17,9 +17,11 @@ use serde_json::{Value, json};
 fn published(message: FromServer) -> Option<Relay> {
     match message {
         FromServer::Publish(relay) => Some(relay),
-        FromServer::Hello { .. } | FromServer::Status(_) | FromServer::RoomEnded(_) | FromServer::Mesh(_) => {
-            None
-        }
+        FromServer::Hello { .. }
+        | FromServer::Status(_)
+        | FromServer::RoomEnded(_)
+        | FromServer::Mesh(_)
+        | FromServer::Backplane(_) => None,
     }
 }
 
@@ -105,7 +107,8 @@ fn sent(message: FromServer) -> Option<MeshSend> {
         FromServer::Hello { .. }
         | FromServer::Status(_)
         | FromServer::RoomEnded(_)
-        | FromServer::Publish(_) => None,
+        | FromServer::Publish(_)
+        | FromServer::Backplane(_) => None,
     }
 }
 

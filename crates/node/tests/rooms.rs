@@ -141,9 +141,11 @@ async fn code(served: &Served, auth: &Value) -> String {
 fn ended(message: FromServer) -> Option<RoomEnded> {
     match message {
         FromServer::RoomEnded(ended) => Some(ended),
-        FromServer::Hello { .. } | FromServer::Status(_) | FromServer::Publish(_) | FromServer::Mesh(_) => {
-            None
-        }
+        FromServer::Hello { .. }
+        | FromServer::Status(_)
+        | FromServer::Publish(_)
+        | FromServer::Mesh(_)
+        | FromServer::Backplane(_) => None,
     }
 }
 
@@ -274,7 +276,8 @@ fn a_newer_token_of_the_same_player_takes_the_seat_over() {
             FromServer::Hello { .. }
             | FromServer::RoomEnded(_)
             | FromServer::Publish(_)
-            | FromServer::Mesh(_) => None,
+            | FromServer::Mesh(_)
+            | FromServer::Backplane(_) => None,
         });
         assert_eq!(report.await.seats[0].phase, SeatPhase::Connected);
     });
@@ -296,7 +299,8 @@ fn seats_are_kept_for_the_lost_and_freed_by_those_who_leave() {
                 FromServer::Hello { .. }
                 | FromServer::RoomEnded(_)
                 | FromServer::Publish(_)
-                | FromServer::Mesh(_) => None,
+                | FromServer::Mesh(_)
+                | FromServer::Backplane(_) => None,
             }
         };
         let (here, away) = (SeatPhase::Connected, SeatPhase::Away);

@@ -8,6 +8,7 @@ use greenroom_core::{InstanceId, RoomId};
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
+use crate::backplane::{Command, Told};
 use crate::rooms::{EndReason, RoomEnded, RoomReport};
 use crate::token::PublicKeys;
 
@@ -74,6 +75,8 @@ pub enum FromServer {
     Publish(Relay),
     /// Anything else for them, or an answer for one.
     Mesh(MeshSend),
+    /// A command to the board in the agent, which keeps histories and sessions for the servers of this fleet.
+    Backplane(Command),
 }
 
 /// What a server tells of itself.
@@ -128,6 +131,8 @@ pub enum ToServer {
         /// All that got it.
         peers: Vec<Text<InstanceId>>,
     },
+    /// What the board says.
+    Backplane(Told),
 }
 
 /// A word from one server to its peers by way of the agent.

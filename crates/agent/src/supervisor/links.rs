@@ -36,6 +36,11 @@ impl Supervisor {
             FromServer::RoomEnded(ended) => self.take_result(now, server, instance, ended),
             FromServer::Publish(relay) => self.publish(link, &server, relay),
             FromServer::Mesh(send) => self.pass_on(link, &server, &instance, send),
+            FromServer::Backplane(command) => {
+                if let Some(fleet) = self.fleet_of(&server).cloned() {
+                    self.handle_backplane(now, &fleet, &instance, command);
+                }
+            }
             // The status of a process that is gone says nothing any more.
             FromServer::Status(_) | FromServer::Hello { .. } => {}
         }
@@ -67,6 +72,7 @@ impl Supervisor {
             self.out.effects.push(Effect::CloseLink { link: replaced, why });
         }
         self.links.insert(link, (server.clone(), instance.clone()));
+        self.boards.linked(instance, link);
         let message = ToServer::Welcome { version: VERSION, keys: self.keys.clone() };
         self.out.effects.push(Effect::TellServer { link, message });
         Ok(())
@@ -122,8 +128,9 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn handle_link_lost(&mut self, link: LinkId) {
-        let Some((server, _)) = self.links.remove(&link) else { return };
+    pub(super) fn handle_link_lost(&mut self, now: Timestamp, link: LinkId) {
+        let Some((server, instance)) = self.links.remove(&link) else { return };
+        self.handle_backplane_lost(now, &instance, link);
         let managed = self.servers.get_mut(&server).filter(|managed| managed.link.id == Some(link));
         if let Some(managed) = managed {
             managed.unlinked(&mut self.out);

@@ -117,6 +117,7 @@ fn hear(message: ToServer, ended: &mut Option<String>) {
         ToServer::Deliver(relay) => println!("delivered {}", relay.packet),
         ToServer::Mesh(told) => println!("told by {}", told.from),
         ToServer::MeshAsked { peers, .. } => println!("{} peers are asked", peers.len()),
+        ToServer::Backplane(_) => println!("told by the board"),
     }
 }
 

@@ -64,6 +64,9 @@ impl Door {
             "/readyz" if self.state.stopping.is_cancelled() => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "stopping")
             }
+            "/readyz" if self.state.recovery.as_ref().is_some_and(|recovery| !recovery.is_up()) => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "the backplane cannot be reached")
+            }
             "/readyz" => plain(StatusCode::OK, "ready"),
             _ => plain(StatusCode::NOT_FOUND, "not found"),
         }

@@ -33,7 +33,7 @@ pub(super) fn refuse(code: &str, message: impl std::fmt::Display) -> Verdict {
 }
 
 /// The wall clock, which the tokens' expiry is told in.
-pub(super) fn wall_clock() -> Timestamp {
+pub(crate) fn wall_clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::config::Membership;
 use crate::handshake::Refusal;
 use crate::state::NodeState;
+pub(crate) use door::wall_clock;
 pub(crate) use live::LiveRoom;
 pub(crate) use seat::{Admission, Seated};
 

@@ -4,6 +4,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "whatever else came fails the test")]
 
 pub(crate) mod agent;
+pub(crate) mod hub;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;
