@@ -100,6 +100,15 @@ pub(crate) enum Verb {
         /// The fleet.
         fleet: String,
     },
+    /// Tells who changed what, and why game servers stopped, newest first.
+    Audit {
+        /// How many entries, 1 to 1,000.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// Only those before this number: the next page.
+        #[arg(long, value_name = "NUMBER")]
+        before: Option<u64>,
+    },
     /// Sends players through lobby, match and game, and tells whether all were where they belonged.
     Swarm(Box<crate::swarm::SwarmArgs>),
     /// Plays scaling policies against a recorded flow of rooms: who had to wait, and what stood idle for it.

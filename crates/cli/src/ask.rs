@@ -111,6 +111,16 @@ pub(crate) async fn restart(fleet: &str, global: &Global) -> Result<(), Failure>
     Ok(())
 }
 
+/// `greenroom audit`.
+pub(crate) async fn audit(limit: usize, before: Option<u64>, global: &Global) -> Result<(), Failure> {
+    let list = client(global)?.audit(before, limit).await.map_err(|error| failure(&error, global))?;
+    show(global, &list, || table::audit(&list.entries, now_ms()));
+    if let (Output::Table, Some(before)) = (global.output, list.before) {
+        eprintln!("older ones: --before {before}");
+    }
+    Ok(())
+}
+
 /// `greenroom logs`.
 pub(crate) async fn logs(args: &LogsArgs, global: &Global) -> Result<(), Failure> {
     let control = client(global)?;
@@ -181,7 +191,7 @@ fn next(code: Code) -> &'static str {
         Code::RoomNotFound => "`greenroom get rooms` lists them.",
         Code::NoCapacity => "`greenroom get fleets` tells what the fleet waits for.",
         Code::HostSuspect => "`greenroom get hosts` tells how long it has been silent.",
-        Code::TooMany | Code::Rebuilding => "Try again in a moment.",
+        Code::TooMany | Code::Rebuilding | Code::LoginUnavailable => "Try again in a moment.",
         Code::Internal => "The log of the control plane says more.",
         Code::Unauthorized => "Give a token with GREENROOM_TOKEN, or name one with --token-from.",
         Code::BadRequest

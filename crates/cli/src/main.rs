@@ -69,6 +69,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Verb::Get(kind) => on_runtime(ask::get(*kind, global)),
         Verb::Allocate(args) => on_runtime(ask::allocate(args, global)),
         Verb::Logs(args) => on_runtime(ask::logs(args, global)),
+        Verb::Audit { limit, before } => on_runtime(ask::audit(*limit, *before, global)),
         Verb::Restart { fleet } => on_runtime(ask::restart(fleet, global)),
         Verb::Swarm(args) => on_runtime(swarm::swarm(args, global)),
     }
@@ -111,6 +112,7 @@ mod tests {
             "greenroom logs arena-k3x9q -f",
             "greenroom get rooms --ended",
             "greenroom restart arena",
+            "greenroom audit --limit 20 --before 100",
             "greenroom config check",
             "greenroom control --listen 127.0.0.1:9000 --log json",
             "greenroom agent --server http://127.0.0.1:9000 --stop-servers-on-exit",

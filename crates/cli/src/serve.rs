@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use greenroom_agent::{AgentConfig, OnExit};
-use greenroom_control::{AccessToken, ControlConfig, ReadyWhen, StaticPage, TokenSource, WebhookConfig};
+use greenroom_control::{
+    AccessToken, ControlConfig, LoginConfig, LoginKeys, PlayersConfig, ReadyWhen, StaticPage, TokenSource,
+    WebhookConfig,
+};
 use greenroom_core::fleet::Fleet;
 use greenroom_store::FileStore;
 use greenroom_wire::secret::{Secret, SecretRef};
@@ -17,12 +20,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::args::{AgentArgs, ConfigArgs, ControlArgs, Global};
-use crate::config::{self, Config, TokenSection};
+use crate::config::{self, Config, KeysSection, PlayersSection, TokenSection};
 use crate::failure::Failure;
 use crate::{pages, secrets};
 
 /// How long one post to the webhook may take.
 const WEBHOOK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Connections of players at once.
+const PLAYER_CONNECTIONS_MAX: usize = 10_000;
 
 /// Runs the control plane until SIGINT or SIGTERM.
 pub(crate) async fn control(args: &ControlArgs) -> Result<(), Failure> {
@@ -55,6 +61,7 @@ fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, F
     let mut settings = ControlConfig::new(fleets);
     settings.listen = args.listen.unwrap_or(config.control.listen);
     settings.tokens = config.control.tokens.into_iter().map(access_token).collect::<Result<_, _>>()?;
+    settings.players = config.players.map(players).transpose()?;
     settings.webhook = config.control.webhook_url.map(|url| WebhookConfig { url, timeout: WEBHOOK_TIMEOUT });
     settings.pages = pages::all(args.demo_pages)
         .into_iter()
@@ -80,6 +87,33 @@ fn access_token(section: TokenSection) -> Result<AccessToken, Failure> {
         SecretRef::File(path) => TokenSource::File(path),
     };
     Ok(AccessToken { name, role, source })
+}
+
+fn players(section: PlayersSection) -> Result<PlayersConfig, Failure> {
+    let keys = match section.keys {
+        KeysSection::Url(url) => LoginKeys::Url(url),
+        KeysSection::File(file) => LoginKeys::File(file),
+        KeysSection::Shared(reference) => {
+            LoginKeys::Shared(vec![secrets::resolve(&reference, "[players] secret")?])
+        }
+    };
+    Ok(PlayersConfig {
+        listen: section.listen,
+        login: LoginConfig {
+            keys,
+            algorithms: section.algorithms,
+            audience: section.audience,
+            issuer: section.issuer,
+        },
+        origins: section.allowed_origins,
+        endpoints: section.endpoints,
+        rooms: section.rooms,
+        tickets: section.tickets,
+        per_player: section.per_player,
+        per_address: section.per_address,
+        proxies: section.proxies,
+        connections_max: PLAYER_CONNECTIONS_MAX,
+    })
 }
 
 /// The first word `greenroom` of a command becomes the running binary. The revision stays that of the file: where the

@@ -4,7 +4,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use greenroom_wire::api::{
-    Allocation, FleetStatus, GameserverStatus, HostStatus, KindWord, RoomStatus, SeatWord,
+    Allocation, AuditEntry, FleetStatus, GameserverStatus, HostStatus, KindWord, RoomStatus, SeatWord,
 };
 use serde::Serialize;
 
@@ -90,6 +90,22 @@ pub(crate) fn hosts(hosts: &[HostStatus], now_ms: u64) -> String {
         ]
     });
     render(&["NAME", "STATE", "GAMESERVERS", "HEARD"], &rows.collect::<Vec<_>>())
+}
+
+/// The audit trail.
+pub(crate) fn audit(entries: &[AuditEntry], now_ms: u64) -> String {
+    let rows = entries.iter().map(|entry| {
+        vec![
+            entry.number.to_string(),
+            age(now_ms, entry.at_ms),
+            entry.who.clone(),
+            word(&entry.action),
+            entry.subject.clone(),
+            if entry.busy { "busy" } else { "idle" }.to_owned(),
+            entry.reason.clone(),
+        ]
+    });
+    render(&["NUMBER", "AGO", "WHO", "WHAT", "WHICH", "IT WAS", "WHY"], &rows.collect::<Vec<_>>())
 }
 
 /// A room with its seats, a token for each player, and what to do with it.

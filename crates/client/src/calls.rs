@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use greenroom_core::{FleetName, RoomId, ServerName, TicketId};
 use greenroom_wire::api::{
-    AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, EndpointAnswer, FinishRequest,
-    FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness,
-    RestartAnswer, RoomList, RoomStatus, TicketCancelled, TicketsAnswer, TicketsRequest,
+    AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, EndpointAnswer,
+    FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview,
+    Readiness, RestartAnswer, RoomList, RoomStatus, TicketCancelled, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::error::ErrorBody;
 use greenroom_wire::secret::Secret;
@@ -253,6 +253,15 @@ impl ControlClient {
     /// See [`ClientError`].
     pub async fn overview(&self) -> Result<Overview, ClientError> {
         self.get("/v1/overview").await
+    }
+
+    /// `GET /v1/audit`: the newest `limit` (1 to 1,000) entries, below `before` if it is given.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn audit(&self, before: Option<u64>, limit: usize) -> Result<AuditList, ClientError> {
+        let before = before.map(|before| format!("&before={before}")).unwrap_or_default();
+        self.get(&format!("/v1/audit?limit={limit}{before}")).await
     }
 
     /// `GET /v1/keys`: what join tokens are checked with.

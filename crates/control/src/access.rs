@@ -135,7 +135,8 @@ pub enum TokenError {
 /// Who makes a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
-    pub(crate) name: Arc<str>,
+    /// Of the token; `None` where no tokens are configured.
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) role: Role,
 }
 
@@ -203,7 +204,8 @@ impl Tokens {
         let before = self.entries.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut now = Vec::new();
         for (name, outcome) in outcomes {
-            let of_name = || before.iter().filter(|entry| *entry.caller.name == *name).cloned();
+            let of_name =
+                || before.iter().filter(|entry| entry.caller.name.as_deref() == Some(name.as_str())).cloned();
             match outcome {
                 Ok(read) => {
                     if !of_name().map(|entry| entry.digest).eq(read.iter().map(|entry| entry.digest)) {
@@ -232,7 +234,7 @@ fn read(token: &AccessToken) -> Result<Vec<Entry>, TokenError> {
     };
     let lines =
         text.expose().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let caller = Caller { name: token.name.as_str().into(), role: token.role };
+    let caller = Caller { name: Some(token.name.as_str().into()), role: token.role };
     let mut entries = Vec::new();
     for line in lines {
         let fits = (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&line.len());

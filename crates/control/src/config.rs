@@ -3,10 +3,14 @@
 //! Never read from the environment or a file here: the caller reads, checks and passes values.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use greenroom_core::FleetName;
 use greenroom_core::fleet::Fleet;
+use greenroom_wire::secret::Secret;
 
 use crate::access::AccessToken;
 use crate::world::{Bounds, Timings};
@@ -18,6 +22,8 @@ pub struct ControlConfig {
     pub listen: SocketAddr,
     /// Who may call. Default nobody is asked: everybody on this machine may do everything.
     pub tokens: Vec<AccessToken>,
+    /// The listener for players. Default none: the back end asks for them.
+    pub players: Option<PlayersConfig>,
     /// The fleets, checked, each name once.
     pub fleets: Vec<Fleet>,
     /// Where the results of ended rooms are posted. Default nowhere: results are then not stored either.
@@ -48,6 +54,7 @@ impl ControlConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8700)),
             tokens: Vec::new(),
+            players: None,
             fleets,
             webhook: None,
             pages: Vec::new(),
@@ -59,6 +66,97 @@ impl ControlConfig {
             connections_max: 10_000,
             stop_grace: Duration::from_secs(1),
         }
+    }
+}
+
+/// The listener that players reach themselves. Nobody is anonymous there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlayersConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How players are known.
+    pub login: LoginConfig,
+    /// Browser origins that may call, as `scheme://host:port`, or `*`.
+    pub origins: Vec<String>,
+    /// Fleets whose endpoints may be asked for.
+    pub endpoints: Vec<FleetName>,
+    /// Fleets whose rooms may be asked for by key: whoever knows a key may enter.
+    pub rooms: Vec<FleetName>,
+    /// Fleets into which players may be matched.
+    pub tickets: Vec<FleetName>,
+    /// Calls of one player.
+    pub per_player: Rate,
+    /// Calls of one address, valid or not; of one /64 with IPv6.
+    pub per_address: Rate,
+    /// Proxies in front, each adding to X-Forwarded-For the address it was called from. With 0 it is not looked at.
+    pub proxies: usize,
+    /// Connections at once; more wait to be accepted.
+    pub connections_max: usize,
+}
+
+/// How many calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run.
+    pub per_second: u32,
+    /// At once, after a rest.
+    pub burst: u32,
+}
+
+/// How a player token is checked: a JWT whose `sub` is the player. `exp` is required.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginConfig {
+    /// Where the keys are.
+    pub keys: LoginKeys,
+    /// Algorithms that are taken.
+    pub algorithms: Vec<LoginAlgorithm>,
+    /// Required in `aud`, so that a token for another service is of no use here.
+    pub audience: String,
+    /// Required as `iss`. `None`: anybody who has the key.
+    pub issuer: Option<String>,
+}
+
+/// Where the keys of player tokens are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginKeys {
+    /// A JWK set, fetched at the start, every 5 min, and when a token names a key that is not known, at most every 10 s.
+    Url(String),
+    /// A JWK set, read again every 5 s.
+    File(PathBuf),
+    /// Secrets shared with the back end, for HS256; each of at least 32 bytes, all valid.
+    Shared(Vec<Secret>),
+}
+
+/// Algorithms of player tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names of RFC 7518 and RFC 8037")]
+pub enum LoginAlgorithm {
+    EdDsa,
+    Rs256,
+    Es256,
+    Hs256,
+}
+
+impl LoginAlgorithm {
+    /// Its name in a token's header.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::Hs256 => "HS256",
+        }
+    }
+}
+
+impl FromStr for LoginAlgorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::EdDsa, Self::Rs256, Self::Es256, Self::Hs256];
+        let found = all.into_iter().find(|algorithm| algorithm.word() == text);
+        found.ok_or_else(|| format!("{text:?}; allowed: \"EdDSA\", \"RS256\", \"ES256\", \"HS256\""))
     }
 }
 

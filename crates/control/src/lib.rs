@@ -18,6 +18,10 @@ mod http;
 mod webhook;
 
 pub use access::{AccessToken, Role, TokenError, TokenSource};
-pub use config::{ControlConfig, ReadyWhen, StaticPage, WebhookConfig};
+pub use config::{
+    ControlConfig, LoginAlgorithm, LoginConfig, LoginKeys, PlayersConfig, Rate, ReadyWhen, StaticPage,
+    WebhookConfig,
+};
+pub use http::LoginError;
 pub use run::{RunError, run, run_on};
 pub use start::StartError;

@@ -24,6 +24,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::access::{TokenError, Tokens};
 use crate::config::ControlConfig;
+use crate::http::{Login, LoginError};
 use crate::start::{StartError, Started, start};
 use crate::world::{
     Answer, Call, Effect, Event, IdSource, Refusal, RequestId, Results, StreamId, World, WorldConfig, Write,
@@ -46,6 +47,9 @@ pub enum RunError {
          add [[control.tokens]] with name, role and from, or listen on 127.0.0.1"
     )]
     NoTokens(SocketAddr),
+    /// The keys of player tokens cannot be used.
+    #[error("the listener for players cannot begin")]
+    Login(#[from] LoginError),
     /// A token cannot be used.
     #[error("the access tokens cannot be used")]
     Token(#[from] TokenError),
@@ -114,16 +118,19 @@ pub async fn run(
     store: Arc<dyn Store>,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let address = config.listen;
-    check_reach(&config, address)?;
-    let listener = TcpListener::bind(address).await.map_err(|source| {
+    check_reach(&config, config.listen)?;
+    let listener = bind(config.listen).await?;
+    run_on(listener, config, store, stop).await
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| {
         if source.kind() == io::ErrorKind::AddrInUse {
             RunError::AddressInUse(address)
         } else {
             RunError::Listen { address, source }
         }
-    })?;
-    run_on(listener, config, store, stop).await
+    })
 }
 
 /// Like [`run`], on a listener that is open already; `config.listen` is not looked at.
@@ -139,6 +146,12 @@ pub async fn run_on(
     let address = listener.local_addr().map_err(RunError::Serve)?;
     check_reach(&config, address)?;
     let tokens = Arc::new(Tokens::read(config.tokens.clone())?);
+    let players = match config.players.clone() {
+        Some(players) => {
+            Some((bind(players.listen).await?, Login::open(players.login.clone()).await?, players))
+        }
+        None => None,
+    };
     let Started { held, records, signer } = start(&*store, clock()).await?;
     let mut seed = [0u8; 32];
     getrandom::fill(&mut seed).map_err(RunError::Random)?;
@@ -163,7 +176,11 @@ pub async fn run_on(
     let mut shell = Shell::new(world, store, held, deliver);
     shell.carry_out(effects).await?;
     parts.spawn(shell.run(events, stop.clone()));
-    parts.spawn(http::serve(listener, config, signer, keys, tokens, inputs, stop.clone()));
+    let face = http::face(config, signer, keys, tokens, inputs, stop.clone());
+    if let Some((listener, login, players)) = players {
+        parts.spawn(http::serve_players(listener, players, login, face.clone()));
+    }
+    parts.spawn(http::serve(listener, face));
     let mut outcome = Ok(());
     while let Some(ended) = parts.join_next().await {
         stop.cancel();
@@ -356,8 +373,15 @@ fn put(batch: &mut Batch, write: &Write) {
         Write::DeleteResult { key } => batch.delete(Kind::Result, key.as_str()),
         Write::PutHost(record) => batch.put(record.host.as_str(), record),
         Write::DeleteHost(host) => batch.delete(Kind::Host, host.as_str()),
+        Write::PutAudit(record) => batch.put(audit_key(record.entry.number), record),
+        Write::DeleteAudit(number) => batch.delete(Kind::Audit, audit_key(*number)),
         Write::PutTerm(term) => batch.put(term::KEY, &TermRecord { version: 1, term: *term }),
     }
+}
+
+/// Keys are read back in the order of their numbers.
+fn audit_key(number: u64) -> String {
+    format!("{number:020}")
 }
 
 /// The one place where this process asks what time it is.

@@ -6,7 +6,9 @@ use greenroom_core::{Term, Timestamp};
 use greenroom_store::records::{self, LoadError, Record};
 use greenroom_store::term::{self, HeldTerm, RaiseError};
 use greenroom_store::{Batch, CommitError, Store};
-use greenroom_wire::record::{AnswerRecord, HostRecord, ResultRecord, RoomRecord, SigningKeyRecord};
+use greenroom_wire::record::{
+    AnswerRecord, AuditRecord, HostRecord, ResultRecord, RoomRecord, SigningKeyRecord,
+};
 use greenroom_wire::token::{KeyError, Signer};
 
 use crate::world::Records;
@@ -47,6 +49,7 @@ pub(crate) async fn start(store: &dyn Store, now: Timestamp) -> Result<Started, 
             .collect(),
         results: plain::<ResultRecord>(store).await?,
         hosts: plain::<HostRecord>(store).await?,
+        audit: plain::<AuditRecord>(store).await?,
     };
     let signer = signer(store, &held, now).await?;
     Ok(Started { held, records, signer })

@@ -1,5 +1,7 @@
 //! Tokens and roles over a real listener: who is let in, who is told why not, and that no token is ever told.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use greenroom_control::world::{
 };
 use greenroom_core::{HostName, RoomId, Timestamp};
 use greenroom_wire::api::FleetStatus;
-use greenroom_wire::record::{AnswerRecord, HostRecord, ResultRecord, RoomRecord};
+use greenroom_wire::record::{AnswerRecord, AuditRecord, HostRecord, ResultRecord, RoomRecord};
 use greenroom_wire::token::PublicKeys;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
@@ -25,6 +25,7 @@ struct Stored {
     answers: BTreeMap<String, AnswerRecord>,
     results: BTreeMap<String, ResultRecord>,
     hosts: BTreeMap<HostName, HostRecord>,
+    audit: BTreeMap<u64, AuditRecord>,
 }
 
 impl Stored {
@@ -54,6 +55,12 @@ impl Stored {
             Write::DeleteHost(host) => {
                 self.hosts.remove(&host);
             }
+            Write::PutAudit(record) => {
+                self.audit.insert(record.entry.number, record);
+            }
+            Write::DeleteAudit(number) => {
+                self.audit.remove(&number);
+            }
             Write::PutTerm(term) => self.term = term,
         }
     }
@@ -64,6 +71,7 @@ impl Stored {
             answers: self.answers.iter().map(|(key, record)| (key.clone(), record.clone())).collect(),
             results: self.results.values().cloned().collect(),
             hosts: self.hosts.values().cloned().collect(),
+            audit: self.audit.values().cloned().collect(),
         }
     }
 }

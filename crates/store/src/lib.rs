@@ -35,12 +35,14 @@ pub enum Kind {
     Host,
     /// The last term used.
     Term,
+    /// Who changed what.
+    Audit,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Room, Self::Answer, Self::Result, Self::SigningKey, Self::Host, Self::Term];
+    pub const ALL: [Self; 7] =
+        [Self::Room, Self::Answer, Self::Result, Self::SigningKey, Self::Host, Self::Term, Self::Audit];
 
     /// The word it is stored under. Never changes.
     #[must_use]
@@ -52,6 +54,7 @@ impl Kind {
             Self::SigningKey => "signing_key",
             Self::Host => "host",
             Self::Term => "term",
+            Self::Audit => "audit",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Never changes a record's shape: that is `wire`'s.
 
 use greenroom_wire::record::{
-    AnswerRecord, HostRecord, ResultRecord, RoomRecord, SigningKeyRecord, TermRecord,
+    AnswerRecord, AuditRecord, HostRecord, ResultRecord, RoomRecord, SigningKeyRecord, TermRecord,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,11 @@ impl Record for HostRecord {
 
 impl Record for TermRecord {
     const KIND: Kind = Kind::Term;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for AuditRecord {
+    const KIND: Kind = Kind::Audit;
     const VERSION_MAX: u32 = 1;
 }
 

@@ -1,8 +1,12 @@
 //! Bodies of the control plane's HTTP API under `/v1`. Request bodies refuse unknown fields.
 
+mod audit;
 mod fleets;
+mod players;
 
+pub use audit::{AuditAction, AuditEntry, AuditList};
 pub use fleets::{FleetList, FleetStatus, KindWord, RestartAnswer, ServerFailure};
+pub use players::{PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket, PlayerTicketRequest};
 
 use greenroom_core::{
     FleetName, HostName, IdempotencyKey, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName,

@@ -43,6 +43,8 @@ pub enum Code {
     HostSuspect,
     /// 503: the control plane has just started and waits for its agents. Retry.
     Rebuilding,
+    /// 503: the keys that player tokens are checked with could not be fetched yet. Retry.
+    LoginUnavailable,
     /// 500: ours. The log of the control process says more under the same request id.
     Internal,
 }
@@ -64,7 +66,7 @@ impl Code {
             Self::WrongKind | Self::RoomFull | Self::AlreadyAssigned | Self::IdempotencyMismatch => 409,
             Self::TooLarge => 413,
             Self::TooMany => 429,
-            Self::NoCapacity | Self::HostSuspect | Self::Rebuilding => 503,
+            Self::NoCapacity | Self::HostSuspect | Self::Rebuilding | Self::LoginUnavailable => 503,
             Self::Internal => 500,
         }
     }

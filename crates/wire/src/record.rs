@@ -6,7 +6,7 @@ use greenroom_core::{FleetName, HostName, InstanceId, PlayerId, RoomId, RoomKey,
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
-use crate::api::RoomResult;
+use crate::api::{AuditEntry, RoomResult};
 
 /// A room that was promised and has not ended. Key `<room>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,15 @@ pub struct HostRecord {
     pub version: u32,
     /// The host.
     pub host: Text<HostName>,
+}
+
+/// One entry of the audit trail. Key: its number, in 20 digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// 1.
+    pub version: u32,
+    /// The entry.
+    pub entry: AuditEntry,
 }
 
 /// The last term used. Key `term`.

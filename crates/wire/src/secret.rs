@@ -85,9 +85,10 @@ mod tests {
             assert_eq!(text.parse::<SecretRef>().unwrap().to_string(), text);
         }
         for text in ["", "hunter2", "env:", "env:9A", "env:A-B", "file:", "vault:x", "ENV:A"] {
-            let error = text.parse::<SecretRef>().unwrap_err();
-            assert!(text.len() < 5 || !error.to_string().contains(text), "{error}");
+            assert!(text.parse::<SecretRef>().is_err(), "{text:?}");
         }
+        let told = "hunter2".parse::<SecretRef>().unwrap_err().to_string();
+        assert!(!told.contains("hunter2"), "{told}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod access;
 pub(crate) mod fault;
 mod fleet;
+mod players;
 mod ports;
 pub(crate) mod reader;
 mod show;
@@ -26,6 +27,7 @@ use toml::de::DeTable;
 use fault::Fault;
 pub(crate) use fault::Faults;
 use fleet::ReadFleet;
+pub(crate) use players::{KeysSection, PlayersSection};
 use reader::{Found, Section, from_text, value_fault};
 
 /// The demonstration that `dev` runs where there is no `greenroom.toml`.
@@ -42,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) control: ControlSection,
     /// `[host]`.
     pub(crate) host: HostSection,
+    /// `[players]`: the listener that players reach themselves. Default none.
+    pub(crate) players: Option<PlayersSection>,
     /// `[fleets.*]`, by name.
     pub(crate) fleets: Vec<Fleet>,
     /// `watch` of the fleets that have it: under `dev`, a change of these files restarts the fleet's servers.
@@ -134,6 +138,7 @@ fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
     let empty = DeTable::new();
     let control_table = root.table("control", faults);
     let host_table = root.table("host", faults);
+    let players_table = root.table("players", faults);
     let fleets_table = root.table("fleets", faults);
     root.finish(faults);
 
@@ -146,12 +151,15 @@ fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
         None => read_host(&empty, 0..0, faults),
     };
     let fleets = fleets_table.map_or_else(Vec::new, |found| read_fleets(&found, faults));
+    let specs: Vec<&Fleet> = fleets.iter().map(|read| &read.fleet).collect();
+    let players =
+        players_table.and_then(|found| players::read(found.value, found.span.clone(), &specs, faults));
     ports::check(&control, listen_span.as_ref(), &host, ports_span, &fleets, faults);
     let watched = fleets.iter().filter(|read| !read.watch.is_empty());
     let watch = watched.map(|read| (read.fleet.name.clone(), read.watch.clone())).collect();
     let mut fleets: Vec<Fleet> = fleets.into_iter().map(|read| read.fleet).collect();
     fleets.sort_by(|a, b| a.name.cmp(&b.name));
-    Config { control, host, fleets, watch }
+    Config { control, host, players, fleets, watch }
 }
 
 fn read_control(

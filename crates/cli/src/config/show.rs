@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use greenroom_core::fleet::{Fleet, FleetKind, Probe};
 
-use super::Config;
+use super::{Config, KeysSection, PlayersSection};
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,6 +30,9 @@ impl fmt::Display for Config {
         writeln!(f, "public_host = {}", text(&host.public_host))?;
         writeln!(f, "ports = \"{}-{}\"", host.ports.start(), host.ports.end())?;
         writeln!(f, "allowed_origins = {}", list(&host.allowed_origins))?;
+        if let Some(players) = &self.players {
+            write_players(f, players)?;
+        }
         self.fleets.iter().try_for_each(|fleet| {
             write_fleet(f, fleet)?;
             let Some(paths) = self.watch.get(&fleet.name) else { return Ok(()) };
@@ -37,6 +40,34 @@ impl fmt::Display for Config {
             writeln!(f, "watch = {}", list(&paths))
         })
     }
+}
+
+fn write_players(f: &mut fmt::Formatter<'_>, players: &PlayersSection) -> fmt::Result {
+    writeln!(f, "\n[players]")?;
+    writeln!(f, "listen = {}", text(&players.listen.to_string()))?;
+    match &players.keys {
+        KeysSection::Url(url) => writeln!(f, "keys_url = {}", text(url))?,
+        KeysSection::File(file) => writeln!(f, "keys_file = {}", text(&file.display().to_string()))?,
+        KeysSection::Shared(reference) => writeln!(f, "secret = {}", text(&reference.to_string()))?,
+    }
+    let words: Vec<String> = players.algorithms.iter().map(|one| one.word().to_owned()).collect();
+    writeln!(f, "algorithms = {}", list(&words))?;
+    writeln!(f, "audience = {}", text(&players.audience))?;
+    if let Some(issuer) = &players.issuer {
+        writeln!(f, "issuer = {}", text(issuer))?;
+    }
+    writeln!(f, "allowed_origins = {}", list(&players.allowed_origins))?;
+    for (key, fleets) in
+        [("endpoints", &players.endpoints), ("rooms", &players.rooms), ("tickets", &players.tickets)]
+    {
+        let names: Vec<String> = fleets.iter().map(ToString::to_string).collect();
+        writeln!(f, "{key} = {}", list(&names))?;
+    }
+    writeln!(f, "player_calls_per_second = {}", players.per_player.per_second)?;
+    writeln!(f, "player_calls_burst = {}", players.per_player.burst)?;
+    writeln!(f, "address_calls_per_second = {}", players.per_address.per_second)?;
+    writeln!(f, "address_calls_burst = {}", players.per_address.burst)?;
+    writeln!(f, "proxies = {}", players.proxies)
 }
 
 fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {

@@ -34,6 +34,17 @@ fn what_is_shown_reads_back_as_the_same() {
         name = "agents"
         role = "agent"
         from = "env:AGENTS"
+        [players]
+        listen = "0.0.0.0:8701"
+        keys_url = "https://id.example.com/jwks.json"
+        algorithms = ["ES256"]
+        audience = "my-game"
+        issuer = "https://id.example.com"
+        allowed_origins = ["https://example.com"]
+        endpoints = ["feed"]
+        rooms = ["game"]
+        player_calls_per_second = 3
+        proxies = 1
         [host]
         name = "alpha"
         public_host = "play.example.com"
@@ -65,6 +76,16 @@ fn others_are_listened_to_with_tokens_only_and_a_token_is_never_written_out() {
     let text = "[[control.tokens]]\nname = \"a b\"\nrole = \"root\"\nfrom = \"s3cret\"\n[[control.tokens]]\nfor = 1\n";
     insta::assert_snapshot!(format!("{}\n{}", faults(listen), faults(text)));
     insta::assert_snapshot!(faults(&format!("{token}{token}")));
+}
+
+#[test]
+fn faults_of_the_listener_for_players_are_told() {
+    let fleets = "[fleets.hall]\nkind = \"room\"\ncommand = [\"./hall\"]\nseats_per_room = 4\n";
+    let empty = format!("[players]\n{fleets}");
+    let full = format!(
+        "[players]\nlisten = \"here\"\nkeys_file = \"jwks.json\"\nsecret = \"plain words\"\nalgorithms = [\"none\", \"HS256\"]\naudience = \"\"\nendpoints = [\"hall\"]\nrooms = [\"halls\"]\ntickets = [\"hall\"]\nproxies = 9\nanonymous = true\n{fleets}"
+    );
+    insta::assert_snapshot!(format!("{}\n\n{}", faults(&empty), faults(&full)));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -19,7 +20,8 @@ use serde::Deserialize;
 use super::Face;
 use super::error::ApiError;
 use super::extract::{Asked, Named, Told};
-use crate::world::{Answer, Call};
+use crate::access::Caller;
+use crate::world::{Actor, Answer, Call};
 
 type Shared = State<Arc<Face>>;
 type Outcome = Result<Response, ApiError>;
@@ -40,6 +42,14 @@ pub(crate) struct Paged {
     limit: Option<usize>,
 }
 
+/// `?before=&limit=`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Before {
+    before: Option<u64>,
+    limit: Option<usize>,
+}
+
 /// `?offset=&bytes_max=`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +59,7 @@ pub(crate) struct Piece {
 }
 
 impl Face {
-    async fn answer(&self, call: Call) -> Outcome {
+    pub(super) async fn answer(&self, call: Call) -> Outcome {
         let answer = self.ask(call).await?;
         Ok(self.body(answer))
     }
@@ -79,6 +89,7 @@ impl Face {
             Answer::Rooms(body) => Json(body).into_response(),
             Answer::Hosts(body) => Json(body).into_response(),
             Answer::Overview(body) => Json(body).into_response(),
+            Answer::Audit(body) => Json(body).into_response(),
             Answer::Readiness(body) => {
                 let status = if body.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 (status, Json(body)).into_response()
@@ -117,7 +128,7 @@ pub(crate) async fn allocate(
     face.answer(Call::Allocate { fleet, body }).await
 }
 
-fn header_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
+pub(super) fn header_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text =
         value.to_str().map_err(|_| ApiError::bad_request("the Idempotency-Key header is not ASCII"))?;
@@ -158,10 +169,11 @@ pub(crate) async fn room(State(face): Shared, Named(room): Named<RoomId>) -> Out
 
 pub(crate) async fn finish(
     State(face): Shared,
+    Extension(caller): Extension<Caller>,
     Named(room): Named<RoomId>,
     Told(body): Told<FinishRequest>,
 ) -> Outcome {
-    face.answer(Call::Finish { room, body }).await
+    face.answer(Call::Finish { room, body, by: actor(caller) }).await
 }
 
 pub(crate) async fn gameservers(State(face): Shared, Asked(of): Asked<OfFleet>) -> Outcome {
@@ -180,8 +192,25 @@ pub(crate) async fn logs(
     face.answer(Call::Logs { server, offset: piece.offset, bytes_max: piece.bytes_max }).await
 }
 
-pub(crate) async fn restart(State(face): Shared, Named(fleet): Named<FleetName>) -> Outcome {
-    face.answer(Call::Restart(fleet)).await
+pub(crate) async fn restart(
+    State(face): Shared,
+    Extension(caller): Extension<Caller>,
+    Named(fleet): Named<FleetName>,
+) -> Outcome {
+    face.answer(Call::Restart { fleet, by: actor(caller) }).await
+}
+
+/// Who calls, as the audit trail names them.
+fn actor(caller: Caller) -> Actor {
+    caller.name.map_or(Actor::Anonymous, Actor::Token)
+}
+
+pub(crate) async fn audit(State(face): Shared, Asked(page): Asked<Before>) -> Outcome {
+    let limit = page.limit.unwrap_or(100);
+    if !(1..=1_000).contains(&limit) {
+        return Err(ApiError::bad_request(format!("limit must be 1 to 1000, not {limit}")));
+    }
+    face.answer(Call::Audit { before: page.before, limit }).await
 }
 
 pub(crate) async fn hosts(State(face): Shared) -> Outcome {

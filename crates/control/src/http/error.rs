@@ -2,7 +2,11 @@
 //!
 //! Never tells internals: those go to the log, under the request's id.
 
+use std::time::Duration;
+
 use axum::Json;
+use axum::http::HeaderValue;
+use axum::http::header::RETRY_AFTER as RETRY_AFTER_HEADER;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use greenroom_wire::error::{Code, ErrorBody};
@@ -10,16 +14,25 @@ use tracing::error;
 
 use crate::world::Refusal;
 
+/// When a retry makes sense, where nothing says it better.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// An answer that is not 2xx.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     code: Code,
     message: String,
+    retry_after: Duration,
 }
 
 impl ApiError {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retry_after: RETRY_AFTER }
+    }
+
+    /// The same with another time after which a retry makes sense.
+    pub(crate) fn retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after, ..self }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -42,7 +55,13 @@ impl From<Refusal> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(ErrorBody::new(self.code, self.message))).into_response()
+        let mut response = (status, Json(ErrorBody::new(self.code, self.message))).into_response();
+        if self.code.retryable() {
+            // Whole seconds, and never too early.
+            let seconds = self.retry_after.as_secs() + u64::from(self.retry_after.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER_HEADER, HeaderValue::from(seconds.max(1)));
+        }
+        response
     }
 }
 

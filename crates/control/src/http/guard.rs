@@ -47,7 +47,7 @@ impl Guard {
         headers: &HeaderMap,
     ) -> Result<Caller, ApiError> {
         self.check(method, path, headers)?;
-        let anybody = |role| Caller { name: "anonymous".into(), role };
+        let anybody = |role| Caller { name: None, role };
         if !self.tokens.are_needed() {
             return Ok(anybody(Role::Admin));
         }
@@ -57,7 +57,7 @@ impl Guard {
         if caller.role.allows(needed) {
             return Ok(caller);
         }
-        let Caller { name, role } = caller;
+        let (name, role) = (caller.name.unwrap_or_default(), caller.role);
         let message = format!(
             "this call needs the role {needed}, and the token {name:?} has the role {role}; use another token"
         );
@@ -65,21 +65,10 @@ impl Guard {
     }
 
     fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        let unauthorized = |message: &str| ApiError::new(Code::Unauthorized, message);
-        let Some(value) = headers.get(AUTHORIZATION) else {
-            return Err(unauthorized(
-                "this call needs a token: send the header `Authorization: Bearer <token>`; \
-                 the command line takes it from GREENROOM_TOKEN or --token-from",
-            ));
-        };
-        let token = value.to_str().ok().and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        let token = token.ok_or_else(|| unauthorized("the Authorization header is not `Bearer <token>`"))?;
-        self.tokens
-            .bearer(token)
-            .ok_or_else(|| unauthorized("this token is not known here; it may have been taken out of use"))
+        self.tokens.bearer(bearer(headers)?).ok_or_else(|| {
+            let message = "this token is not known here; it may have been taken out of use";
+            ApiError::new(Code::Unauthorized, message)
+        })
     }
 
     fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -107,6 +96,22 @@ impl Guard {
             || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
             || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
+}
+
+/// The token that a request brings.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+    let unauthorized = |message: &str| ApiError::new(Code::Unauthorized, message);
+    let Some(value) = headers.get(AUTHORIZATION) else {
+        return Err(unauthorized(
+            "this call needs a token: send the header `Authorization: Bearer <token>`; \
+             the command line takes it from GREENROOM_TOKEN or --token-from",
+        ));
+    };
+    let token = value.to_str().ok().and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    token.ok_or_else(|| unauthorized("the Authorization header is not `Bearer <token>`"))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -11,6 +11,7 @@ mod routes;
 
 mod calls;
 mod pages;
+mod players;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -26,11 +27,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{REREAD, Tokens};
-use crate::config::{ControlConfig, ReadyWhen, StaticPage};
+use crate::config::{ControlConfig, PlayersConfig, ReadyWhen, StaticPage};
 use crate::run::{Input, RunError};
 use crate::world::{Answer, Call, Minimum, StreamId};
 
+pub(crate) use players::Login;
+pub use players::LoginError;
+
 use error::ApiError;
+use players::Lobby;
 
 /// Longest time a call may take: above the longest wait that may be asked for.
 const CALL_TIMEOUT: Duration = Duration::from_secs(75);
@@ -42,6 +47,9 @@ pub(crate) struct Face {
     keys: PublicKeys,
     pages: BTreeMap<String, StaticPage>,
     guard: guard::Guard,
+    tokens: Arc<Tokens>,
+    connections_max: usize,
+    grace: Duration,
     minimum: Minimum,
     streams: AtomicU64,
     requests: AtomicU64,
@@ -62,6 +70,9 @@ impl Face {
             signer,
             keys,
             pages: config.pages.into_iter().map(|page| (page.path.clone(), page)).collect(),
+            tokens: tokens.clone(),
+            connections_max: config.connections_max,
+            grace: config.stop_grace,
             guard: guard::Guard::new(tokens, config.allowed_hosts, config.allowed_origins),
             minimum: match config.ready_when {
                 ReadyWhen::Serving => Minimum::Ignored,
@@ -78,7 +89,7 @@ impl Face {
     }
 
     /// Asks the world. A caller that is dropped meanwhile is forgotten by the loop.
-    async fn ask(&self, call: Call) -> Result<Answer, ApiError> {
+    pub(super) async fn ask(&self, call: Call) -> Result<Answer, ApiError> {
         let (reply, answer) = oneshot::channel();
         let asked = self.inputs.try_send(Input::Asked { call: Box::new(call), reply });
         match asked {
@@ -100,20 +111,35 @@ fn stopping() -> ApiError {
     ApiError::new(Code::Rebuilding, "the control plane is stopping; retry when it is back")
 }
 
-/// Serves until `stop`, then gives open calls the grace time.
-pub(crate) async fn serve(
-    listener: TcpListener,
+/// What the listeners share.
+pub(crate) fn face(
     config: ControlConfig,
     signer: Signer,
     keys: PublicKeys,
     tokens: Arc<Tokens>,
     inputs: mpsc::Sender<Input>,
     stop: CancellationToken,
+) -> Arc<Face> {
+    Arc::new(Face::new(config, signer, keys, tokens, inputs, stop))
+}
+
+/// Serves until the stop, then gives open calls the grace time.
+pub(crate) async fn serve(listener: TcpListener, face: Arc<Face>) -> Result<(), RunError> {
+    let (grace, stop) = (face.grace, face.stop.clone());
+    let serving = listen::serve(listener, router(face.clone()), face.connections_max, grace, stop.clone());
+    tokio::join!(serving, face.tokens.keep_fresh(REREAD, stop));
+    Ok(())
+}
+
+/// The same for players.
+pub(crate) async fn serve_players(
+    listener: TcpListener,
+    config: PlayersConfig,
+    login: Login,
+    face: Arc<Face>,
 ) -> Result<(), RunError> {
-    let (grace, connections_max) = (config.stop_grace, config.connections_max);
-    let face = Arc::new(Face::new(config, signer, keys, tokens.clone(), inputs, stop.clone()));
-    let serving = listen::serve(listener, router(face), connections_max, grace, stop.clone());
-    tokio::join!(serving, tokens.keep_fresh(REREAD, stop));
+    let (grace, stop) = (face.grace, face.stop.clone());
+    Lobby::new(config, login, face).serve(listener, grace, stop).await;
     Ok(())
 }
 

@@ -65,6 +65,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Method::GET, "/v1/gameservers/{server}/logs", READ, || get(calls::logs)),
     route(Method::GET, "/v1/hosts", READ, || get(calls::hosts)),
     route(Method::GET, "/v1/overview", READ, || get(calls::overview)),
+    route(Method::GET, "/v1/audit", READ, || get(calls::audit)),
     route(Method::GET, "/v1/agents/stream", Some(Role::Agent), || any(stream::agents)),
     route(Method::GET, "/v1/keys", OPEN, || get(calls::keys)),
     route(Method::GET, "/livez", OPEN, || get(calls::livez)),

@@ -122,6 +122,8 @@ pub struct Bounds {
     pub matches_max: usize,
     /// Hosts. Default 1,000.
     pub hosts_max: usize,
+    /// Entries of the audit trail; the oldest go first. Default 10,000.
+    pub audit_max: usize,
     /// Gone servers whose output can still be asked for; the oldest go first. Default 200.
     pub gone_max: usize,
 }
@@ -140,6 +142,7 @@ impl Default for Bounds {
             actions_max: 4,
             matches_max: 500,
             hosts_max: 1_000,
+            audit_max: 10_000,
             gone_max: 200,
         }
     }

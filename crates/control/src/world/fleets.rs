@@ -7,12 +7,12 @@ use greenroom_core::placement::{self, Host};
 use greenroom_core::{FleetName, HostName, ServerName};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{ProcessPhase, StartOrder, ToAgent};
-use greenroom_wire::api::RestartAnswer;
+use greenroom_wire::api::{AuditAction, RestartAnswer};
 use greenroom_wire::revision::sizes;
 use greenroom_wire::rooms::EndReason;
 
 use super::state::{Failure, ServerState};
-use super::{Notice, Refusal, World};
+use super::{Actor, Notice, Refusal, World};
 
 impl World {
     pub(super) fn plan_fleets(&mut self) {
@@ -98,7 +98,7 @@ impl World {
 
     /// Restarts every server of a fleet that its agent knows, and lets the fleet start again at once what it waits
     /// with.
-    pub(super) fn restart_fleet(&mut self, name: &FleetName) -> Result<RestartAnswer, Refusal> {
+    pub(super) fn restart_fleet(&mut self, name: &FleetName, by: &Actor) -> Result<RestartAnswer, Refusal> {
         self.fleet(name)?;
         let runs = |server: &&ServerState| {
             let reachable = self.hosts.get(&server.host).is_some_and(|host| host.stream.is_some());
@@ -113,7 +113,12 @@ impl World {
         if let Some(fleet) = self.fleets.get_mut(name) {
             fleet.backoff = Backoff::default();
         }
+        let reason = format!("{} gameservers were told to begin anew", servers.len());
+        let busy = servers.iter().any(|(server, _)| self.is_occupied(server));
+        self.audit(by, AuditAction::FleetRestarted, name, reason, busy);
         for (server, host) in &servers {
+            let busy = self.is_occupied(server);
+            self.audit(by, AuditAction::ServerRestarted, server, format!("fleet {name} begins anew"), busy);
             let (term, server) = (self.config.term, Text(server.clone()));
             self.order(host, ToAgent::Restart { term, server, reason: "somebody asked for it".to_owned() });
         }
@@ -156,6 +161,7 @@ impl World {
         }
         server.stop = Some(reason);
         self.refresh(name);
+        self.audit(&Actor::Autoscaler, AuditAction::ServerStopped, name, reason, false);
         self.order_stop(name, reason);
         self.note(Notice::ServerStopping { server: name.clone(), reason });
     }

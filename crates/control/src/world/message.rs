@@ -5,12 +5,13 @@
 use greenroom_core::{FleetName, HostName, RoomId, ServerName, TicketId};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent};
 use greenroom_wire::api::{
-    AllocateRequest, AssignmentsRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus,
+    AllocateRequest, AssignmentsRequest, AuditList, EndpointAnswer, FinishRequest, FleetList, FleetStatus,
     GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer, RoomList,
     RoomStatus, TicketsAnswer, TicketsRequest,
 };
-use greenroom_wire::record::{AnswerRecord, HostRecord, ResultRecord, RoomRecord};
+use greenroom_wire::record::{AnswerRecord, AuditRecord, HostRecord, ResultRecord, RoomRecord};
 
+use super::audit::Actor;
 use super::grant::Grant;
 use super::notice::Notice;
 use super::refusal::Refusal;
@@ -95,6 +96,8 @@ pub enum Call {
         room: RoomId,
         /// Its result.
         body: FinishRequest,
+        /// Who calls, for the audit trail.
+        by: Actor,
     },
     /// A piece of a server's output.
     Logs {
@@ -106,7 +109,19 @@ pub enum Call {
         bytes_max: Option<u32>,
     },
     /// Restart all servers of a fleet in place.
-    Restart(FleetName),
+    Restart {
+        /// Which.
+        fleet: FleetName,
+        /// Who calls, for the audit trail.
+        by: Actor,
+    },
+    /// The audit trail, newest first.
+    Audit {
+        /// Below this number only.
+        before: Option<u64>,
+        /// At most this many.
+        limit: usize,
+    },
     /// All fleets.
     Fleets,
     /// One fleet.
@@ -170,6 +185,7 @@ pub enum Answer {
     Room(RoomStatus),
     Hosts(HostList),
     Overview(Box<Overview>),
+    Audit(AuditList),
     Readiness(Readiness),
 }
 
@@ -226,6 +242,8 @@ pub enum Write {
     DeleteResult { key: String },
     PutHost(HostRecord),
     DeleteHost(HostName),
+    PutAudit(AuditRecord),
+    DeleteAudit(u64),
     PutTerm(u64),
 }
 
@@ -240,4 +258,6 @@ pub struct Records {
     pub results: Vec<ResultRecord>,
     /// Hosts to wait for.
     pub hosts: Vec<HostRecord>,
+    /// The audit trail, in no order.
+    pub audit: Vec<AuditRecord>,
 }

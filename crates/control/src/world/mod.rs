@@ -4,6 +4,7 @@
 //! loop of `run` owns the one real world; the simulation owns as many as it likes. An effect that tells a promise comes
 //! with the write that stores it: whoever carries the effects out writes first.
 
+mod audit;
 mod config;
 mod grant;
 mod ids;
@@ -38,9 +39,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use greenroom_core::{FleetName, HostName, PlayerId, RoomId, ServerName, TicketId, Timestamp};
 use greenroom_wire::agent::{FromAgent, ToAgent};
-use greenroom_wire::api::EventLine;
+use greenroom_wire::api::{AuditAction, AuditEntry, EventLine};
 use greenroom_wire::record::AnswerRecord;
 
+pub use audit::Actor;
 pub use config::{Bounds, Results, Timings, WorldConfig};
 pub use grant::Grant;
 pub use ids::IdSource;
@@ -84,6 +86,8 @@ pub struct World {
     polls: BTreeMap<RequestId, String>,
     results: BTreeSet<String>,
     events: VecDeque<EventLine>,
+    /// Oldest first, as stored.
+    audit: VecDeque<AuditEntry>,
     /// Fleets in which something may have become possible.
     dirty: BTreeSet<FleetName>,
     out: Vec<Effect>,
@@ -159,12 +163,15 @@ impl World {
                 let answer = self.cancel_ticket(&ticket);
                 self.reply(request, answer);
             }
-            Call::Finish { room, body } => {
+            Call::Finish { room, body, by } => {
                 let answer = self.finish_room(&room, body).map(Answer::Finished);
+                if answer.is_ok() {
+                    self.audit(&by, AuditAction::RoomFinished, &room, "its result was told by a call", true);
+                }
                 self.reply(request, answer);
             }
-            Call::Restart(fleet) => {
-                let answer = self.restart_fleet(&fleet).map(Answer::Restarted);
+            Call::Restart { fleet, by } => {
+                let answer = self.restart_fleet(&fleet, &by).map(Answer::Restarted);
                 self.reply(request, answer);
             }
             Call::Logs { server, offset, bytes_max } => self.ask_logs(request, server, offset, bytes_max),
@@ -176,6 +183,7 @@ impl World {
             | Call::Room(_)
             | Call::Hosts
             | Call::Overview
+            | Call::Audit { .. }
             | Call::Readiness { .. } => {
                 let answer = self.view(call);
                 self.reply(request, answer);

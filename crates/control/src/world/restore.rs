@@ -51,6 +51,7 @@ impl World {
             polls: BTreeMap::new(),
             results: BTreeSet::new(),
             events: VecDeque::new(),
+            audit: VecDeque::new(),
             dirty: BTreeSet::new(),
             out: Vec::new(),
         };
@@ -60,6 +61,7 @@ impl World {
         for room in records.rooms {
             world.restore_room(room);
         }
+        world.restore_audit(records.audit);
         world.restore_answers(records.answers);
         for record in records.results {
             world.results.insert(super::results::result_key(&record.body));

@@ -8,11 +8,11 @@ use greenroom_core::gameserver::{GameServer, State};
 use greenroom_core::{HostName, RoomId, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{ProcessPhase, Report, ServerReport, ToAgent};
-use greenroom_wire::api::LogsAnswer;
+use greenroom_wire::api::{AuditAction, LogsAnswer};
 use greenroom_wire::rooms::EndReason;
 
 use super::state::{LogsWaiting, ServerState};
-use super::{Answer, Notice, Refusal, RequestId, World};
+use super::{Actor, Answer, Notice, Refusal, RequestId, World};
 
 /// How an agent begins to tell the end of a process when the next one runs already.
 const PROCESS_BEFORE: &str = "the process before this one: ";
@@ -44,12 +44,13 @@ impl World {
             return;
         }
         let before = self.servers.get(&name).map(|server| (server.phase, server.restarts, server.stop));
+        let occupied = self.is_occupied(&name);
         let died = report.phase == ProcessPhase::Restarting;
         self.put_server(host, &report);
         self.lose_rooms(&name, |instance| died || *instance != report.instance.0);
         self.observe_rooms(&name, report.rooms);
         self.refresh(&name);
-        self.note_phase(&name, before.map(|(phase, restarts, _)| (phase, restarts)));
+        self.note_phase(&name, before.map(|(phase, restarts, _)| (phase, restarts)), occupied);
         if let Some(reason) = before.and_then(|(_, _, stop)| stop)
             && report.phase != ProcessPhase::Stopping
         {
@@ -96,7 +97,7 @@ impl World {
         self.servers.insert(name.clone(), server);
     }
 
-    fn note_phase(&mut self, name: &ServerName, before: Option<(ProcessPhase, u32)>) {
+    fn note_phase(&mut self, name: &ServerName, before: Option<(ProcessPhase, u32)>, occupied: bool) {
         let Some(server) = self.servers.get(name) else { return };
         let (phase, restarts, message) = (server.phase, server.restarts, server.message.clone());
         let Some((was, restarts_before)) = before else {
@@ -116,6 +117,7 @@ impl World {
                 | ProcessPhase::Ended => message.strip_prefix(PROCESS_BEFORE).unwrap_or_default(),
             };
             if !how.is_empty() {
+                self.audit(&Actor::Process, AuditAction::ServerDied, name, how, occupied);
                 self.note_failure(name, &fleet, how);
             }
             let message = how.to_owned();
@@ -140,6 +142,7 @@ impl World {
 
     /// Ends what was promised on a server and forgets it.
     pub(super) fn forget_server(&mut self, name: &ServerName, reason: EndReason, message: &str) {
+        let occupied = self.is_occupied(name);
         for room in self.rooms_on(name) {
             self.end_room(&room, reason, serde_json::Value::Null);
         }
@@ -154,6 +157,10 @@ impl World {
         }
         if let Some(fleet) = self.fleets.get_mut(&server.fleet) {
             fleet.view.retain(|seen| seen.name != *name);
+        }
+        // A stop was told when it was ordered, and what never ran has not stopped.
+        if server.stop.is_none() && server.ordered_at.is_none() {
+            self.audit(&Actor::Agent, AuditAction::ServerGone, name, message, occupied);
         }
         if self.gone.len() >= self.config.bounds.gone_max {
             self.gone.pop_front();

@@ -52,6 +52,7 @@ impl World {
             },
             Call::Hosts => Ok(Answer::Hosts(HostList { hosts: self.host_statuses() })),
             Call::Overview => Ok(Answer::Overview(Box::new(self.overview()))),
+            Call::Audit { before, limit } => Ok(Answer::Audit(self.audit_list(before, limit))),
             Call::Readiness { minimum } => Ok(Answer::Readiness(self.readiness(minimum))),
             Call::Endpoint(_)
             | Call::Allocate { .. }
@@ -59,7 +60,7 @@ impl World {
             | Call::Assignments(_)
             | Call::CancelTicket(_)
             | Call::Finish { .. }
-            | Call::Restart(_)
+            | Call::Restart { .. }
             | Call::Logs { .. } => unreachable!("the world answers calls that change it elsewhere"),
         }
     }

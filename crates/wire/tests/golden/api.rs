@@ -3,9 +3,10 @@
 use greenroom_wire::api::{
     AllocateRequest, Allocation, Assignment, AssignmentsAnswer, AssignmentsRequest, EndpointAnswer,
     EventLine, FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, HostStatus,
-    KindWord, LogsAnswer, Overview, Readiness, RoomList, RoomPhase, RoomStatus, SeatGrant, SeatStatus,
-    SeatWord, ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused, TicketsAnswer,
-    TicketsRequest, Totals,
+    KindWord, LogsAnswer, Overview, PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket,
+    PlayerTicketRequest, Readiness, RoomList, RoomPhase, RoomStatus, SeatGrant, SeatStatus, SeatWord,
+    ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused, TicketsAnswer, TicketsRequest,
+    Totals,
 };
 use greenroom_wire::error::{Code, ErrorBody};
 use greenroom_wire::rooms::EndReason;
@@ -33,6 +34,18 @@ fn what_users_ask_is_read_as_ever_and_unknown_fields_are_refused() {
         init: Value::Null,
     };
     golden(User, "api_allocate_plain", &plain);
+    let room = PlayerRoomRequest {
+        key: text("guild:42"),
+        players: Some(vec![text("alice")]),
+        idempotency_key: Some(text("order-66")),
+        timeout_ms: Some(5_000),
+    };
+    golden(User, "api_player_room", &room);
+    golden(User, "api_player_ticket", &PlayerTicketRequest { idempotency_key: Some(text("order-66")) });
+    let poll = PlayerAssignmentsRequest { ack: vec![text("ticket-1")], wait_ms: Some(0) };
+    golden(User, "api_player_assignments", &poll);
+    let ticket = PlayerTicket { ticket: text("p-1-2"), term: 3 };
+    golden(Process, "api_player_ticket_answer", &ticket);
     golden(User, "api_finish", &FinishRequest { epoch: 1, result: json!({"winner": "alice"}) });
     let party = TicketBody {
         id: text("ticket-1"),

@@ -1,8 +1,8 @@
 //! Stored records.
 
-use greenroom_wire::api::RoomResult;
+use greenroom_wire::api::{AuditAction, AuditEntry, RoomResult};
 use greenroom_wire::record::{
-    AnswerRecord, HostRecord, ResultRecord, RoomRecord, SeatRecord, SigningKeyRecord, TermRecord,
+    AnswerRecord, AuditRecord, HostRecord, ResultRecord, RoomRecord, SeatRecord, SigningKeyRecord, TermRecord,
 };
 use greenroom_wire::rooms::EndReason;
 use serde_json::{Value, json};
@@ -36,6 +36,20 @@ fn room() -> RoomRecord {
         played: vec![text("carol")],
         init: json!({"map": "dunes"}),
     }
+}
+
+#[test]
+fn an_entry_of_the_audit_trail_is_kept_as_it_was() {
+    let entry = AuditEntry {
+        number: 7,
+        at_ms: 1_700_000_000_000,
+        who: "token ops".to_owned(),
+        action: AuditAction::ServerRestarted,
+        subject: "arena-a1b2c".to_owned(),
+        reason: "fleet arena begins anew".to_owned(),
+        busy: true,
+    };
+    golden(Process, "record_audit", &AuditRecord { version: 1, entry });
 }
 
 fn answer() -> AnswerRecord {

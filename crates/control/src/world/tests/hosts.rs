@@ -7,7 +7,11 @@ use greenroom_wire::error::Code;
 use greenroom_wire::rooms::EndReason;
 
 use super::rig::*;
-use crate::world::{Answer, Bounds, Call, Event};
+use crate::world::{Actor, Answer, Bounds, Call, Event};
+
+fn restart(fleet: &str) -> Call {
+    Call::Restart { fleet: text(fleet), by: Actor::Token("ops".into()) }
+}
 
 fn arena() -> Rig {
     Rig::ready(vec![room_fleet("arena", (2, 4), 2, 4)])
@@ -187,9 +191,9 @@ fn an_unhealthy_server_that_tells_of_no_room_keeps_its_seats() {
 #[test]
 fn a_restart_of_a_fleet_reaches_each_of_its_servers_and_ends_its_wait() {
     let mut rig = Rig::ready(vec![room_fleet("arena", (2, 4), 2, 4), mesh_fleet("lobby", (1, 1))]);
-    let Ok(Answer::Restarted(answer)) = rig.now_answered(Call::Restart(text("arena"))) else { panic!() };
+    let Ok(Answer::Restarted(answer)) = rig.now_answered(restart("arena")) else { panic!() };
     let told = rig.orders.iter().filter(|order| matches!(order, ToAgent::Restart { .. })).count();
     assert_eq!((answer.servers.len(), told), (2, 2));
-    let unknown = rig.now_answered(Call::Restart(text("nonesuch")));
+    let unknown = rig.now_answered(restart("nonesuch"));
     assert_eq!(unknown.unwrap_err().code(), Code::FleetNotFound);
 }

@@ -5,6 +5,7 @@
 )]
 
 mod allocation;
+mod audit;
 mod failing;
 mod hosts;
 mod laws;

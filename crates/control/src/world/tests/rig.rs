@@ -207,6 +207,8 @@ impl Rig {
             }
             Write::PutHost(record) => records.hosts.push(record),
             Write::DeleteHost(host) => records.hosts.retain(|known| known.host.0 != host),
+            Write::PutAudit(record) => records.audit.push(record),
+            Write::DeleteAudit(number) => records.audit.retain(|known| known.entry.number != number),
             Write::PutTerm(_) => {}
         }
     }

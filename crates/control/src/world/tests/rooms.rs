@@ -7,7 +7,7 @@ use greenroom_wire::rooms::EndReason;
 use serde_json::{Value, json};
 
 use super::rig::*;
-use crate::world::{Answer, Call, Event};
+use crate::world::{Actor, Answer, Call, Event};
 
 fn arena() -> Rig {
     Rig::ready(vec![room_fleet("arena", (2, 4), 2, 4)])
@@ -123,7 +123,7 @@ fn finish_over_http_ends_the_room_once_and_closes_it_on_its_server() {
     rig.seat(&given, &[(0, "a")]);
     let finish = |rig: &mut Rig, room: &str, epoch: u32| {
         let body = FinishRequest { epoch, result: json!({"score": 3}) };
-        match rig.now_answered(Call::Finish { room: text(room), body }) {
+        match rig.now_answered(Call::Finish { room: text(room), body, by: Actor::Anonymous }) {
             Ok(Answer::Finished(room)) => Ok(room.ended),
             Ok(other) => panic!("{other:?}"),
             Err(refusal) => Err(refusal.code()),
@@ -155,7 +155,7 @@ fn a_server_without_a_link_keeps_its_seats_until_it_tells_the_end_over_http() {
     rig.run_ms(120_000);
     assert_eq!(rig.fleet("arena").players, 1, "whether the player came is not known");
     let body = FinishRequest { epoch: 1, result: json!("done") };
-    rig.now_answered(Call::Finish { room: given.room.0, body }).unwrap();
+    rig.now_answered(Call::Finish { room: given.room.0, body, by: Actor::Anonymous }).unwrap();
     assert_eq!((rig.fleet("arena").rooms, rig.delivered.len()), (0, 1));
 }
 

@@ -1,0 +1,53 @@
+//! The audit trail as it is told: who changed what, why, and whether somebody was on it.
+//!
+//! Never a token, a secret or a result.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/audit?before=&limit=`: what was changed and what was stopped, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditList {
+    /// At most the asked `limit` (default 100, at most 1,000).
+    pub entries: Vec<AuditEntry>,
+    /// Ask with `before` set to this for older ones; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+}
+
+/// One change or stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Counts up by one with each entry, over restarts too.
+    pub number: u64,
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// Who: `token <name>`, `anonymous` where no tokens are configured, `autoscaler`, `agent`, or `process` for one that
+    /// ended by itself.
+    pub who: String,
+    /// What was done.
+    pub action: AuditAction,
+    /// To which thing: a gameserver, a fleet or a room.
+    pub subject: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Whether there was a promised or live room or a connection on it.
+    pub busy: bool,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditAction {
+    /// A gameserver was told to stop.
+    ServerStopped,
+    /// A gameserver was told to begin anew, with a new process on the same port.
+    ServerRestarted,
+    /// The process of a gameserver ended and nobody had told it to.
+    ServerDied,
+    /// A gameserver that nobody had told to stop is not there any more.
+    ServerGone,
+    /// All gameservers of a fleet were told to begin anew.
+    FleetRestarted,
+    /// A room was ended by a call.
+    RoomFinished,
+}
