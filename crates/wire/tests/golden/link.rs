@@ -34,7 +34,7 @@ pub(crate) fn room_ended() -> RoomEnded {
     }
 }
 
-fn relay() -> Relay {
+pub(crate) fn relay() -> Relay {
     Relay {
         namespace: "/".to_owned(),
         groups: vec!["board-7".to_owned()],

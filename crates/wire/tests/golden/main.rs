@@ -5,6 +5,7 @@
 
 mod agent;
 mod api;
+mod backplane;
 mod link;
 mod record;
 mod token;
