@@ -35,6 +35,9 @@ use ports::Ports;
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Time in which changes are gathered into one report.
 const REPORT_COALESCE: Duration = Duration::from_millis(20);
+/// A report is whole: one that tells of many rooms waits for more changes, so much for each room, up to
+/// [`REPORT_EVERY`]. Else each newcomer on a host with thousands would cost control a reading of all of them.
+const REPORT_COALESCE_PER_ROOM: Duration = Duration::from_micros(200);
 /// Time between two repetitions of an unacknowledged result in one session.
 const REPEAT_EVERY: Duration = Duration::from_secs(2);
 /// Longest time a new agent holds back its first report until the servers it found have told their rooms.
@@ -143,6 +146,8 @@ pub struct Supervisor {
     /// A session with control is open.
     welcomed: bool,
     report_at: Timestamp,
+    /// No report about a change before this moment.
+    report_not_before: Timestamp,
     repeat_at: Timestamp,
     /// Servers found at the start whose rooms are not known yet, and until when they are waited for.
     settling: BTreeSet<ServerName>,
@@ -194,6 +199,7 @@ impl Supervisor {
             term_seen: journal.term_seen,
             welcomed: false,
             report_at: now,
+            report_not_before: now,
             repeat_at: now,
             settling: BTreeSet::new(),
             settle_until: now + SETTLE,
@@ -327,7 +333,8 @@ impl Supervisor {
             self.ports.quarantine(port, now);
         }
         if self.out.changed {
-            self.report_at = self.report_at.min(now + REPORT_COALESCE);
+            let soon = self.report_not_before.max(now + REPORT_COALESCE);
+            self.report_at = self.report_at.min(soon);
             self.out.changed = false;
         }
         if self.settle_until <= now {
@@ -347,7 +354,10 @@ impl Supervisor {
         if self.report_at > now || !self.settling.is_empty() {
             return;
         }
-        let servers = self.servers.values().map(|managed| managed.report(&self.settings)).collect();
+        let servers: Vec<_> = self.servers.values().map(|managed| managed.report(&self.settings)).collect();
+        let rooms: usize = servers.iter().map(|server| server.rooms.len()).sum();
+        let pause = REPORT_COALESCE_PER_ROOM.saturating_mul(u32::try_from(rooms).unwrap_or(u32::MAX));
+        self.report_not_before = now + pause.min(REPORT_EVERY);
         self.out.effects.push(Effect::Tell(Box::new(FromAgent::Report(Report { servers }))));
         self.report_at = now + REPORT_EVERY;
         let told: Vec<ServerName> = self

@@ -31,6 +31,9 @@ use crate::state::{NodeState, random_u64};
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// Changes within this time are one status.
 const STATUS_AFTER: Duration = Duration::from_millis(20);
+/// Bytes of statuses a second, about: a status is whole, so one about a thousand rooms waits for more changes. Else each
+/// newcomer would cost a telling of all rooms, here and at each place that reads it.
+const STATUS_BYTES_PER_SECOND: f64 = 1_000_000.0;
 /// A result that was not acknowledged is sent again on the same stream.
 const RESULT_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for a connection or a write.
@@ -46,6 +49,8 @@ pub(crate) struct Link {
     outbox_bytes: Cell<usize>,
     is_connected: Cell<bool>,
     status_due: Cell<Option<Instant>>,
+    /// No status about a change before this moment.
+    status_not_before: Cell<Option<Instant>>,
     unacked: RefCell<BTreeMap<(RoomId, u32), RoomEnded>>,
     pub(crate) mesh: Mesh,
     work: Notify,
@@ -67,6 +72,7 @@ impl Link {
             outbox_bytes: Cell::new(0),
             is_connected: Cell::new(false),
             status_due: Cell::new(None),
+            status_not_before: Cell::new(None),
             unacked: RefCell::default(),
             mesh: Mesh::default(),
             work: Notify::new(),
@@ -77,7 +83,8 @@ impl Link {
     /// Sends a status soon.
     pub(crate) fn status_changed(&self) {
         if self.status_due.get().is_none() {
-            self.status_due.set(Some(Instant::now() + STATUS_AFTER));
+            let soon = Instant::now() + STATUS_AFTER;
+            self.status_due.set(Some(self.status_not_before.get().map_or(soon, |at| at.max(soon))));
             self.work.notify_one();
         }
     }
@@ -234,7 +241,9 @@ async fn hold(state: &Rc<NodeState>, link: &Link) -> Result<std::convert::Infall
         if link.status_due.get().is_some_and(|due| due <= now) || status_at <= now {
             link.status_due.set(None);
             status_at = now + STATUS_EVERY;
-            text += &status(state);
+            let status = status(state);
+            link.status_not_before.set(Some(now + status_pause(status.len())));
+            text += &status;
         }
         if results_at <= now {
             results_at = now + RESULT_EVERY;
@@ -249,6 +258,12 @@ async fn hold(state: &Rc<NodeState>, link: &Link) -> Result<std::convert::Infall
 async fn send(write: &mut OwnedWriteHalf, text: String) -> Result<(), StreamError> {
     let sent = tokio::time::timeout(PATIENCE, write.write_all(text.as_bytes())).await;
     Ok(sent.map_err(|_| StreamError::TimedOut)??)
+}
+
+/// The time from a status of so many bytes to the next one that tells a change.
+fn status_pause(bytes: usize) -> Duration {
+    let bytes = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+    Duration::from_secs_f64(bytes / STATUS_BYTES_PER_SECOND).min(STATUS_EVERY)
 }
 
 fn status(state: &NodeState) -> String {
@@ -347,4 +362,16 @@ pub(crate) fn read_draft(
     let packet = packet.ok_or(RelayError::Incomplete)?;
     let name = packet.event().ok_or(RelayError::NoEvent)?;
     Ok(Draft::event(name)?.args_of(&packet)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_status_waits_for_more_changes_but_never_beyond_the_heartbeat() {
+        for (bytes, pause_ms) in [(0, 0), (500, 0), (100_000, 100), (400_000, 400), (9_000_000, 1_000)] {
+            assert_eq!(status_pause(bytes).as_millis(), pause_ms, "{bytes} bytes");
+        }
+    }
 }

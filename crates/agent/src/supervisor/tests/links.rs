@@ -90,6 +90,27 @@ fn rooms_are_reported_as_told_and_gone_with_their_process() {
 }
 
 #[test]
+fn a_host_with_many_rooms_tells_changes_less_often() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    let room = |nth: u32| {
+        let room: RoomId = format!("room-{nth}").parse().unwrap();
+        RoomReport { room: room.into(), epoch: 1, key: None, seats: Vec::new() }
+    };
+    let rooms: Vec<_> = (0..1_000).map(room).collect();
+    bench.pass(1_000);
+    bench.report_times();
+    for connections in 0..20 {
+        bench.link(1, FromServer::Status(Status { connections, rooms: rooms.clone() }));
+        bench.pass(50);
+    }
+    let times = bench.report_times();
+    assert!((4..=6).contains(&times.len()), "a thousand rooms, five times a second: {times:?}");
+    assert!(times.windows(2).skip(1).all(|pair| pair[1] - pair[0] >= 200), "{times:?}");
+}
+
+#[test]
 fn a_result_is_repeated_until_it_is_acknowledged() {
     let mut bench = Bench::welcomed();
     bench.ready("arena-1");
