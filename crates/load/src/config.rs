@@ -124,6 +124,7 @@ impl SwarmConfig {
             group_players: self.match_players,
             seed: self.seed,
             arrival: Arrival::Ramp { over: self.ramp },
+            together: false,
             flow: Flow::lobby_match_game(self.lobby.clone(), self.input.clone(), argument, &times),
             checks: Checks::default(),
             peers: Peers::default(),

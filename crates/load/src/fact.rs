@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::flow::{Measure, SocketName};
+use crate::flow::{Measure, SessionWanted, SocketName};
 
 /// Something that happened to a player.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,22 @@ pub enum Fact {
         /// How it ended.
         reason: String,
     },
+    /// The game connection is gone, and the player means to come back.
+    Away {
+        /// Who ended it.
+        by: Parting,
+        /// The last numbered event of this player that was acknowledged; 0 for none.
+        acked: u32,
+    },
+    /// The player is connected to the game again.
+    Back {
+        /// Whether as the same session.
+        session: SessionBack,
+        /// What it had to be.
+        wanted: SessionWanted,
+    },
+    /// The room was gone when the player came back, which this scenario allows.
+    RoomLost,
     /// A server refused the connection.
     Refused {
         /// Which.
@@ -47,6 +63,28 @@ pub enum Fact {
     },
     /// All steps are done.
     Finished,
+}
+
+/// Who ended a connection that is to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// The player: everything sent before has arrived.
+    Player,
+    /// The server or the network: nobody knows what arrived of what was not answered yet.
+    Server,
+}
+
+/// What became of a session whose connection was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionBack {
+    /// There was none to come back to: the server recovers none.
+    None,
+    /// It is the same one.
+    Recovered,
+    /// It is another one.
+    New,
+    /// It has the `pid` of the old one and another `sid`, or the other way round: the server mixed up two sessions.
+    Mixed,
 }
 
 /// One time that was measured, in both ways.

@@ -56,12 +56,14 @@ pub enum Measure {
     Push,
     /// A numbered event to each one who hears it.
     Deliver,
+    /// The end of a connection to the connection that takes its place.
+    Resume,
 }
 
 impl Measure {
     /// All, in the order of the way.
-    pub const ALL: [Self; 6] =
-        [Self::Connect, Self::Match, Self::Enter, Self::Ack, Self::Push, Self::Deliver];
+    pub const ALL: [Self; 7] =
+        [Self::Connect, Self::Match, Self::Enter, Self::Ack, Self::Push, Self::Deliver, Self::Resume];
 
     /// For people.
     #[must_use]
@@ -73,6 +75,7 @@ impl Measure {
             Self::Ack => "emit to ack",
             Self::Push => "wait for push",
             Self::Deliver => "emit to all",
+            Self::Resume => "cut to resumed",
         }
     }
 
@@ -86,6 +89,7 @@ impl Measure {
             Self::Ack => "ack",
             Self::Push => "push",
             Self::Deliver => "deliver",
+            Self::Resume => "resume",
         }
     }
 }
@@ -255,10 +259,74 @@ impl Step {
 }
 
 /// The steps of every player, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Flow {
     /// At least one.
     pub steps: Vec<Step>,
+    /// How a lost game connection comes back; `None`: a lost connection is a fault.
+    pub comeback: Option<Comeback>,
+    /// When players cut their own game connections while they play; needs `comeback`.
+    pub cuts: Option<Cuts>,
+}
+
+/// How a player comes back to the game after its connection was lost, as the stock client does: to the same address,
+/// with the same token, and with the session's `pid` and last offset beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Comeback {
+    /// The longest time until the player is connected again, 1 ms to 1 h.
+    pub within: Duration,
+    /// First wait before dialling, doubled with each failure up to 5 s; half of it is drawn. 1 ms to 1 min.
+    pub delay: Duration,
+    /// Whether the session must be the same one.
+    pub session: SessionWanted,
+    /// Whether the room must still be there.
+    pub rooms: RoomsWanted,
+}
+
+/// What a session that comes back must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionWanted {
+    /// Recovered: the same `sid` and `pid`, and every event from the last position on.
+    Must,
+    /// Recovered or new. What a new one has missed is not asked for.
+    May,
+}
+
+/// Whether rooms may end while players are away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoomsWanted {
+    /// A room that is gone is a fault.
+    Stay,
+    /// It is counted, and its players are done: for servers that are killed on purpose.
+    MayEnd,
+}
+
+/// When players cut their connections without a goodbye, and how long they stay away. What was sent before still
+/// arrives; what the server sends from then on is not read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cuts {
+    /// When.
+    pub shape: CutShape,
+    /// Share of players who do, 0 to 1.
+    pub share: f64,
+    /// They dial again after this time to twice of it, drawn; up to 1 h.
+    pub away: Duration,
+}
+
+/// When connections are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutShape {
+    /// All at one moment of the run: a reconnect storm. Who does not play then is left alone.
+    Storm {
+        /// The moment.
+        at: Duration,
+    },
+    /// Each player again and again, at drawn moments half of this to one and a half of it apart.
+    Churn {
+        /// The mean time between two cuts of a player, 100 ms to 24 h.
+        every: Duration,
+    },
 }
 
 /// The bounds of [`Flow::lobby_match_game`].
@@ -324,6 +392,8 @@ impl Flow {
                 Step::Leave { socket: Game },
                 Step::Leave { socket: Lobby },
             ],
+            comeback: None,
+            cuts: None,
         }
     }
 

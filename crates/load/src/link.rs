@@ -11,12 +11,13 @@ use greenroom_socketio::{
     Limits,
     engine::{EnginePacket, Heartbeat, HeartbeatStep, Moment, Open},
     packet::{
-        AckId, ConnectRefused, Decoder, Draft, EncodeError, MAIN_NAMESPACE, Packet, PacketKind, Prepared,
+        AckId, ConnectRefused, Connected, Decoder, Draft, EncodeError, MAIN_NAMESPACE, Packet, PacketKind,
+        Prepared,
     },
     ws::{self, MaskKey, Opcode},
 };
 
-use crate::{draws::Draws, flow::Protocol, player::ClosedBy};
+use crate::{draws::Draws, fact::SessionBack, flow::Protocol, player::ClosedBy};
 
 /// Bytes that may wait to be written. A server that does not read a few inputs per second is a fault to be shown.
 pub const OUT_BYTES_MAX: usize = 64 * 1024;
@@ -24,8 +25,8 @@ pub const OUT_BYTES_MAX: usize = 64 * 1024;
 /// What a connection tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard<'a> {
-    /// The namespace is connected.
-    Connected,
+    /// The namespace is connected, and this became of the session before.
+    Connected(SessionBack),
     /// The namespace was refused, with the server's code, or its message where it has none.
     Refused(String),
     /// An event, with its first argument as JSON text.
@@ -47,7 +48,80 @@ pub struct Link {
     beat: Option<Beat>,
     out: Vec<u8>,
     masks: Draws,
+    session: Session,
     ended: bool,
+}
+
+/// What a connection must remember to come back as the same session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Session {
+    /// Nothing: this connection does not come back.
+    #[default]
+    Unkept,
+    /// The server has told none.
+    Untold,
+    /// Where it stands.
+    At(Box<Place>),
+}
+
+/// A session and the position up to which its events came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    sid: String,
+    pid: String,
+    /// The last event's offset, as it came: a JSON string. Empty before the first.
+    offset: String,
+}
+
+impl Session {
+    /// What to send beside `auth` so that the server knows the session again, as the stock client does.
+    #[must_use]
+    pub fn beside(&self, auth: Option<&str>) -> Option<String> {
+        let Self::At(place) = self else { return auth.map(str::to_owned) };
+        let pid = serde_json::Value::from(place.pid.as_str());
+        let offset = match place.offset.as_str() {
+            "" => String::new(),
+            offset => format!(",\"offset\":{offset}"),
+        };
+        let rest = auth.and_then(|auth| auth.strip_prefix('{')).filter(|rest| *rest != "}");
+        Some(match rest {
+            Some(rest) => format!("{{\"pid\":{pid}{offset},{rest}"),
+            None => format!("{{\"pid\":{pid}{offset}}}"),
+        })
+    }
+
+    /// Takes the server's word on who this is.
+    fn told(&mut self, json: &str) -> SessionBack {
+        if *self == Self::Unkept {
+            return SessionBack::None;
+        }
+        let Ok(Connected { sid, pid: Some(pid) }) = serde_json::from_str(json) else {
+            return match std::mem::replace(self, Self::Untold) {
+                Self::At(_) => SessionBack::New,
+                Self::Unkept | Self::Untold => SessionBack::None,
+            };
+        };
+        let back = match self {
+            Self::Unkept | Self::Untold => SessionBack::None,
+            Self::At(old) => match (old.pid == pid, old.sid == sid) {
+                (true, true) => return SessionBack::Recovered,
+                (false, false) => SessionBack::New,
+                (true, false) | (false, true) => SessionBack::Mixed,
+            },
+        };
+        *self = Self::At(Box::new(Place { sid, pid, offset: String::new() }));
+        back
+    }
+
+    /// The last argument of an event is its offset if it is a string, as for the stock client.
+    fn heard(&mut self, packet: &Packet) {
+        if let Self::At(place) = self
+            && let Some(offset) = packet.args().last().filter(|last| last.starts_with('"'))
+        {
+            place.offset.clear();
+            place.offset.push_str(offset);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,8 +143,20 @@ impl Link {
             beat: None,
             out: Vec::new(),
             masks,
+            session: Session::Unkept,
             ended: false,
         }
+    }
+
+    /// The same, for a connection that may come back: it continues `session`.
+    #[must_use]
+    pub fn continuing(self, session: Session) -> Self {
+        Self { session, ..self }
+    }
+
+    /// Where the session stands, for the connection after this one.
+    pub fn take_session(&mut self) -> Session {
+        std::mem::take(&mut self.session)
     }
 
     /// What waits to be written.
@@ -97,6 +183,7 @@ impl Link {
             beat: &mut self.beat,
             out: &mut self.out,
             masks: &mut self.masks,
+            session: &mut self.session,
             now: moment(now),
         };
         let mut feed = self.frames.feed(input);
@@ -174,6 +261,11 @@ impl Link {
         }
     }
 
+    /// Ends without a goodbye, as a network that fails. Nothing is told any more.
+    pub fn cut(&mut self) {
+        self.ended = true;
+    }
+
     /// Whether nothing more is told.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -202,6 +294,7 @@ struct Talk<'a> {
     beat: &'a mut Option<Beat>,
     out: &'a mut Vec<u8>,
     masks: &'a mut Draws,
+    session: &'a mut Session,
     now: Moment,
 }
 
@@ -251,7 +344,7 @@ impl Talk<'_> {
             EnginePacket::Binary(bytes) => self.packets.handle_binary(bytes, &Limits::DEFAULT),
         };
         match read {
-            Ok(Some(packet)) => socketio_packet(&packet, hear),
+            Ok(Some(packet)) => socketio_packet(&packet, self.session, hear),
             Ok(None) => None,
             Err(error) => transport(error),
         }
@@ -287,15 +380,20 @@ impl Talk<'_> {
     }
 }
 
-fn socketio_packet(packet: &Packet, hear: &mut dyn FnMut(Heard<'_>)) -> Option<ClosedBy> {
+fn socketio_packet(
+    packet: &Packet,
+    session: &mut Session,
+    hear: &mut dyn FnMut(Heard<'_>),
+) -> Option<ClosedBy> {
     if packet.namespace() != MAIN_NAMESPACE {
         return None;
     }
     match packet.kind() {
-        PacketKind::Connect => hear(Heard::Connected),
+        PacketKind::Connect => hear(Heard::Connected(session.told(packet.data()))),
         PacketKind::ConnectError => hear(Heard::Refused(refusal_code(packet.data()))),
         PacketKind::Disconnect => return Some(ClosedBy::Server),
         PacketKind::Event => {
+            session.heard(packet);
             hear(Heard::Event(packet.event().unwrap_or_default(), packet.args().next()));
         }
         PacketKind::Ack => {

@@ -63,7 +63,10 @@ impl Times {
     /// Points of the distribution for a plot: share of all, and the time in milliseconds that it does not exceed.
     #[must_use]
     pub fn curve(&self) -> Vec<(f64, f64)> {
-        const SHARES: [f64; 12] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999, 1.0];
+        const SHARES: [f64; 16] = [
+            0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.9975, 0.999, 0.9995, 0.9999, 0.99999,
+            1.0,
+        ];
         if self.0.is_empty() { Vec::new() } else { SHARES.map(|share| (share, self.ms(share))).to_vec() }
     }
 

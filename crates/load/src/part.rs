@@ -31,6 +31,7 @@ pub struct Part {
     /// The same as a share of one core, of the busiest process.
     pub(crate) cpu_share: f64,
     pub(crate) samples: Vec<Sample>,
+    pub(crate) actions: Vec<(u32, String)>,
 }
 
 impl Part {
@@ -44,6 +45,7 @@ impl Part {
         self.measures.merge(&other.measures);
         self.ledger.merge(other.ledger);
         self.lag.merge(&other.lag);
+        self.actions.extend(other.actions);
         self.cpu += other.cpu;
         self.cpu_share = self.cpu_share.max(other.cpu_share);
         if self.samples.len() < other.samples.len() {
@@ -55,6 +57,15 @@ impl Part {
         for (nth, sample) in self.samples.iter_mut().enumerate() {
             sample.counts.add(&other.samples.get(nth).copied().unwrap_or(last).counts);
         }
+    }
+
+    /// What each player did, in words without moments, in the player's own order; players by number. Empty unless
+    /// [`crate::Share::keeps_actions`] was set.
+    #[must_use]
+    pub fn actions(&self) -> Vec<(u32, String)> {
+        let mut actions = self.actions.clone();
+        actions.sort_by_key(|(player, _)| *player);
+        actions
     }
 
     /// The report of a run that this is all of. `server` is what the servers used, if that could be read.
@@ -76,18 +87,21 @@ impl Part {
                 curve: intended.curve(),
             })
         };
+        let held = self.samples.iter().map(|sample| sample.counts.held).max().unwrap_or_default();
         Report {
-            version: 2,
+            version: 3,
             scenario: scenario.name.clone(),
             outcome,
             seed: scenario.seed,
             players: scenario.players,
             elapsed_seconds: self.elapsed.as_secs_f64(),
             rooms: u32::try_from(self.ledger.rooms()).unwrap_or(u32::MAX),
-            counts: self.counts,
+            counts: Counts { held, ..self.counts },
             measures: Measure::ALL.into_iter().filter_map(summary).collect(),
             generator: GeneratorHealth::judge(self.cpu, self.cpu_share, &self.lag),
             server,
+            marks: Vec::new(),
+            thresholds: Vec::new(),
             samples: self.samples.clone(),
             violations,
             violations_total,

@@ -1,6 +1,7 @@
 //! Owns one player: where in the flow it stands, its two connections as it knows them, and its moments.
 //! Never does IO or reads a clock: events and moments come in, actions go out.
 
+mod away;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -11,10 +12,11 @@ use serde::Deserialize;
 
 use crate::{
     draws::Draws,
-    fact::{Fact, Seat},
+    fact::{Fact, Seat, SessionBack},
     flow::{Flow, SocketName},
     scenario::{Peer, Role},
 };
+use away::Away;
 use turn::Turn;
 
 /// Which player: 0 up to the number of players.
@@ -30,8 +32,8 @@ pub enum Event<'a> {
     Found(Result<Found, String>),
     /// The connection is being opened since this moment; before, it waited for its turn in this process.
     Dialled(SocketName, Duration),
-    /// The Socket.IO namespace is connected.
-    Connected(SocketName),
+    /// The Socket.IO namespace is connected; for one that came back, what became of its session.
+    Connected(SocketName, SessionBack),
     /// The namespace was refused, with this code.
     Refused(SocketName, String),
     /// An event came; its first argument as JSON text.
@@ -104,6 +106,10 @@ pub enum Action {
         /// The number by which it is to be acknowledged.
         ack: Option<u32>,
     },
+    /// Cut the connection without a goodbye, after everything that was sent. Nothing is told back.
+    Cut(SocketName),
+    /// Connect again where this connection was, as its session, and answer as for [`Action::Connect`].
+    Reconnect(SocketName),
     /// Leave and close the connection, or give up opening it. Nothing is told back.
     Leave(SocketName),
     /// For measures and oracles.
@@ -134,6 +140,8 @@ enum SocketState {
     Closed,
     Opening,
     Open,
+    /// Lost, and to come back.
+    Away,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +162,8 @@ struct Address {
 #[derive(Debug)]
 struct Awaited {
     number: u32,
+    /// The numbered event that it acknowledges; 0 for one without a number.
+    numbered: u32,
     due: Duration,
     sent: Duration,
 }
@@ -181,6 +191,13 @@ pub struct Player {
     numbered: u32,
     acks_asked: u32,
     awaited: Vec<Awaited>,
+    /// The last numbered event that was acknowledged.
+    numbered_acked: u32,
+    /// The next cut of the game connection, and how many were made.
+    cut_at: Option<Duration>,
+    cuts: u16,
+    /// Since the game connection was lost, until it is back.
+    away: Option<Box<Away>>,
     /// Pushes that came for each `Expect` step; empty until the first.
     pushes: Vec<u32>,
     draws: Draws,
@@ -209,6 +226,10 @@ impl Player {
             numbered: 0,
             acks_asked: 0,
             awaited: Vec::new(),
+            numbered_acked: 0,
+            cut_at: None,
+            cuts: 0,
+            away: None,
             pushes: Vec::new(),
             draws,
             assigned: false,
@@ -237,7 +258,9 @@ impl Player {
     /// The next moment at which [`Event::Woken`] is due. Changes with every event.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
-        [self.deadline, self.input_at, self.leave_at[0], self.leave_at[1]].into_iter().flatten().min()
+        let away = self.away.as_ref().map(|away| away.wake_at());
+        let own = [self.deadline, self.input_at, self.leave_at[0], self.leave_at[1], self.cut_at, away];
+        own.into_iter().flatten().min()
     }
 
     /// Takes an event in. Once the player is done, it wants nothing more.
@@ -247,7 +270,7 @@ impl Player {
             match event {
                 Event::Woken => turn.woken(),
                 Event::Found(answer) => turn.found(answer),
-                Event::Connected(socket) => turn.connected(*socket),
+                Event::Connected(socket, session) => turn.connected(*socket, *session),
                 Event::Dialled(socket, at) => turn.dialled(*socket, *at),
                 Event::Acked(socket, number) => turn.acked(*socket, *number),
                 Event::Met => turn.met(),

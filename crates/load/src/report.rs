@@ -27,6 +27,14 @@ pub struct Counts {
     pub shed: u32,
     /// Players whose room the server ended while they played.
     pub rooms_ended: u32,
+    /// Players whose room was gone when they came back, which the scenario allowed.
+    pub rooms_lost: u32,
+    /// Game connections that were lost or cut and came back, and how many of them as the same session.
+    pub reconnects: u32,
+    /// Of these, as the same session.
+    pub recovered: u32,
+    /// Players in game at this moment: connected there and not done. Of a whole run, the most at one moment.
+    pub held: u32,
     /// Input events sent to game servers.
     pub inputs_sent: u64,
     /// Events received from game servers.
@@ -43,6 +51,10 @@ impl Counts {
         self.faults += other.faults;
         self.shed += other.shed;
         self.rooms_ended += other.rooms_ended;
+        self.rooms_lost += other.rooms_lost;
+        self.reconnects += other.reconnects;
+        self.recovered += other.recovered;
+        self.held += other.held;
         self.inputs_sent += other.inputs_sent;
         self.events_received += other.events_received;
     }
@@ -121,10 +133,32 @@ pub struct MeasureSummary {
     pub curve: Vec<(f64, f64)>,
 }
 
+/// Something that was done to the servers while players played.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mark {
+    /// Since the start.
+    pub second: u32,
+    /// What, as it was planned.
+    pub text: String,
+}
+
+/// A limit and whether it was kept.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Kept {
+    /// As it was written, `match_p99_ms<2000`.
+    pub threshold: String,
+    /// The number it is about, if it was measured.
+    pub value: Option<f64>,
+    /// What is wrong by it, in words; `None` when it was kept.
+    pub broken: Option<String>,
+    /// Whether it is about times, which prove nothing when the generator was the bottleneck.
+    pub is_timed: bool,
+}
+
 /// Everything about a run that is over.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Version of this shape: 2.
+    /// Version of this shape: 3.
     pub version: u32,
     /// The scenario's name.
     pub scenario: String,
@@ -146,6 +180,10 @@ pub struct Report {
     pub generator: GeneratorHealth,
     /// What the servers used, if that could be read.
     pub server: Option<ServerUse>,
+    /// What was done to the servers meanwhile.
+    pub marks: Vec<Mark>,
+    /// The limits that were asked for.
+    pub thresholds: Vec<Kept>,
     /// The counts over time, once a second, in long runs less often.
     pub samples: Vec<Sample>,
     /// What was wrong, at most 1,000.
@@ -170,14 +208,23 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, players, seed, elapsed_seconds, rooms, counts, generator, .. } = self;
         let Counts {
-            arrived, assigned, playing, finished, rooms_ended, inputs_sent, events_received, ..
+            arrived,
+            assigned,
+            playing,
+            finished,
+            rooms_ended,
+            inputs_sent,
+            events_received,
+            held,
+            ..
         } = counts;
         writeln!(f, "{scenario}: {players} players, seed {seed}, {elapsed_seconds:.1} s, {rooms} rooms")?;
         writeln!(
             f,
-            "arrived {arrived}, matched {assigned}, in game {playing}, finished {finished}, \
+            "arrived {arrived}, matched {assigned}, in game {playing} and at most {held} at once, finished {finished}, \
              of these by the end of the room {rooms_ended}"
         )?;
+        self.write_breaks(f)?;
         writeln!(f, "inputs sent {inputs_sent}, events received {events_received}")?;
         writeln!(f)?;
         writeln!(f, "{:<18}{:>8}{:>10}{:>10}{:>10}{:>10}", "ms", "count", "p50", "p90", "p99", "max")?;
@@ -197,10 +244,15 @@ impl fmt::Display for Report {
         {
             let mib = memory_bytes_max / (1024 * 1024);
             let kib = memory_bytes_per_player.div_ceil(1024);
+            let cpu_ms = cpu_seconds * 1e3 / f64::from((*players).max(1));
             writeln!(
                 f,
-                "servers: {processes} processes, {cpu_seconds:.2} CPU seconds, {mib} MiB, {kib} KiB for each player"
+                "servers: {processes} processes, {cpu_seconds:.2} CPU seconds, {mib} MiB; \
+                 for each player {cpu_ms:.1} ms and {kib} KiB"
             )?;
+        }
+        for Kept { threshold, broken, .. } in &self.thresholds {
+            writeln!(f, "{}", broken.clone().unwrap_or_else(|| format!("{threshold} is kept")))?;
         }
         if !invalid.is_empty() {
             writeln!(f, "this run is invalid: the generator was the bottleneck ({})", invalid.join("; "))?;
@@ -210,6 +262,24 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// What became of connections that were lost or cut, and what was done to the servers.
+    fn write_breaks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { reconnects, recovered, rooms_lost, shed, .. } = self.counts;
+        if reconnects > 0 || rooms_lost > 0 {
+            writeln!(
+                f,
+                "came back {reconnects} times, as the same session {recovered}; rooms gone for {rooms_lost} players"
+            )?;
+        }
+        if shed > 0 {
+            writeln!(f, "slow or silent players let go by the servers {shed}")?;
+        }
+        for Mark { second, text } in &self.marks {
+            writeln!(f, "at {second} s {text}")?;
+        }
+        Ok(())
+    }
+
     fn write_violations(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.outcome {
             Outcome::Passed => return write!(f, "passed: every player was where they belonged"),
@@ -238,7 +308,7 @@ pub(crate) mod tests {
             times.record(Duration::from_millis(ms));
         }
         Report {
-            version: 2,
+            version: 3,
             scenario: "lobby-match-game".into(),
             outcome: if violations.is_empty() { Outcome::Passed } else { Outcome::Failed },
             seed: 7,
@@ -263,6 +333,8 @@ pub(crate) mod tests {
                 memory_bytes_max: 64 << 20,
                 memory_bytes_per_player: 3_000,
             }),
+            marks: Vec::new(),
+            thresholds: Vec::new(),
             samples: vec![Sample { second: 1, counts: Counts::default() }],
             violations_total: violations.len() as u64,
             violations,

@@ -8,16 +8,17 @@ use futures_util::{
     future::LocalBoxFuture,
     stream::{FuturesUnordered, StreamExt as _},
 };
-use greenroom_client::ControlClient;
+use greenroom_client::{ClientError, ControlClient};
 use greenroom_core::{FleetName, PlayerId, RoomKey};
 use greenroom_wire::{Text, api::AllocateRequest};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Progress, Report, Scenario,
+    diary::Diary,
     fact::Seat,
-    flow::{SocketName, Step},
+    flow::{Comeback, SocketName, Step},
     health::{players_possible, raise_file_limit, thread_cpu},
     open::{OpenError, Opened, open},
     oracle::Coverage,
@@ -55,7 +56,28 @@ pub enum Question {
 }
 
 /// Asks control: gives what was asked for, or why there is none.
-pub type Find = Rc<dyn Fn(Question) -> LocalBoxFuture<'static, Result<Found, String>>>;
+pub type Find = Rc<dyn Fn(Question) -> LocalBoxFuture<'static, Result<Found, FindError>>>;
+
+/// Why control did not give what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct FindError {
+    /// In words.
+    pub message: String,
+    /// Whether the same question may be answered later: control is away, or has nothing free yet.
+    pub is_retryable: bool,
+}
+
+impl From<ClientError> for FindError {
+    fn from(error: ClientError) -> Self {
+        Self { message: error.to_string(), is_retryable: error.is_retryable() }
+    }
+}
+
+/// What no later question changes.
+fn never(message: impl Into<String>) -> FindError {
+    FindError { message: message.into(), is_retryable: false }
+}
 
 /// Asks the control plane that `control` calls.
 #[must_use]
@@ -65,7 +87,7 @@ pub fn find_by(control: ControlClient) -> Find {
         Box::pin(async move {
             match question {
                 Question::Endpoint(fleet) => {
-                    let answer = control.endpoint(&fleet).await.map_err(|error| error.to_string())?;
+                    let answer = control.endpoint(&fleet).await?;
                     Ok(Found { url: answer.url, seat: None })
                 }
                 Question::Seat { fleet, key, player } => seat(&control, &fleet, &key, &player).await,
@@ -74,9 +96,15 @@ pub fn find_by(control: ControlClient) -> Find {
     })
 }
 
-async fn seat(control: &ControlClient, fleet: &FleetName, key: &str, player: &str) -> Result<Found, String> {
-    let key: RoomKey = key.parse().map_err(|error| format!("{key:?} is no room key: {error}"))?;
-    let player: PlayerId = player.parse().map_err(|error| format!("{player:?} is no player: {error}"))?;
+async fn seat(
+    control: &ControlClient,
+    fleet: &FleetName,
+    key: &str,
+    player: &str,
+) -> Result<Found, FindError> {
+    let key: RoomKey = key.parse().map_err(|error| never(format!("{key:?} is no room key: {error}")))?;
+    let player: PlayerId =
+        player.parse().map_err(|error| never(format!("{player:?} is no player: {error}")))?;
     let request = AllocateRequest {
         key: Some(Text(key)),
         players: vec![Text(player)],
@@ -84,8 +112,8 @@ async fn seat(control: &ControlClient, fleet: &FleetName, key: &str, player: &st
         timeout_ms: None,
         init: serde_json::Value::Null,
     };
-    let room = control.allocate(fleet, &request).await.map_err(|error| error.to_string())?;
-    let grant = room.seats.first().ok_or("the answer has no seat")?;
+    let room = control.allocate(fleet, &request).await?;
+    let grant = room.seats.first().ok_or_else(|| never("the answer has no seat"))?;
     let seat = Seat { room: room.room.to_string(), endpoint: room.endpoint, seat: grant.seat };
     Ok(Found { url: room.url, seat: Some((seat, grant.token.clone())) })
 }
@@ -121,6 +149,8 @@ pub struct Share {
     pub players: Range<u32>,
     /// The moment from which all arrivals count.
     pub started: std::time::Instant,
+    /// Whether every action is written down, which costs memory.
+    pub keeps_actions: bool,
 }
 
 /// Sends all players through the scenario, and tells what they saw. `progress` is called about once a second.
@@ -134,7 +164,8 @@ pub async fn run(
     stop: &CancellationToken,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Report, RunError> {
-    let share = Share { players: 0..scenario.players, started: std::time::Instant::now() };
+    let started = std::time::Instant::now();
+    let share = Share { players: 0..scenario.players, started, keeps_actions: false };
     let part = run_part(scenario, share, find, stop, progress).await?;
     Ok(part.report(scenario, None))
 }
@@ -165,6 +196,9 @@ pub async fn run_part(
     }
     tokio::time::sleep_until(Instant::from_std(share.started)).await;
     let mut swarm = Swarm::new(scenario, share.players, share.started);
+    if share.keeps_actions {
+        swarm.diary = Diary::open();
+    }
     let (coverage, samples) = drive(&mut swarm, find, stop, progress).await;
     let (elapsed, cpu) = (swarm.elapsed(), thread_cpu().saturating_sub(swarm.cpu_before));
     Ok(Part {
@@ -177,6 +211,7 @@ pub async fn run_part(
         cpu,
         cpu_share: cpu.as_secs_f64() / elapsed.as_secs_f64().max(0.001),
         samples,
+        actions: swarm.diary.close(),
     })
 }
 
@@ -304,11 +339,21 @@ fn send(
         | Step::Play { .. }
         | Step::Leave { .. } => return,
     };
-    let asked = find(question);
+    let asked = ask(Rc::clone(find), question, scenario.flow.comeback);
     finds.push(async move {
         let late = |_| Err(format!("control did not answer within {within:?}"));
         (index, timeout(within, asked).await.unwrap_or_else(late))
     });
+}
+
+/// One question; players who come back ask again while control is away, as often as they would dial.
+async fn ask(find: Find, question: Question, comeback: Option<Comeback>) -> Result<Found, String> {
+    loop {
+        match (find(question.clone()).await, comeback) {
+            (Err(error), Some(comeback)) if error.is_retryable => sleep(comeback.delay).await,
+            (answer, _) => return answer.map_err(|error| error.to_string()),
+        }
+    }
 }
 
 /// Futures of which at most `width` are under way at once. The others wait in the order in which they came; there are

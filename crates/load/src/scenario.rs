@@ -10,11 +10,13 @@ use crate::{
 };
 
 /// The scenarios that ship: name and TOML text.
-pub const SHIPPED: [(&str, &str); 4] = [
+pub const SHIPPED: [(&str, &str); 6] = [
     ("lobby-match-game", include_str!("../scenarios/lobby-match-game.toml")),
     ("chat", include_str!("../scenarios/chat.toml")),
     ("whiteboard", include_str!("../scenarios/whiteboard.toml")),
     ("raw-websocket", include_str!("../scenarios/raw-websocket.toml")),
+    ("reconnect", include_str!("../scenarios/reconnect.toml")),
+    ("chaos", include_str!("../scenarios/chaos.toml")),
 ];
 
 /// The most players of one run.
@@ -34,6 +36,8 @@ pub struct Scenario {
     pub seed: u64,
     /// When they come.
     pub arrival: Arrival,
+    /// Whether the players of a group come at one moment, or each at their own.
+    pub together: bool,
     /// What each does.
     pub flow: Flow,
     /// What must be true of the events they hear.
@@ -194,6 +198,15 @@ impl Scenario {
                 faults.push(format!("the share of {name} peers is 0 to 1, not {share}"));
             }
         }
+        match self.flow.cuts {
+            Some(cuts) if !(0.0..=1.0).contains(&cuts.share) => {
+                faults.push(format!("the share of players who are cut is 0 to 1, not {}", cuts.share));
+            }
+            Some(_) if self.flow.comeback.is_none() => {
+                faults.push("players who are cut need to come back".to_owned());
+            }
+            Some(_) | None => {}
+        }
         faults.extend(self.arrival.faults());
         faults.extend(
             flow_faults(&self.flow).into_iter().map(|(step, fault)| format!("step {}: {fault}", step + 1)),
@@ -320,7 +333,7 @@ mod tests {
             ),
         ];
         for (name, steps, expected) in cases {
-            let faults = flow_faults(&Flow { steps });
+            let faults = flow_faults(&Flow { steps, comeback: None, cuts: None });
             assert_eq!(faults.len(), expected.len(), "{name}: {faults:?}");
             for ((at, fault), (step, start)) in faults.iter().zip(expected) {
                 assert!(at == step && fault.starts_with(start), "{name}: {faults:?}");

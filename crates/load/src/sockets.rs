@@ -142,6 +142,25 @@ impl Sockets {
         Some(id)
     }
 
+    /// The player cut this connection: it is no longer theirs, says no goodbye, and must be closed by this moment.
+    pub(crate) fn cut(
+        &mut self,
+        player: PlayerIndex,
+        name: SocketName,
+        close_by: Duration,
+    ) -> Option<LinkId> {
+        let id = self.by_player.remove(&(player, name))?;
+        let socket = self.by_id.get_mut(&id)?;
+        socket.link.cut();
+        socket.close_by = Some(close_by);
+        Some(id)
+    }
+
+    /// How many connections of this name are open and in use.
+    pub(crate) fn count_of(&self, name: SocketName) -> usize {
+        self.by_player.keys().filter(|(_, of)| *of == name).count()
+    }
+
     /// Forgets a connection. Shutting it down ends the wait that still holds it.
     pub(crate) fn forget(&mut self, id: LinkId) {
         if let Some(socket) = self.by_id.remove(&id) {

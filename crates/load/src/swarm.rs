@@ -10,18 +10,21 @@ use std::{
 };
 
 use crate::{
+    crew::players,
+    diary::Diary,
     draws::Draws,
     examine::{Examiner, record},
-    fact::Fact,
+    fact::{Fact, SessionBack},
     flow::{Protocol, SocketName, Step},
     health::thread_cpu,
-    link::{Heard, Link},
+    home::{Home, Homes},
+    link::{Heard, Link, Session},
     measure::{Measures, Times},
     open::{OpenError, Opened, source},
     oracle::Ledger,
     player::{Action, ClosedBy, Event, Found, Player, PlayerIndex},
     report::{Counts, Progress},
-    scenario::{Peer, Role, Scenario, player_name},
+    scenario::{Peer, Scenario},
     sockets::{LinkId, Pace, READ_BYTES_MAX, Side, Sockets},
 };
 
@@ -51,6 +54,7 @@ pub(crate) struct Dial {
 struct Opening {
     protocol: Protocol,
     auth: Option<String>,
+    session: Session,
 }
 
 pub(crate) struct Swarm {
@@ -62,6 +66,7 @@ pub(crate) struct Swarm {
     queued: Vec<Option<Duration>>,
     timers: BinaryHeap<Reverse<(Duration, PlayerIndex)>>,
     opening: HashMap<(PlayerIndex, SocketName), Opening>,
+    homes: Homes,
     pub(crate) sockets: Sockets,
     buffer: Vec<u8>,
     players_left: usize,
@@ -75,6 +80,7 @@ pub(crate) struct Swarm {
     pub(crate) measures: Measures,
     pub(crate) lag: Times,
     pub(crate) cpu_before: Duration,
+    pub(crate) diary: Diary,
 }
 
 impl Swarm {
@@ -96,6 +102,7 @@ impl Swarm {
             queued,
             players,
             opening: HashMap::new(),
+            homes: Homes::default(),
             sockets: Sockets::default(),
             buffer: vec![0; READ_BYTES_MAX],
             barriers: HashMap::new(),
@@ -107,6 +114,7 @@ impl Swarm {
             measures: Measures::default(),
             lag: Times::default(),
             cpu_before: thread_cpu(),
+            diary: Diary::default(),
         }
     }
 
@@ -125,7 +133,8 @@ impl Swarm {
 
     pub(crate) fn progress(&self) -> Progress {
         let players = u32::try_from(self.players.len()).expect("the number was a u32");
-        Progress { elapsed: self.elapsed(), players, counts: self.counts }
+        let held = u32::try_from(self.sockets.count_of(SocketName::Game)).unwrap_or(u32::MAX);
+        Progress { elapsed: self.elapsed(), players, counts: Counts { held, ..self.counts } }
     }
 
     /// The moment of the next timer.
@@ -188,19 +197,21 @@ impl Swarm {
         opened: Result<Opened, OpenError>,
     ) {
         // The player may have given up meanwhile; then the stream is closed by dropping it.
-        let Some(Opening { protocol, auth }) = self.opening.remove(&(index, name)) else { return };
+        let Some(Opening { protocol, auth, session }) = self.opening.remove(&(index, name)) else { return };
         self.tell(index, &Event::Dialled(name, began.saturating_duration_since(self.started)));
         let Opened { stream, first } = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let by = ClosedBy::Transport(error.to_string());
+                self.homes.keep(index, name, session);
                 return self.tell(index, &Event::Closed(name, by));
             }
         };
         let masks = Draws::new(!self.scenario.seed, (u64::from(index.0) << 8) | name as u64);
-        let id = self.sockets.add(index, name, stream, Link::new(protocol, auth, masks));
+        let link = Link::new(protocol, session.beside(auth.as_deref()), masks).continuing(session);
+        let id = self.sockets.add(index, name, stream, link);
         if protocol == Protocol::WebSocket {
-            self.tell(index, &Event::Connected(name));
+            self.tell(index, &Event::Connected(name, SessionBack::None));
         }
         let first_bytes = first.len().min(self.buffer.len());
         self.buffer[..first_bytes].copy_from_slice(&first[..first_bytes]);
@@ -241,9 +252,18 @@ impl Swarm {
         }
     }
 
+    /// Keeps where a connection's session stands, for the one after it.
+    fn keep_session(&mut self, id: LinkId) {
+        if let Some(socket) = self.sockets.get(id) {
+            let (player, name, session) = (socket.player, socket.name, socket.link.take_session());
+            self.homes.keep(player, name, session);
+        }
+    }
+
     fn closed(&mut self, id: LinkId, by: ClosedBy) {
         let Some(socket) = self.sockets.get(id) else { return };
         let (player, name) = (socket.player, socket.name);
+        self.keep_session(id);
         self.sockets.forget(id);
         self.tell(player, &Event::Closed(name, by));
     }
@@ -262,7 +282,7 @@ impl Swarm {
         let (mut actions, mut closed) = (Vec::new(), false);
         socket.link.handle_bytes(&mut self.buffer[..bytes], now, &mut |heard| {
             let event = match heard {
-                Heard::Connected => Event::Connected(name),
+                Heard::Connected(session) => Event::Connected(name, session),
                 Heard::Refused(code) => Event::Refused(name, code),
                 Heard::Acked(number) => Event::Acked(name, number),
                 Heard::Event(event, argument) => {
@@ -280,6 +300,7 @@ impl Swarm {
         self.players_left -= usize::from(!was_done && player.is_done());
         self.sockets.flush(id);
         if closed {
+            self.keep_session(id);
             self.sockets.forget(id);
         }
         self.apply(index, actions);
@@ -298,6 +319,7 @@ impl Swarm {
     fn apply(&mut self, index: PlayerIndex, actions: Vec<Action>) {
         let (mut left, mut met) = (VecDeque::from(actions), Vec::new());
         while let Some(action) = left.pop_front() {
+            self.diary.note(&self.scenario.flow, index, &action);
             match action {
                 Action::Tell(fact) => self.note(index, &fact),
                 Action::Find { step } => self.errands.push(Errand::Find(index, step)),
@@ -307,6 +329,8 @@ impl Swarm {
                     self.emit(index, socket, step, &argument, ack);
                 }
                 Action::Leave(socket) => self.leave(index, socket),
+                Action::Cut(socket) => self.cut(index, socket),
+                Action::Reconnect(socket) => self.reconnect(index, socket),
                 Action::Meet => met.extend(self.meet(index)),
             }
         }
@@ -324,6 +348,23 @@ impl Swarm {
         url: String,
         auth: Option<String>,
     ) {
+        let mut session = Session::Unkept;
+        if self.scenario.flow.comeback.is_some() && socket == SocketName::Game {
+            session = Session::Untold;
+            self.homes.settle(index, socket, Home { step, url: url.clone(), auth: auth.clone() });
+        }
+        self.dial(index, socket, Home { step, url, auth }, session);
+    }
+
+    /// Dials again where the player was, as who the player was.
+    fn reconnect(&mut self, index: PlayerIndex, socket: SocketName) {
+        if let Some((home, session)) = self.homes.leave(index, socket) {
+            self.dial(index, socket, home, session);
+        }
+    }
+
+    fn dial(&mut self, index: PlayerIndex, socket: SocketName, home: Home, session: Session) {
+        let Home { step, url, auth } = home;
         let Step::Connect { protocol, path, within, .. } = &self.scenario.flow.steps[step] else { return };
         let mut draws = Draws::new(self.scenario.seed, (u64::from(index.0) << 8) | socket as u64);
         let nonce = [draws.bits().to_le_bytes(), draws.bits().to_le_bytes()];
@@ -334,7 +375,7 @@ impl Swarm {
             source: source(index.0.wrapping_mul(2) + u32::from(socket == SocketName::Game)),
             within: *within,
         };
-        self.opening.insert((index, socket), Opening { protocol: *protocol, auth });
+        self.opening.insert((index, socket), Opening { protocol: *protocol, auth, session });
         self.errands.push(Errand::Open(index, socket, dial));
     }
 
@@ -377,6 +418,16 @@ impl Swarm {
         }
     }
 
+    /// Everything that was sent goes out, then nothing more; what comes in is not looked at.
+    fn cut(&mut self, index: PlayerIndex, name: SocketName) {
+        let Some(id) = self.sockets.of(index, name) else { return };
+        self.keep_session(id);
+        if self.sockets.cut(index, name, self.elapsed() + CLOSE_WITHIN).is_some() {
+            self.sockets.flush(id);
+            self.sockets.await_read(id, false);
+        }
+    }
+
     fn set_timer(&mut self, index: PlayerIndex) {
         let place = self.place(index);
         let queued = &mut self.queued[place];
@@ -402,6 +453,12 @@ impl Swarm {
                 self.misbehave(index);
             }
             Fact::RoomEnded => self.counts.rooms_ended += 1,
+            Fact::RoomLost => self.counts.rooms_lost += 1,
+            Fact::Away { .. } => {}
+            Fact::Back { session, .. } => {
+                self.counts.reconnects += 1;
+                self.counts.recovered += u32::from(*session == SessionBack::Recovered);
+            }
             Fact::Finished => self.counts.finished += 1,
             Fact::Shed => self.counts.shed += 1,
             Fact::Numbered(_) => {}
@@ -416,6 +473,7 @@ impl Swarm {
             Peer::Slow => Pace::Slow,
             Peer::HalfOpen => Pace::Silent,
         };
+        self.ledger.misbehaves(index);
         if let Some(socket) = self.sockets.of(index, SocketName::Game).and_then(|id| self.sockets.get(id)) {
             socket.pace = pace;
         }
@@ -426,23 +484,6 @@ impl Swarm {
     }
 }
 
-/// The players of these numbers: name, role, arrival and choices follow from the seed alone.
-pub(crate) fn players(scenario: &Scenario, numbers: Range<u32>) -> Vec<Player> {
-    let moments = scenario.arrival.moments(scenario.seed, numbers.end);
-    let size = u32::from(scenario.group_players);
-    numbers
-        .map(|index| {
-            let peer = scenario.peers.pick(Draws::new(scenario.seed, (1 << 40) | u64::from(index)).share());
-            let role = Role { index, group: index / size, seed: scenario.seed, peer };
-            let at = moments[usize::try_from(index).expect("a u32 fits an index")];
-            let mut draws = Draws::new(scenario.seed, u64::from(index));
-            // The first draw may have been the arrival.
-            draws.bits();
-            Player::new(&player_name(scenario.seed, index), role, at, draws)
-        })
-        .collect()
-}
-
 fn place(first: u32, index: PlayerIndex) -> usize {
     usize::try_from(index.0 - first).expect("a u32 fits an index")
 }
@@ -450,30 +491,6 @@ fn place(first: u32, index: PlayerIndex) -> usize {
 fn closing(heard: Heard<'_>) -> Option<ClosedBy> {
     match heard {
         Heard::Closed(by) => Some(by),
-        Heard::Connected | Heard::Refused(_) | Heard::Event(..) | Heard::Acked(_) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::SwarmConfig;
-
-    #[test]
-    fn the_seed_settles_names_and_arrivals_however_the_players_are_shared_out() {
-        let config = SwarmConfig { seed: 3, ..SwarmConfig::default() };
-        let arrivals = |seed, numbers: Range<u32>| -> Vec<_> {
-            let scenario = SwarmConfig { seed, ..config.clone() }.scenario();
-            players(&scenario, numbers)
-                .iter()
-                .map(|player| (player.name().to_owned(), player.wake_at()))
-                .collect()
-        };
-        let whole = arrivals(3, 0..200);
-        assert_eq!(whole, arrivals(3, 0..200));
-        assert_eq!(whole, [arrivals(3, 0..80), arrivals(3, 80..200)].concat());
-        assert_ne!(whole, arrivals(4, 0..200));
-        assert!(whole.iter().all(|(_, at)| at.is_some_and(|at| at < config.ramp)));
-        assert_eq!(whole[7].0, "swarm-3-7");
+        Heard::Connected(_) | Heard::Refused(_) | Heard::Event(..) | Heard::Acked(_) => None,
     }
 }

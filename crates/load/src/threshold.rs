@@ -4,7 +4,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{flow::Measure, measure::Summary, report::Report};
+use crate::{
+    flow::Measure,
+    measure::Summary,
+    report::{Kept, Report},
+};
 
 /// A limit that one number of the report must stay below.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +46,7 @@ const OFS: [(&str, Of); 4] = [("p50", Of::P50), ("p90", Of::P90), ("p99", Of::P9
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is no threshold; write NAME<NUMBER with a name such as match_p99_ms, ack_service_max_ms, faults, violations \
-     or server_cpu_seconds; times are of connect, match, enter, ack, push and deliver, at p50, p90, p99 or max"
+     or server_cpu_seconds; times are of connect, match, enter, ack, push, deliver and resume, at p50, p90, p99 or max"
 )]
 pub struct ThresholdError {
     text: String,
@@ -84,11 +88,22 @@ impl fmt::Display for Threshold {
 }
 
 impl Threshold {
-    /// What is wrong with a run by this threshold, in words. A number that was not measured breaks it too.
+    /// Whether a run kept this limit. A number that was not measured breaks it too.
     #[must_use]
-    pub fn breach(&self, report: &Report) -> Option<String> {
+    pub fn judge(&self, report: &Report) -> Kept {
+        let value = self.value(report);
+        let broken = match value {
+            Some(value) if value < self.below => None,
+            Some(value) => Some(format!("{self} is broken: {value:.3}")),
+            None => Some(format!("{self} is broken: it was not measured")),
+        };
+        let is_timed = matches!(self.what, What::Time { .. });
+        Kept { threshold: self.to_string(), value, broken, is_timed }
+    }
+
+    fn value(&self, report: &Report) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "a count of faults is small")]
-        let value = match self.what {
+        match self.what {
             What::Time { measure, side, of } => {
                 let one = report.measures.iter().find(|one| one.measure == measure);
                 one.map(|one| match side {
@@ -99,11 +114,6 @@ impl Threshold {
             What::Faults => Some(f64::from(report.counts.faults)),
             What::Violations => Some(report.violations_total as f64),
             What::ServerCpuSeconds => report.server.map(|server| server.cpu_seconds),
-        };
-        match value {
-            Some(value) if value < self.below => None,
-            Some(value) => Some(format!("{self} is broken: {value:.3}")),
-            None => Some(format!("{self} is broken: it was not measured")),
         }
     }
 }
@@ -135,7 +145,7 @@ mod tests {
     #[test]
     fn a_number_at_or_above_its_limit_breaks_it_and_so_does_a_missing_one() {
         let report = crate::report::tests::report(Vec::new());
-        let breach = |text: &str| text.parse::<Threshold>().unwrap().breach(&report);
+        let breach = |text: &str| text.parse::<Threshold>().unwrap().judge(&report).broken;
         assert_eq!(breach("match_p50_ms<60"), None);
         assert_eq!(breach("match_p50_ms<50").unwrap(), "match_p50_ms<50 is broken: 50.015");
         assert_eq!(breach("ack_p50_ms<50").unwrap(), "ack_p50_ms<50 is broken: it was not measured");

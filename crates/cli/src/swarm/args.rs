@@ -11,6 +11,9 @@ use greenroom_core::FleetName;
 use greenroom_load::SwarmConfig;
 use greenroom_load::threshold::Threshold;
 
+use super::chaos::Disruption;
+use super::target::TargetKind;
+
 /// `greenroom swarm`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -30,6 +33,8 @@ pub(super) enum SwarmVerb {
     Run(RunArgs),
     /// Finds the largest number of players that keeps the thresholds, by runs of a scenario with ever more of them.
     FindLimit(LimitArgs),
+    /// Runs a scenario and hurts processes meanwhile: the oracles say whether players noticed more than they may.
+    Chaos(ChaosArgs),
     /// Lists the scenarios that ship, or prints one, to start from.
     Scenarios {
         /// Which.
@@ -63,6 +68,32 @@ pub(super) struct LimitArgs {
     pub(super) players_max: u32,
 }
 
+/// `greenroom swarm chaos`.
+#[derive(Debug, Args)]
+pub(super) struct ChaosArgs {
+    /// A file, or the name of a scenario that ships. Its [reconnect] says what players must get over.
+    #[arg(default_value = "chaos")]
+    pub(super) scenario: String,
+    /// How many, instead of what the scenario says.
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) players: Option<u32>,
+    /// Settles every choice, also who is hurt. A new one each time without it.
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) seed: Option<u64>,
+    /// What to do and when: kill:FLEET@5s, freeze:FLEET@5s+3s, or to `control` (with its store) or `agent`. May be given
+    /// several times; without it some are drawn by the seed.
+    #[arg(long, value_name = "ACT:WHOM@WHEN")]
+    pub(super) plan: Vec<Disruption>,
+    /// How many are drawn when there is no plan.
+    #[arg(long, default_value_t = 3, value_name = "NUMBER", conflicts_with = "plan")]
+    pub(super) disruptions: u32,
+    /// Within which time of the run.
+    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration, value_name = "TIME", conflicts_with = "plan")]
+    pub(super) within: Duration,
+    #[command(flatten)]
+    pub(super) options: RunOptions,
+}
+
 /// How a run is done and judged.
 #[derive(Debug, Args)]
 pub(super) struct RunOptions {
@@ -72,6 +103,21 @@ pub(super) struct RunOptions {
     /// Writes the report as a page with plots.
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
+    /// Writes the report for programs.
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Writes what each player did, a line each: the same for each run of one seed.
+    #[arg(long, value_name = "FILE")]
+    pub(super) actions: Option<PathBuf>,
+    /// Against what the players go.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) target: TargetKind,
+    /// The greenroom.toml of --target dev; without it the built-in demonstration.
+    #[arg(long, value_name = "FILE")]
+    pub(super) target_config: Option<PathBuf>,
+    /// Where the `greenroom dev` that --server names keeps its files: they tell which processes are control and agent.
+    #[arg(long, value_name = "FOLDER", default_value = ".greenroom")]
+    pub(super) data_dir: PathBuf,
     /// Shares the players out over so many processes; one report comes of it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "NUMBER")]
     pub(super) processes: u32,
@@ -82,6 +128,9 @@ pub(super) struct RunOptions {
     /// Which part of a run this process does.
     #[arg(long, hide = true)]
     pub(super) part: Option<PartWord>,
+    /// Whom the players of this part ask.
+    #[arg(long, hide = true, requires = "part")]
+    pub(super) part_server: Option<String>,
 }
 
 /// `FROM-TO@START_MS#SEED`: the players of one process, when all processes begin, and the seed of the run.

@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::args::PartWord;
+use super::args::{PartWord, RunOptions};
+use super::chaos::Chaos;
+use super::live::Live;
 use super::servers::Watch;
 use super::{now_ms, refused};
 use crate::args::Global;
@@ -23,7 +25,7 @@ use crate::ask;
 use crate::failure::Failure;
 
 /// Time for the processes to start before the first player comes.
-const START_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const START_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a process of a run says, one JSON object a line.
 #[derive(Serialize, Deserialize)]
@@ -34,11 +36,18 @@ enum Said {
 }
 
 /// Does a part of a run, and says so on the standard output.
-pub(super) async fn run_one(scenario: &Scenario, word: &PartWord, global: &Global) -> Result<(), Failure> {
+pub(super) async fn run_one(
+    scenario: &Scenario,
+    word: &PartWord,
+    options: &RunOptions,
+    global: &Global,
+) -> Result<(), Failure> {
     let scenario = Scenario { seed: word.seed, ..scenario.clone() };
     let wait = Duration::from_millis(word.start_ms.saturating_sub(now_ms()));
-    let share = Share { players: word.from..word.to, started: Instant::now() + wait };
-    let find = find_by(ask::client(global)?);
+    let keeps_actions = options.actions.is_some();
+    let share = Share { players: word.from..word.to, started: Instant::now() + wait, keeps_actions };
+    let server = options.part_server.as_ref().unwrap_or(&global.server).clone();
+    let find = find_by(ask::client(&Global { server, ..global.clone() })?);
     let stop = CancellationToken::new();
     let mut show = |progress: &Progress| say(&Said::Progress(*progress));
     let mut running = std::pin::pin!(run_part(&scenario, share, &find, &stop, &mut show));
@@ -58,13 +67,22 @@ fn say(said: &Said) {
     let _parent_gone = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Runs the players in `processes` processes. They get Ctrl-C themselves, as the terminal sends it to all.
+/// What several processes are to do.
+pub(super) struct Run<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) processes: u32,
+    /// Whom the players ask.
+    pub(super) server: &'a str,
+}
+
+/// Runs the players in several processes. They get Ctrl-C themselves, as the terminal sends it to all.
 pub(super) async fn run_all(
-    scenario: &Scenario,
-    processes: u32,
+    run: &Run<'_>,
     stop: &CancellationToken,
     watch: &mut Watch,
+    chaos: &mut Chaos,
 ) -> Result<Part, Failure> {
+    let Run { scenario, processes, server } = *run;
     if scenario.groups_span_processes() {
         let what = "a barrier of matched players needs all players in one process";
         return Err(Failure::usage(what, "Leave --processes out, or take the barrier out of the scenario."));
@@ -75,11 +93,11 @@ pub(super) async fn run_all(
     let shares = shares(scenario, processes);
     let count = shares.len();
     for (nth, (from, to)) in shares.into_iter().enumerate() {
-        let child = start(&PartWord { from, to, start_ms, seed: scenario.seed })?;
+        let child = start(&PartWord { from, to, start_ms, seed: scenario.seed }, server)?;
         readers.spawn(listen(nth, child, said.clone()));
     }
     drop(said);
-    let mut progress = vec![None; count];
+    let (mut progress, mut live) = (vec![None; count], Live::new());
     let mut whole: Option<Part> = None;
     while !readers.is_empty() || !heard.is_empty() {
         let (nth, said) = tokio::select! {
@@ -92,6 +110,7 @@ pub(super) async fn run_all(
                 watch.look().await;
                 continue;
             }
+            () = chaos.next() => continue,
             _ = tokio::signal::ctrl_c(), if !stop.is_cancelled() => {
                 stop.cancel();
                 continue;
@@ -101,7 +120,7 @@ pub(super) async fn run_all(
             Said::Progress(told) => {
                 progress[nth] = Some(told);
                 if nth == 0 {
-                    eprintln!("{}", sum(scenario.players, progress.iter().flatten()));
+                    live.show(&sum(scenario.players, progress.iter().flatten()));
                 }
             }
             Said::Part(part) => match &mut whole {
@@ -134,13 +153,14 @@ fn sum<'a>(players: u32, parts: impl Iterator<Item = &'a Progress>) -> Progress 
 }
 
 /// This binary with the same arguments, for a share of the players.
-fn start(part: &PartWord) -> Result<Child, Failure> {
+fn start(part: &PartWord, server: &str) -> Result<Child, Failure> {
     let failed =
         |error: std::io::Error| Failure::new(format!("cannot start a process of the run: {error}"), "");
     let program = std::env::current_exe().map_err(failed)?;
     Command::new(program)
         .args(std::env::args_os().skip(1))
         .arg(format!("--part={part}"))
+        .arg(format!("--part-server={server}"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true)

@@ -2,6 +2,8 @@
 //!
 //! Never runs one. A file is taken whole or not at all: all its faults are told together.
 
+mod comeback;
+
 use std::ops::Range;
 use std::time::Duration;
 
@@ -49,6 +51,7 @@ fn read(file: &str, table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Scenario {
     let arrival = root.table("arrival", faults);
     let checks = root.table("checks", faults);
     let peers = root.table("peers", faults);
+    let (reconnect, cuts) = (root.table("reconnect", faults), root.table("cuts", faults));
     if root.key_span("step").is_none() {
         faults.push(missing(0..0, "there are no steps; write each as [[step]] with do = \"...\""));
     }
@@ -58,7 +61,7 @@ fn read(file: &str, table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Scenario {
     let (players, group_players) = sizes(players, group_players, faults);
     let section = |found: Option<Found<_>>| found.map_or((&empty, 0..0), |found| (found.value, found.span));
     let (table, span) = section(arrival);
-    let arrival = read_arrival(Section::new("[arrival]", span, table), faults);
+    let (arrival, together) = read_arrival(Section::new("[arrival]", span, table), faults);
     let (table, span) = section(checks);
     let checks = read_checks(Section::new("[checks]", span, table), faults);
     let (table, span) = section(peers);
@@ -66,13 +69,20 @@ fn read(file: &str, table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Scenario {
     let mut share = |key| section.number(key, 0.0..=1.0, faults).map_or(0.0, |found| found.value);
     let peers = Peers { slow: share("slow"), half_open: share("half_open") };
     section.finish(faults);
+    let comeback = comeback::read(reconnect, faults);
+    let cuts_span = cuts.as_ref().map(|found| found.span.clone());
+    let cuts = comeback::read_cuts(cuts, faults);
+    if let Some(span) = cuts_span.filter(|_| comeback.is_none()) {
+        faults.push(value_fault(span, "[cuts] needs a [reconnect]: who is cut must come back"));
+    }
     Scenario {
         name,
         players,
         group_players,
         seed: seed.map_or(1, |found| found.value),
         arrival,
-        flow: read_steps(&steps, faults),
+        together,
+        flow: Flow { comeback, cuts, ..read_steps(&steps, faults) },
         checks,
         peers,
         warm_up: warm_up.map_or(Duration::ZERO, |found| found.value),
@@ -100,7 +110,7 @@ where
     })
 }
 
-fn read_arrival(mut section: Section<'_>, faults: &mut Vec<Fault>) -> Arrival {
+fn read_arrival(mut section: Section<'_>, faults: &mut Vec<Fault>) -> (Arrival, bool) {
     #[derive(Clone, Copy)]
     enum Shape {
         Ramp,
@@ -136,8 +146,9 @@ fn read_arrival(mut section: Section<'_>, faults: &mut Vec<Fault>) -> Arrival {
             Arrival::Rate { per_second: found.map_or(10.0, |found| found.value) }
         }
     };
+    let together = section.flag("together", faults).is_some_and(|found| found.value);
     section.finish(faults);
-    arrival
+    (arrival, together)
 }
 
 fn read_checks(mut section: Section<'_>, faults: &mut Vec<Fault>) -> Checks {
@@ -212,7 +223,7 @@ fn read_steps(tables: &[Found<&DeTable<'_>>], faults: &mut Vec<Fault>) -> Flow {
             steps.push(step);
         }
     }
-    let flow = Flow { steps };
+    let flow = Flow { steps, comeback: None, cuts: None };
     if faults.len() == before {
         let of_order = flow_faults(&flow).into_iter();
         faults

@@ -8,7 +8,7 @@ use std::time::Duration;
 use greenroom_client::ControlClient;
 use greenroom_load::report::ServerUse;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-use tokio::time::{Interval, interval};
+use tokio::time::{Interval, interval, timeout};
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -52,6 +52,14 @@ impl Watch {
         watch
     }
 
+    /// Looks again and again.
+    pub(super) async fn go_on(&mut self) -> std::convert::Infallible {
+        loop {
+            self.next().await;
+            self.look().await;
+        }
+    }
+
     /// Waits until it is time to look again.
     pub(super) async fn next(&mut self) {
         self.period.tick().await;
@@ -60,7 +68,7 @@ impl Watch {
     /// Looks. A process that is gone keeps what was seen of it.
     pub(super) async fn look(&mut self) {
         if let Some(control) = &self.control
-            && let Ok(list) = control.gameservers(None).await
+            && let Ok(Ok(list)) = timeout(PERIOD, control.gameservers(None)).await
         {
             self.pids = list.gameservers.iter().filter_map(|server| server.pid).collect();
         }

@@ -62,7 +62,7 @@ fn a_link_opens_answers_pings_and_tells_events_however_the_bytes_are_cut() {
         assert_eq!(wire.sent(), ["3"]);
         assert_eq!(
             wire.heard,
-            ["Connected", r#"Event("state", Some("{\"t\":1}"))"#, r#"Event("bare", None)"#],
+            ["Connected(None)", r#"Event("state", Some("{\"t\":1}"))"#, r#"Event("bare", None)"#],
             "in pieces of {piece}"
         );
     }
@@ -120,7 +120,7 @@ fn leaving_says_goodbye_and_hears_nothing_more() {
     wire.link.leave();
     wire.link.leave();
     wire.hand(&[r#"42["late"]"#, "41"], 1, 10_000);
-    assert_eq!(wire.heard, ["Connected"]);
+    assert_eq!(wire.heard, ["Connected(None)"]);
     assert_eq!(
         wire.sent(),
         ["40", r#"42["steer",{"x":1}]"#, "41", r#"Close(CloseFrame { code: Some(1000), reason: "" })"#]
@@ -157,7 +157,7 @@ fn an_acknowledgement_is_asked_for_and_told_by_its_number() {
     wire.link.emit("say", r#""hi""#, Some(7), &mut |_| ()).unwrap();
     assert_eq!(wire.sent(), ["40", r#"427["say","hi"]"#]);
     wire.hand(&[r#"437[1]"#], 1, 10_000);
-    assert_eq!(wire.heard, ["Connected", "Acked(7)"]);
+    assert_eq!(wire.heard, ["Connected(None)", "Acked(7)"]);
 }
 
 #[test]
@@ -169,4 +169,39 @@ fn a_bare_websocket_says_and_hears_texts_as_they_are() {
     assert_eq!(wire.heard, [r#"Event("message", Some("0 whatever"))"#]);
     wire.link.leave();
     assert_eq!(wire.sent(), ["42[hello", r#"Close(CloseFrame { code: Some(1000), reason: "" })"#]);
+}
+
+#[test]
+fn a_session_is_known_again_by_its_pid_and_goes_on_after_the_last_offset() {
+    let open = |session: Session, reply: &str| {
+        let mut wire = Wire::new(Some(r#"{"token":"t"}"#));
+        let auth = session.beside(Some(r#"{"token":"t"}"#));
+        wire.link = Link::new(Protocol::SocketIo, auth, Draws::new(1, 1)).continuing(session);
+        wire.hand(&[OPEN, reply], 0, 10_000);
+        let asked = wire.sent().remove(0);
+        (wire, asked)
+    };
+    let (mut first, asked) = open(Session::Untold, r#"40{"sid":"s","pid":"p"}"#);
+    assert_eq!(
+        (asked.as_str(), first.heard.as_slice()),
+        (r#"40{"token":"t"}"#, &["Connected(None)".to_owned()][..])
+    );
+    let unheard = first.link.take_session();
+    assert_eq!(unheard.beside(None).unwrap(), r#"{"pid":"p"}"#);
+    let (mut second, asked) = open(unheard, r#"40{"sid":"s","pid":"p"}"#);
+    assert_eq!(asked, r#"40{"pid":"p","token":"t"}"#, "nothing came yet: no offset");
+    assert_eq!(second.heard, ["Connected(Recovered)"]);
+    second.hand(&[r#"42["e",{"n":1},"o-1"]"#, r#"42["e",{"n":2},"o-2"]"#, r#"42["volatile",7]"#], 1, 10_000);
+    let (mut third, asked) = open(second.link.take_session(), r#"40{"sid":"s","pid":"p"}"#);
+    assert_eq!(asked, r#"40{"pid":"p","offset":"o-2","token":"t"}"#);
+    let cases = [
+        (r#"40{"sid":"s2","pid":"p2"}"#, "Connected(New)"),
+        (r#"40{"sid":"s2"}"#, "Connected(New)"),
+        (r#"40{"sid":"s2","pid":"p"}"#, "Connected(Mixed)"),
+        (r#"40{"sid":"s","pid":"p2"}"#, "Connected(Mixed)"),
+    ];
+    let session = third.link.take_session();
+    for (reply, heard) in cases {
+        assert_eq!(open(session.clone(), reply).0.heard, [heard], "{reply}");
+    }
 }

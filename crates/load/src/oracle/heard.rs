@@ -11,9 +11,12 @@ use crate::{player::PlayerIndex, scenario::Scope};
 /// What one player has heard of one sender.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Heard {
-    sender: u32,
+    pub(super) sender: u32,
     first: u32,
-    last: u32,
+    pub(super) last: u32,
+    /// Whether the session is new since the last event, so that some may be missing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) anew: bool,
 }
 
 /// Characters of an unreadable argument that are shown.
@@ -24,21 +27,23 @@ impl Ledger {
     pub fn heard(&mut self, player: PlayerIndex, sender: u32, number: u32) {
         let entry = self.entries.entry(player.0).or_default();
         let Some(heard) = entry.heard.iter_mut().find(|heard| heard.sender == sender) else {
-            entry.heard.push(Heard { sender, first: number, last: number });
+            entry.heard.push(Heard { sender, first: number, last: number, anew: false });
             return;
         };
         let last = heard.last;
         heard.last = last.max(number);
-        if number == last + 1 {
+        let anew = std::mem::replace(&mut heard.anew, false);
+        if number == last + 1 || (anew && number > last) {
             return;
+        }
+        if number > last {
+            return self.gap(player.0, sender, last + 1, number - 1);
         }
         let (player, sender) = (self.name(player.0), self.name(sender));
         self.see(if number == last {
             Violation::EventDoubled { player, sender, number }
-        } else if number < last {
-            Violation::EventReordered { player, sender, number, after: last }
         } else {
-            Violation::EventsLost { player, sender, first: last + 1, last: number - 1 }
+            Violation::EventReordered { player, sender, number, after: last }
         });
     }
 
@@ -104,7 +109,8 @@ impl Ledger {
         });
         for (player, sender) in pairs {
             let (receives, sends) = (&self.entries[&player], &self.entries[&sender]);
-            let judged = receives.finished && sends.finished && sends.numbered > 0;
+            let sound = receives.sessions_new == 0 && !receives.misbehaves;
+            let judged = sound && receives.finished && sends.finished && sends.numbered > 0;
             let heard = receives.heard.iter().find(|heard| heard.sender == sender);
             // Whether a sender hears itself is the server's own affair.
             if !judged || (player == sender && heard.is_none()) {
@@ -112,6 +118,7 @@ impl Ledger {
             }
             let (first, last) = heard.map_or((u32::MAX, 0), |heard| (heard.first, heard.last));
             let mut lost = |first, last| {
+                let Some((first, last)) = self.accepted(sender, first, last) else { return };
                 let (player, sender) = (self.name(player), self.name(sender));
                 violations.push(Violation::EventsLost { player, sender, first, last });
             };

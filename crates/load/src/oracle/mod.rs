@@ -3,6 +3,7 @@
 //! Never measures time.
 
 mod heard;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod violation;
@@ -18,6 +19,7 @@ use crate::{
     scenario::{Scenario, Scope, player_name},
 };
 use heard::Heard;
+use sessions::Gap;
 pub use violation::Violation;
 
 /// Violations that a ledger holds as they are seen. More are only counted.
@@ -43,9 +45,17 @@ struct Entry {
     faulted: bool,
     /// The server has let a misbehaving player go.
     shed: bool,
+    /// The room was gone when the player came back, which the scenario allows.
+    lost_room: bool,
+    /// Reads slowly or not at all, on purpose: what it did not hear is no fault.
+    misbehaves: bool,
     /// Numbered events sent.
     numbered: u32,
     heard: Vec<Heard>,
+    /// Numbered events that were under way when the server or the network ended the connection: first and last.
+    unsure: Vec<(u32, u32)>,
+    /// Times that the player came back as somebody new.
+    sessions_new: u32,
     /// Events that could be compared with those of the others.
     states_heard: u32,
 }
@@ -63,6 +73,8 @@ pub struct Ledger {
     states: BTreeMap<String, BTreeMap<i64, u64>>,
     seen: Vec<Violation>,
     seen_total: u64,
+    /// Numbered events that did not come. Whether they should have is known at the end.
+    gaps: Vec<Gap>,
 }
 
 impl Ledger {
@@ -80,6 +92,7 @@ impl Ledger {
             states: BTreeMap::new(),
             seen: Vec::new(),
             seen_total: 0,
+            gaps: Vec::new(),
         }
     }
 
@@ -89,6 +102,8 @@ impl Ledger {
         self.seen_total += other.seen_total;
         let room = SEEN_MAX.saturating_sub(self.seen.len());
         self.seen.extend(other.seen.into_iter().take(room));
+        let room = SEEN_MAX.saturating_sub(self.gaps.len());
+        self.gaps.extend(other.gaps.into_iter().take(room));
         for (room, states) in other.states {
             for (key, hash) in states {
                 self.compare(&room, key, hash);
@@ -118,6 +133,15 @@ impl Ledger {
                 entry.shed = true;
                 return;
             }
+            Fact::RoomLost => {
+                entry.lost_room = true;
+                return;
+            }
+            Fact::Away { by, acked } => return entry.away(player.0, *by, *acked),
+            Fact::Back { session, wanted } => match entry.back(*session, *wanted) {
+                Some(wrong) => wrong(name),
+                None => return,
+            },
             Fact::Assigned(seat) => {
                 entry.seats.push(seat.clone());
                 let [first, .., second] = entry.seats.as_slice() else { return };
@@ -140,6 +164,11 @@ impl Ledger {
         };
         entry.faulted |= !matches!(fact, Fact::Assigned(_));
         self.see(violation);
+    }
+
+    /// This player reads slowly or not at all from now on.
+    pub fn misbehaves(&mut self, player: PlayerIndex) {
+        self.entries.entry(player.0).or_default().misbehaves = true;
     }
 
     fn see(&mut self, violation: Violation) {
@@ -173,7 +202,7 @@ impl Ledger {
     /// players by name and number.
     #[must_use]
     pub fn judge(&self, coverage: Coverage) -> (Vec<Violation>, u64) {
-        let mut violations = self.seen.clone();
+        let mut violations = self.judge_gaps();
         if self.seats != Seats::None {
             for (room, members) in self.members() {
                 self.judge_room(room, &members, coverage, &mut violations);
@@ -194,7 +223,7 @@ impl Ledger {
     fn judge_seats(&self, violations: &mut Vec<Violation>) {
         for (index, entry) in &self.entries {
             match entry {
-                Entry { faulted: true, .. } | Entry { shed: true, .. } => {}
+                Entry { faulted: true, .. } | Entry { shed: true, .. } | Entry { lost_room: true, .. } => {}
                 Entry { seats, .. } if seats.is_empty() => {
                     violations.push(Violation::NotAssigned { player: self.name(*index) });
                 }
@@ -222,10 +251,20 @@ impl Ledger {
             let rooms = groups.entry(self.group_of(*index)).or_default();
             rooms.extend(entry.seats.iter().map(|seat| seat.room.as_str()));
         }
-        for (group, rooms) in groups.into_iter().filter(|(_, rooms)| rooms.len() > 1) {
+        for (group, rooms) in groups {
+            if rooms.len() < 2 || self.lost_its_room(group) {
+                continue;
+            }
             let rooms = rooms.into_iter().map(str::to_owned).collect();
             violations.push(Violation::GroupInSeveralRooms { group, rooms });
         }
+    }
+
+    /// Whether somebody of the group found its room gone.
+    fn lost_its_room(&self, group: u32) -> bool {
+        let size = u32::from(self.group_players.max(1));
+        let members = group.saturating_mul(size)..group.saturating_add(1).saturating_mul(size);
+        self.entries.range(members).any(|(_, entry)| entry.lost_room)
     }
 
     fn judge_room(
@@ -238,7 +277,11 @@ impl Ledger {
         let names = |players: BTreeSet<u32>| players.into_iter().map(|player| self.name(player)).collect();
         let players: BTreeSet<_> = members.iter().map(|(player, _)| *player).collect();
         let expected = usize::from(self.group_players);
-        if players.len() > expected || (players.len() < expected && coverage == Coverage::Whole) {
+        let short = players.len() < expected && coverage == Coverage::Whole;
+        // Members of a group who came after its room was lost are in the next one.
+        let parted = self.seats == Seats::Keyed
+            && players.iter().any(|player| self.lost_its_room(self.group_of(*player)));
+        if players.len() > expected || (short && !parted) {
             violations.push(Violation::MatchSize {
                 room: room.to_owned(),
                 expected: self.group_players,

@@ -2,7 +2,11 @@
 //! Never runs a player.
 
 use super::*;
-use crate::{flow::SocketName, scenario::SequenceCheck};
+use crate::{
+    fact::{Parting, SessionBack},
+    flow::{SessionWanted, SocketName},
+    scenario::SequenceCheck,
+};
 
 /// A ledger of four players, `p0` to `p3` for short, in matches of `group_players`.
 fn ledger(group_players: u16) -> Ledger {
@@ -216,4 +220,69 @@ fn merged_ledgers_judge_like_one() {
     let sent = serde_json::to_string(&other).unwrap();
     one.merge(serde_json::from_str(&sent).unwrap());
     assert_eq!(one.judge(Coverage::Whole), whole.judge(Coverage::Whole));
+}
+
+/// Two players of one room, of whom the first loses its connection after it has sent three events and heard them.
+fn parted(by: Parting, acked: u32, session: SessionBack) -> Ledger {
+    let mut ledger = talking(Seats::Matched);
+    ledger.whole = false;
+    for number in 1..=3 {
+        ledger.heard(PlayerIndex(0), 0, number);
+        ledger.heard(PlayerIndex(1), 0, number);
+        ledger.heard(PlayerIndex(0), 1, number);
+    }
+    ledger.record(PlayerIndex(0), &Fact::Numbered(6));
+    ledger.record(PlayerIndex(0), &Fact::Away { by, acked });
+    ledger.record(PlayerIndex(0), &Fact::Back { session, wanted: SessionWanted::Must });
+    ledger
+}
+
+#[test]
+fn a_session_that_comes_back_must_be_the_same_and_go_on_where_it_was() {
+    let cases: [(&str, SessionBack, u32, &[&str]); 5] = [
+        ("good", SessionBack::Recovered, 4, &[]),
+        ("gap", SessionBack::Recovered, 6, &["p0 did not hear events 4 to 5 of p1"]),
+        ("double", SessionBack::Recovered, 3, &["p0 heard event 3 of p1 twice"]),
+        ("new", SessionBack::New, 6, &["p0 came back and was not known any more"]),
+        ("mixed", SessionBack::Mixed, 6, &["p0 came back and got a session that is half another one"]),
+    ];
+    for (name, session, next, expected) in cases {
+        let mut ledger = parted(Parting::Player, 0, session);
+        ledger.heard(PlayerIndex(0), 1, next);
+        assert_eq!(told(&ledger, Coverage::Whole), expected, "{name}");
+    }
+}
+
+#[test]
+fn only_events_that_were_under_way_when_the_server_broke_may_get_lost() {
+    let cases: [(&str, Parting, u32, &[&str]); 3] = [
+        ("known by their echo up to 3", Parting::Server, 0, &[]),
+        ("acknowledged up to 5", Parting::Server, 5, &["p1 did not hear events 4 to 5 of p0"]),
+        ("cut by the player", Parting::Player, 0, &["p1 did not hear events 4 to 6 of p0"]),
+    ];
+    for (name, by, acked, expected) in cases {
+        let mut ledger = parted(by, acked, SessionBack::Recovered);
+        ledger.heard(PlayerIndex(1), 0, 7);
+        assert_eq!(told(&ledger, Coverage::Whole), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_group_whose_room_was_lost_may_be_parted() {
+    let judge = |lost: bool| {
+        let mut ledger = ledger(2);
+        ledger.seats = Seats::Keyed;
+        for (player, room) in [(0, "r"), (1, "s"), (2, "t"), (3, "t")] {
+            let seat = u16::from(player == 3);
+            let seat = Seat { room: room.into(), endpoint: "a:1".into(), seat };
+            ledger.record(PlayerIndex(player), &Fact::Assigned(seat));
+            ledger.record(PlayerIndex(player), &Fact::Playing);
+        }
+        if lost {
+            ledger.record(PlayerIndex(0), &Fact::RoomLost);
+        }
+        told(&ledger, Coverage::Whole)
+    };
+    assert_eq!(judge(true), [""; 0]);
+    assert_eq!(judge(false).len(), 3, "two short rooms and a parted group");
 }

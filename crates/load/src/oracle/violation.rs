@@ -134,6 +134,16 @@ pub enum Violation {
         /// The state's key.
         key: i64,
     },
+    /// A player came back and the server had lost the session.
+    NotRecovered {
+        /// Who.
+        player: String,
+    },
+    /// A player came back and got a session that is half their own: the server mixed up two.
+    SessionMixed {
+        /// Who.
+        player: String,
+    },
     /// A step could not be done.
     Failed {
         /// Who.
@@ -190,6 +200,10 @@ impl fmt::Display for Violation {
             }
             Self::StatesDiffer { room, key } => {
                 write!(f, "players of room {room} saw different states {key}")
+            }
+            Self::NotRecovered { player } => write!(f, "{player} came back and was not known any more"),
+            Self::SessionMixed { player } => {
+                write!(f, "{player} came back and got a session that is half another one")
             }
             Self::Failed { player, during, reason } => write!(f, "{player} failed while {during}: {reason}"),
         }

@@ -2,14 +2,17 @@
 //! Never opens a connection.
 
 use super::*;
-use crate::{SwarmConfig, flow::Step};
+use crate::{
+    SwarmConfig,
+    flow::{Comeback, CutShape, Cuts, RoomsWanted, SessionWanted, Step},
+};
 use SocketName::{Game, Lobby};
 
 const SEAT: &str = r#"{"room":"r1","endpoint":"127.0.0.1:7001","token":"t\"1","seat":2,"fleet":"arena"}"#;
 const ROLE: Role = Role { index: 0, group: 0, seed: 1, peer: Peer::Sound };
 const ARRIVAL_MS: u64 = 500;
 
-fn ms(ms: u64) -> Duration {
+const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
@@ -51,6 +54,8 @@ impl Stage {
                 format!("emit {socket} {event} {argument}")
             }
             Action::Leave(socket) => format!("leave {socket}"),
+            Action::Cut(socket) => format!("cut {socket}"),
+            Action::Reconnect(socket) => format!("reconnect {socket}"),
             Action::Tell(Fact::Measured(one)) => format!("{:?} {:?}", one.measure, one.intended),
             Action::Tell(fact) => format!("{fact:?}"),
         }
@@ -66,7 +71,7 @@ impl Stage {
         let mut stage = Self::new();
         stage.hear(&Event::Woken);
         stage.hear(&Event::Found(Ok(lobby())));
-        stage.after(ms(10), &Event::Connected(Lobby));
+        stage.after(ms(10), &Event::Connected(Lobby, SessionBack::None));
         stage
     }
 
@@ -74,7 +79,7 @@ impl Stage {
     fn in_game() -> Self {
         let mut stage = Self::in_lobby();
         stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
-        stage.hear(&Event::Connected(Game));
+        stage.hear(&Event::Connected(Game, SessionBack::None));
         stage
     }
 }
@@ -87,7 +92,7 @@ fn a_player_goes_through_lobby_match_and_game() {
     assert_eq!(stage.hear(&Event::Woken), ["Arrived", "find 0"]);
     assert_eq!(stage.after(ms(2), &Event::Found(Ok(lobby()))), ["connect lobby http://127.0.0.1:7000 "]);
     assert_eq!(
-        stage.after(ms(5), &Event::Connected(Lobby)),
+        stage.after(ms(5), &Event::Connected(Lobby, SessionBack::None)),
         ["Connect 10ms", r#"emit lobby match {"player":"swarm-1-0"}"#],
         "measured from the intended arrival, not from the late one"
     );
@@ -100,7 +105,7 @@ fn a_player_goes_through_lobby_match_and_game() {
             r#"connect game http://127.0.0.1:7001 {"token":"t\"1"}"#,
         ]
     );
-    assert_eq!(stage.after(ms(7), &Event::Connected(Game)), ["Enter 7ms", "Playing"]);
+    assert_eq!(stage.after(ms(7), &Event::Connected(Game, SessionBack::None)), ["Enter 7ms", "Playing"]);
     assert_eq!(stage.hear(&Event::Received(Game, "state", Some("{}"))), [""; 0]);
 
     let (mut told, entered_at) = (Vec::new(), stage.now);
@@ -266,9 +271,9 @@ fn the_same_seed_takes_the_same_actions_at_the_same_moments() {
         stage.player = Player::new("swarm-1-0", ROLE, ms(ARRIVAL_MS), Draws::new(seed, 0));
         let mut told = vec![(stage.now, stage.hear(&Event::Woken))];
         stage.hear(&Event::Found(Ok(lobby())));
-        stage.after(ms(10), &Event::Connected(Lobby));
+        stage.after(ms(10), &Event::Connected(Lobby, SessionBack::None));
         stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
-        stage.hear(&Event::Connected(Game));
+        stage.hear(&Event::Connected(Game, SessionBack::None));
         while let Some(at) = stage.player.wake_at() {
             stage.now = at;
             told.push((at, stage.hear(&Event::Woken)));
@@ -277,4 +282,117 @@ fn the_same_seed_takes_the_same_actions_at_the_same_moments() {
     };
     assert_eq!(play(5), play(5));
     assert_ne!(play(5), play(6));
+}
+
+const COMEBACK: Comeback = Comeback {
+    within: ms(10_000),
+    delay: ms(1_000),
+    session: SessionWanted::Must,
+    rooms: RoomsWanted::MayEnd,
+};
+
+impl Stage {
+    /// In game, left the lobby, and comes back when the game is lost.
+    fn who_comes_back(cuts: Option<Cuts>) -> Self {
+        let mut stage = Self::in_lobby();
+        stage.flow.comeback = Some(COMEBACK);
+        stage.flow.cuts = cuts;
+        stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
+        stage.hear(&Event::Connected(Game, SessionBack::None));
+        stage.hear(&Event::Closed(Lobby, ClosedBy::Server));
+        stage.player.leave_at = [None; 2];
+        stage
+    }
+
+    /// Goes on to the next moment at which the player wants something.
+    fn wake(&mut self) -> Vec<String> {
+        self.now = self.player.wake_at().unwrap();
+        self.hear(&Event::Woken)
+    }
+}
+
+fn reset() -> Event<'static> {
+    Event::Closed(Game, ClosedBy::Transport("reset".into()))
+}
+
+#[test]
+fn a_player_dials_again_like_the_stock_client_and_sends_nothing_meanwhile() {
+    let mut stage = Stage::who_comes_back(None);
+    let began = stage.now;
+    assert_eq!(stage.hear(&reset()), ["Away { by: Server, acked: 0 }"]);
+    let mut dialled = Vec::new();
+    while dialled.len() < 3 {
+        let told = stage.wake();
+        if told.is_empty() {
+            continue; // An input that was due: not sent while away.
+        }
+        assert_eq!(told, ["reconnect game"]);
+        dialled.push(stage.now - began);
+        stage.hear(&reset());
+    }
+    for (at, (least, most)) in dialled.iter().zip([(500, 1_500), (1_500, 4_500), (3_500, 10_500)]) {
+        assert!((ms(least)..=ms(most)).contains(at), "{dialled:?}");
+    }
+}
+
+#[test]
+fn a_player_who_is_back_goes_on_and_ends_a_play_that_was_over_meanwhile() {
+    let mut stage = Stage::who_comes_back(None);
+    stage.hear(&reset());
+    while stage.wake() != ["reconnect game"] {}
+    let back = stage.after(ms(5), &Event::Connected(Game, SessionBack::Recovered));
+    assert_eq!(back[0], "Back { session: Recovered, wanted: Must }");
+    assert!(back[1].starts_with("Resume "), "{back:?}");
+    assert!(!stage.player.is_done());
+    stage.now = stage.player.deadline.unwrap();
+    stage.hear(&reset());
+    let over = stage.hear(&Event::Woken);
+    assert!(over.is_empty() && stage.player.deadline.is_none(), "the play waits for the player: {over:?}");
+    while stage.wake() != ["reconnect game"] {}
+    let back = stage.hear(&Event::Connected(Game, SessionBack::New));
+    assert_eq!(back[2..], ["leave game", "Finished"], "{back:?}");
+    assert!(stage.player.is_done());
+}
+
+#[test]
+fn a_player_who_cannot_come_back_fails_and_one_whose_room_is_gone_does_not() {
+    let mut stage = Stage::who_comes_back(None);
+    stage.hear(&reset());
+    let mut told = Vec::new();
+    while !stage.player.is_done() {
+        told = stage.wake();
+        stage.hear(&reset());
+    }
+    assert!(told[0].starts_with("Failed") && told[0].contains("not connected again within"), "{told:?}");
+
+    let mut stage = Stage::who_comes_back(None);
+    stage.hear(&reset());
+    while stage.wake() != ["reconnect game"] {}
+    assert_eq!(stage.hear(&Event::Refused(Game, "wrong_server".into()))[0], "RoomLost");
+    assert!(stage.player.is_done());
+}
+
+#[test]
+fn cuts_come_at_their_moments_and_are_followed_by_a_dial() {
+    let shapes = [CutShape::Storm { at: ms(1_000) }, CutShape::Churn { every: ms(400) }];
+    for shape in shapes {
+        let mut stage = Stage::who_comes_back(Some(Cuts { shape, share: 1.0, away: ms(100) }));
+        let mut told = Vec::new();
+        while told.first().is_none_or(|word| word != "cut game") {
+            told = stage.wake();
+        }
+        assert_eq!(told, ["cut game", "Away { by: Player, acked: 0 }"], "{shape:?}");
+        let cut_at = stage.now;
+        if shape == shapes[0] {
+            assert_eq!(cut_at, ms(1_000));
+        }
+        while stage.wake() != ["reconnect game"] {}
+        assert!((ms(100)..=ms(200)).contains(&(stage.now - cut_at)), "{shape:?}");
+        stage.hear(&Event::Connected(Game, SessionBack::Recovered));
+        let again = stage.player.cut_at.is_some();
+        assert_eq!(again, shape == shapes[1], "a storm comes once, churn goes on");
+    }
+    let mut nobody = Stage::who_comes_back(Some(Cuts { shape: shapes[1], share: 0.0, away: ms(100) }));
+    nobody.wake();
+    assert_eq!(nobody.player.cut_at, None);
 }

@@ -8,8 +8,8 @@ use super::{
     SocketState,
 };
 use crate::{
-    fact::{Fact, Measured, Seat},
-    flow::{Flow, Measure, SocketName, Step},
+    fact::{Fact, Measured, Seat, SessionBack},
+    flow::{Flow, Measure, RoomsWanted, SocketName, Step},
     scenario::Peer,
     template::Template,
 };
@@ -36,11 +36,11 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn step(&self) -> &Step {
+    pub(super) fn step(&self) -> &Step {
         &self.flow.steps[self.player.step]
     }
 
-    fn tell(&mut self, fact: Fact) {
+    pub(super) fn tell(&mut self, fact: Fact) {
         self.actions.push(Action::Tell(fact));
     }
 
@@ -58,8 +58,28 @@ impl Turn<'_> {
                 self.leave(socket);
             }
         }
+        self.woken_away();
+        if self.player.phase == Phase::Done {
+            return;
+        }
+        // What was due before the end of the play is sent, also when the timer comes late.
+        if self
+            .player
+            .input_at
+            .is_some_and(|at| at <= self.now && self.player.deadline.is_some_and(|end| at < end))
+        {
+            self.send_input();
+        }
+        if self.player.phase == Phase::Done {
+            return;
+        }
         if self.player.deadline.is_some_and(|at| at <= self.now) {
             match self.step() {
+                // The play is over once the player is back.
+                Step::Play { .. } if self.player.away.is_some() => {
+                    self.player.deadline = None;
+                    self.player.input_at = None;
+                }
                 Step::Think { .. } => self.advance(),
                 Step::Play { ack_within, .. } => match *ack_within {
                     Some(within) => self.end_play(within),
@@ -77,8 +97,6 @@ impl Turn<'_> {
                 }
                 Step::Address { .. } | Step::Emit { .. } | Step::LeaveLater { .. } | Step::Leave { .. } => {}
             }
-        } else if self.player.input_at.is_some_and(|at| at <= self.now) {
-            self.send_input();
         }
     }
 
@@ -103,7 +121,8 @@ impl Turn<'_> {
         else {
             return;
         };
-        if self.player.role.peer != Peer::HalfOpen {
+        let open = self.player.sockets[socket.index()] == SocketState::Open;
+        if open && self.player.role.peer != Peer::HalfOpen {
             self.emit(*socket, argument, due, ack_within.is_some());
         }
         let missed = (self.now - due).as_nanos() / every.as_nanos().max(1);
@@ -112,6 +131,10 @@ impl Turn<'_> {
     }
 
     fn emit(&mut self, socket: SocketName, argument: &Template, due: Duration, wants_ack: bool) {
+        if self.player.sockets[socket.index()] == SocketState::Away {
+            return self
+                .fail(format!("the {socket} connection is away; send in a play step, which waits for it"));
+        }
         let player = &mut *self.player;
         if argument.is_numbered() {
             player.numbered += 1;
@@ -121,7 +144,8 @@ impl Turn<'_> {
             .fill(&player.role.filling(&player.name, player.numbered, due, self.now), &mut player.draws);
         let ack = wants_ack.then(|| {
             player.acks_asked += 1;
-            player.awaited.push(Awaited { number: player.acks_asked, due, sent: self.now });
+            let numbered = if argument.is_numbered() { player.numbered } else { 0 };
+            player.awaited.push(Awaited { number: player.acks_asked, numbered, due, sent: self.now });
             player.acks_asked
         });
         self.actions.push(Action::Emit { socket, step: player.step, argument: filled, ack });
@@ -134,7 +158,8 @@ impl Turn<'_> {
         let Some(at) = self.player.awaited.iter().position(|awaited| awaited.number == number) else {
             return self.fail(format!("event {number} was acknowledged twice or unasked"));
         };
-        let Awaited { due, sent, .. } = self.player.awaited.remove(at);
+        let Awaited { due, sent, numbered, .. } = self.player.awaited.remove(at);
+        self.player.numbered_acked = self.player.numbered_acked.max(numbered);
         self.tell(Fact::Measured(Measured {
             measure: Measure::Ack,
             due,
@@ -168,7 +193,9 @@ impl Turn<'_> {
     }
 
     pub(super) fn dialled(&mut self, socket: SocketName, at: Duration) {
-        if self.player.sockets[socket.index()] == SocketState::Opening {
+        if let Some(away) = self.player.away.as_mut().filter(|_| socket == SocketName::Game) {
+            away.began = at;
+        } else if self.player.sockets[socket.index()] == SocketState::Opening {
             self.player.began = at;
         }
     }
@@ -191,9 +218,12 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn connected(&mut self, connected: SocketName) {
+    pub(super) fn connected(&mut self, connected: SocketName, session: SessionBack) {
         if self.player.sockets[connected.index()] != SocketState::Opening {
             return;
+        }
+        if let Some(comeback) = self.comes_back(connected).filter(|_| self.player.away.is_some()) {
+            return self.back(comeback, session);
         }
         self.player.sockets[connected.index()] = SocketState::Open;
         if let Step::Connect { socket, measure, .. } = *self.step()
@@ -218,6 +248,9 @@ impl Turn<'_> {
     }
 
     pub(super) fn refused(&mut self, socket: SocketName, code: &str) {
+        if self.room_may_be_gone(code) {
+            return;
+        }
         // The transport is still there; the end closes it.
         self.tell(Fact::Refused { socket, code: code.to_owned() });
         self.end();
@@ -287,11 +320,20 @@ impl Turn<'_> {
             (_, ClosedBy::Server) => "the server disconnected the socket".to_owned(),
             (_, ClosedBy::Transport(reason)) => reason.clone(),
         };
+        let by_transport = matches!(by, ClosedBy::Transport(_));
         match state {
-            SocketState::Closed => {}
+            SocketState::Closed | SocketState::Away => {}
             SocketState::Open | SocketState::Opening if self.player.role.peer != Peer::Sound => {
                 self.tell(Fact::Shed);
                 self.end();
+            }
+            SocketState::Open if *by == ClosedBy::Server && self.lost_its_room() => {
+                self.tell(Fact::RoomLost);
+                self.end();
+            }
+            SocketState::Opening | SocketState::Open if by_transport && self.may_come_back(socket, state) => {
+                let comeback = self.comes_back(socket).expect("it may");
+                self.lost_for_now(comeback);
             }
             SocketState::Opening => self.fail(reason),
             SocketState::Open if *by == ClosedBy::Server && room_end == Some(FINISHED) => {
@@ -307,7 +349,18 @@ impl Turn<'_> {
         }
     }
 
-    fn advance(&mut self) {
+    /// A connection that was open comes back, and one that is on its way back dials again.
+    fn may_come_back(&self, socket: SocketName, state: SocketState) -> bool {
+        self.comes_back(socket).is_some() && (state == SocketState::Open || self.player.away.is_some())
+    }
+
+    /// The server told that the room has ended otherwise than by its own will, and that is allowed.
+    fn lost_its_room(&self) -> bool {
+        let told = self.player.room_end.as_deref().is_some_and(|end| end != FINISHED);
+        told && self.flow.comeback.is_some_and(|comeback| comeback.rooms == RoomsWanted::MayEnd)
+    }
+
+    pub(super) fn advance(&mut self) {
         self.player.step += 1;
         self.enter();
     }
@@ -316,6 +369,7 @@ impl Turn<'_> {
     fn enter(&mut self) {
         self.player.deadline = None;
         self.player.input_at = None;
+        self.player.cut_at = None;
         let flow = self.flow;
         while let Some(step) = flow.steps.get(self.player.step) {
             match self.enter_step(step) {
@@ -376,6 +430,7 @@ impl Turn<'_> {
             Step::Play { every, lasting, .. } => {
                 self.tell(Fact::Playing);
                 self.player.input_at = every.map(|every| self.now + self.player.draws.span(every));
+                self.player.plan_cut(self.flow.cuts, self.now);
                 Entered::Waits(Some(*lasting))
             }
             Step::Leave { socket } => {
@@ -399,12 +454,15 @@ impl Turn<'_> {
     fn leave(&mut self, socket: SocketName) {
         self.player.leave_at[socket.index()] = None;
         let state = std::mem::replace(&mut self.player.sockets[socket.index()], SocketState::Closed);
-        if state != SocketState::Closed {
+        if socket == SocketName::Game {
+            self.player.away = None;
+        }
+        if matches!(state, SocketState::Open | SocketState::Opening) {
             self.actions.push(Action::Leave(socket));
         }
     }
 
-    fn fail(&mut self, reason: String) {
+    pub(super) fn fail(&mut self, reason: String) {
         self.tell(Fact::Failed { during: self.step().title(), reason });
         self.end();
     }
@@ -413,6 +471,8 @@ impl Turn<'_> {
         self.player.phase = Phase::Done;
         self.player.deadline = None;
         self.player.input_at = None;
+        self.player.cut_at = None;
+        self.player.away = None;
         self.player.address = None;
         self.player.awaited = Vec::new();
         self.player.pushes = Vec::new();

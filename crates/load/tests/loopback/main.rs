@@ -4,19 +4,24 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of this test belong to it")]
 
 mod servers;
+mod sessions;
 
 use std::{rc::Rc, time::Duration};
 
 use futures_util::FutureExt as _;
 use greenroom_load::{
     Find, Outcome, Question, Report, RunError, Scenario, SwarmConfig,
-    flow::{Measure, SocketName, Step},
+    flow::{
+        Comeback, CutShape, Cuts, Flow, Measure, Protocol, RoomsWanted, SOCKET_IO_PATH, SessionWanted,
+        SocketName, Step,
+    },
     player::Found,
     run,
     scenario::{AgreedCheck, Checks, Peers, Scope, SequenceCheck},
     template::Template,
 };
 use servers::{Fault, Servers};
+use sessions::{SessionServer, Slip};
 use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -204,4 +209,84 @@ fn nothing_is_sent_with_settings_that_cannot_work() {
             run(&config.scenario(), &find, &CancellationToken::new(), &mut |_| ()).await.unwrap_err();
         assert!(matches!(refused, RunError::Config { .. }), "{refused}");
     });
+}
+
+/// Players who only listen, and who cut their connections again and again, or all at one moment.
+fn listeners(url: &str, shape: CutShape, session: SessionWanted) -> Scenario {
+    let ms = Duration::from_millis;
+    let (socket, event) = (SocketName::Game, "state".to_owned());
+    let plain = |text| Template::parse(text).unwrap();
+    let connect = Step::Connect {
+        socket,
+        protocol: Protocol::SocketIo,
+        path: SOCKET_IO_PATH.into(),
+        within: ms(5_000),
+        measure: Measure::Enter,
+    };
+    let watch = Step::Play {
+        socket,
+        event: "watch".into(),
+        argument: plain("null"),
+        every: None,
+        lasting: ms(600),
+        ack_within: None,
+        end: "end".into(),
+    };
+    let flow = Flow {
+        steps: vec![Step::Address { url: url.to_owned() }, connect, watch, Step::Leave { socket }],
+        comeback: Some(Comeback { within: ms(5_000), delay: ms(20), session, rooms: RoomsWanted::Stay }),
+        cuts: Some(Cuts { shape, share: 1.0, away: ms(20) }),
+    };
+    let sequence =
+        SequenceCheck { socket, event, sender: None, number: None, scope: Scope::Everybody, whole: false };
+    let checks = Checks { sequence: Some(sequence), agreed: None };
+    Scenario { players: 8, group_players: 1, flow, checks, ..config().scenario() }
+}
+
+fn listen(slip: Slip, shape: CutShape, session: SessionWanted) -> Report {
+    block_on(async {
+        let server = SessionServer::start(slip).await;
+        let find: Find = Rc::new(|_| panic!("nobody asks control here"));
+        let scenario = listeners(&server.url, shape, session);
+        run(&scenario, &find, &CancellationToken::new(), &mut |_| ()).await.unwrap()
+    })
+}
+
+const CHURN: CutShape = CutShape::Churn { every: Duration::from_millis(100) };
+
+#[test]
+fn sessions_that_resume_at_the_right_position_pass() {
+    for (shape, at_least) in [(CHURN, 16), (CutShape::Storm { at: Duration::from_millis(400) }, 8)] {
+        let report = listen(Slip::None, shape, SessionWanted::Must);
+        assert_eq!((report.outcome, report.violations_total), (Outcome::Passed, 0), "{shape:?}: {report}");
+        let counts = report.counts;
+        assert!(counts.reconnects >= at_least, "{shape:?}: {counts:?}");
+        assert_eq!(counts.recovered, counts.reconnects, "{shape:?}");
+        let resume = report.measures.iter().find(|one| one.measure == Measure::Resume).unwrap();
+        assert_eq!(resume.summary.count, u64::from(counts.reconnects), "{shape:?}");
+    }
+}
+
+#[test]
+fn sessions_that_resume_elsewhere_fail_the_run_by_name() {
+    let cases = [
+        (Slip::Forget, "came back and was not known any more"),
+        (Slip::SkipOne, "did not hear event"),
+        (Slip::OneTwice, "twice"),
+        (Slip::Swap, "after event"),
+        (Slip::Mix, "came back and got a session that is half another one"),
+    ];
+    for (slip, expected) in cases {
+        let report = listen(slip, CHURN, SessionWanted::Must);
+        assert_eq!(report.outcome, Outcome::Failed, "{slip:?}");
+        let words: Vec<_> = report.violations.iter().map(ToString::to_string).collect();
+        assert!(words.iter().any(|word| word.contains(expected)), "{slip:?}: {words:?}");
+    }
+}
+
+#[test]
+fn a_new_session_where_that_is_allowed_is_counted_only() {
+    let report = listen(Slip::Forget, CHURN, SessionWanted::May);
+    assert_eq!((report.outcome, report.violations_total), (Outcome::Passed, 0), "{report}");
+    assert!(report.counts.reconnects > 0 && report.counts.recovered == 0, "{:?}", report.counts);
 }

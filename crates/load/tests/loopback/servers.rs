@@ -137,16 +137,29 @@ async fn listen(shared: Rc<Shared>, listener: TcpListener, part: Part) {
 }
 
 async fn serve(shared: &Rc<Shared>, mut stream: TcpStream, part: Part) {
+    if shared.fault == Fault::RefuseUpgrade {
+        read_head(&mut stream).await;
+        let refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+        return stream.write_all(refusal).await.unwrap();
+    }
+    upgrade(&mut stream).await;
+    shared.opened.set(shared.opened.get() + 1);
+    converse(shared, stream, part).await;
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
     let head = String::from_utf8(head).unwrap();
     assert!(head.starts_with("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n"), "{head}");
-    if shared.fault == Fault::RefuseUpgrade {
-        let refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
-        return stream.write_all(refusal).await.unwrap();
-    }
+    head
+}
+
+/// Opens the WebSocket and says the first word.
+pub(crate) async fn upgrade(stream: &mut TcpStream) {
+    let head = read_head(stream).await;
     let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
     assert!(ws::is_client_key(key));
     let mut out = format!(
@@ -165,8 +178,6 @@ async fn serve(shared: &Rc<Shared>, mut stream: TcpStream, part: Part) {
     EnginePacket::Open(&open.to_json()).write_frame(None, &mut out);
     // In one piece, so that the first frame comes together with the answer.
     stream.write_all(&out).await.unwrap();
-    shared.opened.set(shared.opened.get() + 1);
-    converse(shared, stream, part).await;
 }
 
 async fn converse(shared: &Rc<Shared>, mut stream: TcpStream, part: Part) {
