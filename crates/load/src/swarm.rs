@@ -282,7 +282,13 @@ impl Swarm {
         let (mut actions, mut closed) = (Vec::new(), false);
         socket.link.handle_bytes(&mut self.buffer[..bytes], now, &mut |heard| {
             let event = match heard {
-                Heard::Connected(session) => Event::Connected(name, session),
+                Heard::Connected(session) => {
+                    // At once: the first events may come in the same read.
+                    if name == SocketName::Game {
+                        examiner.ledger.session_began(index, session);
+                    }
+                    Event::Connected(name, session)
+                }
                 Heard::Refused(code) => Event::Refused(name, code),
                 Heard::Acked(number) => Event::Acked(name, number),
                 Heard::Event(event, argument) => {

@@ -7,6 +7,7 @@ use super::{Entry, Ledger, SEEN_MAX, Violation};
 use crate::{
     fact::{Parting, SessionBack},
     flow::SessionWanted,
+    player::PlayerIndex,
 };
 
 /// Numbered events that a player did not hear.
@@ -43,9 +44,7 @@ impl Entry {
             }
             (SessionBack::New | SessionBack::None, SessionWanted::May) => None,
         };
-        // What a new session has missed is not asked for: the next event of each sender may be any later one.
         self.sessions_new += 1;
-        self.heard.iter_mut().for_each(|heard| heard.anew = true);
         wrong
     }
 
@@ -55,6 +54,16 @@ impl Entry {
 }
 
 impl Ledger {
+    /// A connection is open. What a new session has missed is not asked for: the next event of each sender may be any
+    /// later one. To be told before the first event on that connection.
+    pub fn session_began(&mut self, player: PlayerIndex, session: SessionBack) {
+        if session != SessionBack::Recovered
+            && let Some(entry) = self.entries.get_mut(&player.0)
+        {
+            entry.heard.iter_mut().for_each(|heard| heard.anew = true);
+        }
+    }
+
     /// Notes events that did not come.
     pub(super) fn gap(&mut self, player: u32, sender: u32, first: u32, last: u32) {
         if self.gaps.len() < SEEN_MAX {

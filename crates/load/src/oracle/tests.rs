@@ -233,6 +233,7 @@ fn parted(by: Parting, acked: u32, session: SessionBack) -> Ledger {
     }
     ledger.record(PlayerIndex(0), &Fact::Numbered(6));
     ledger.record(PlayerIndex(0), &Fact::Away { by, acked });
+    ledger.session_began(PlayerIndex(0), session);
     ledger.record(PlayerIndex(0), &Fact::Back { session, wanted: SessionWanted::Must });
     ledger
 }
