@@ -37,6 +37,16 @@ pub enum Heard<'a> {
     Closed(ClosedBy),
 }
 
+impl Heard<'_> {
+    /// How the connection ended, if this tells it.
+    pub(crate) fn closing(self) -> Option<ClosedBy> {
+        match self {
+            Self::Closed(by) => Some(by),
+            Self::Connected(_) | Self::Refused(_) | Self::Event(..) | Self::Acked(_) => None,
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Link {

@@ -175,7 +175,7 @@ impl Swarm {
                 continue;
             }
             let mut closed = None;
-            socket.link.handle_time(now, &mut |heard| closed = closing(heard));
+            socket.link.handle_time(now, &mut |heard| closed = heard.closing());
             match closed {
                 Some(by) => self.closed(id, by),
                 None => self.sockets.await_read(id, true),
@@ -245,7 +245,7 @@ impl Swarm {
     fn ended(&mut self, id: LinkId, reason: &str) {
         let Some(socket) = self.sockets.get(id) else { return };
         let mut closed = None;
-        socket.link.handle_end(reason, &mut |heard| closed = closing(heard));
+        socket.link.handle_end(reason, &mut |heard| closed = heard.closing());
         match closed {
             Some(by) => self.closed(id, by),
             None => self.sockets.forget(id),
@@ -404,7 +404,7 @@ impl Swarm {
         let Some(id) = self.sockets.of(index, name) else { return };
         let Some(socket) = self.sockets.get(id) else { return };
         let mut closed = None;
-        let sent = socket.link.emit(event, argument, ack, &mut |heard| closed = closing(heard));
+        let sent = socket.link.emit(event, argument, ack, &mut |heard| closed = heard.closing());
         if let Err(error) = sent {
             let by = ClosedBy::Transport(format!("{event:?} with {argument} cannot be sent: {error}"));
             return self.closed(id, by);
@@ -492,11 +492,4 @@ impl Swarm {
 
 fn place(first: u32, index: PlayerIndex) -> usize {
     usize::try_from(index.0 - first).expect("a u32 fits an index")
-}
-
-fn closing(heard: Heard<'_>) -> Option<ClosedBy> {
-    match heard {
-        Heard::Closed(by) => Some(by),
-        Heard::Connected(_) | Heard::Refused(_) | Heard::Event(..) | Heard::Acked(_) => None,
-    }
 }
