@@ -1,4 +1,4 @@
-//! What the end-to-end tests need besides Rust: Node.js, npm, their packages, Chromium, Redis.
+//! What the tests need besides Rust: Node.js, npm, their packages, Chromium, Redis.
 //!
 //! Installs by name from the distribution when it may (as root); otherwise it says the exact command and fails.
 
@@ -64,11 +64,11 @@ fn install(root: &Path, missing: &[&str]) -> anyhow::Result<()> {
     let names = missing.join(" ");
     let has_apt = Command::new("apt-get", root).args(&["--version"]).succeeds();
     if !has_apt {
-        bail!("the end-to-end tests need {names}; install them with your system's package manager");
+        bail!("the tests need {names}; install them with your system's package manager");
     }
     if !is_root() {
         bail!(
-            "the end-to-end tests need {names}; type:\n\n    sudo apt-get install --yes --no-install-recommends {names}\n"
+            "the tests need {names}; type:\n\n    sudo apt-get install --yes --no-install-recommends {names}\n"
         );
     }
     Command::new("apt-get", root).args(&["update", "--quiet"]).run()?;

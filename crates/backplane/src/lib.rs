@@ -2,12 +2,20 @@
 //!
 //! [`Board`] is the whole of it as one value: the node's own process holds one, or the host's agent does for all nodes of
 //! a fleet. It never does IO and never reads a clock: commands go in, words for nodes come out. [`Log`] is one History,
-//! which boards and nodes both keep.
+//! which boards and nodes both keep. [`way`] is how a node talks with whatever keeps its events; [`memory`] is a board in
+//! the node's process, and `redis`, with the feature of that name, is a Redis that several machines share.
 
 mod board;
 mod gathering;
 mod log;
 mod sessions;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod way;
 
 pub use board::{Board, Limits};
 pub use log::{Kept, Log, Missing};

@@ -9,11 +9,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use greenroom_core::InstanceId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Text;
-use crate::link::Relay;
+use crate::link::{MeshTold, Relay};
 
 /// A place in a History: everything up to it has been seen. Its text, `epoch-offset` or `epoch-offset-n` with the epoch
 /// in hexadecimal, is what a client carries as its last offset.
@@ -321,6 +322,36 @@ pub enum Told {
         pid: Pid,
         /// The generation of its new holder.
         generation: u64,
+    },
+}
+
+/// What nodes that share a store shout to each other by its channels. Whoever does not hear it misses nothing that it
+/// will not learn otherwise, or that has a history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Shout {
+    /// Anything that servers of a mesh tell and ask each other.
+    Mesh(MeshTold),
+    /// A broadcast without a History.
+    Deliver {
+        /// The node that sent it, which has delivered it itself.
+        from: Text<InstanceId>,
+        /// The event and its receivers.
+        relay: Relay,
+    },
+    /// See [`Told::Fenced`].
+    Fenced {
+        /// The session.
+        pid: Pid,
+        /// The generation of its new holder.
+        generation: u64,
+    },
+    /// A History was not whole any more and has a new epoch.
+    Anew {
+        /// The namespace.
+        namespace: String,
+        /// Its epoch now, in hexadecimal.
+        epoch: String,
     },
 }
 

@@ -1,5 +1,6 @@
 //! The link protocol.
 
+use greenroom_wire::backplane::{Pid, Shout};
 use greenroom_wire::link::{
     FromServer, MeshMessage, MeshReply, MeshScope, MeshSend, MeshSocket, MeshTold, Relay, Status, ToServer,
     VERSION,
@@ -106,6 +107,24 @@ fn servers_of_a_mesh_speak_as_ever() {
     golden(Process, "link_mesh_told", &ToServer::Mesh(told));
     let asked = ToServer::MeshAsked { ask: 7, peers: vec![text("arena-a1b2c.1")] };
     golden(Process, "link_mesh_asked", &asked);
+}
+
+#[test]
+fn what_nodes_of_one_store_shout_keeps_its_shape() {
+    let told = MeshTold {
+        from: text("arena-a1b2c.0"),
+        ask: Some(7),
+        message: MeshMessage::Sockets { sockets: vec![] },
+    };
+    let shouts = [
+        ("mesh", Shout::Mesh(told)),
+        ("deliver", Shout::Deliver { from: text("arena-a1b2c.0"), relay: relay() }),
+        ("fenced", Shout::Fenced { pid: Pid::new("secret"), generation: 2 }),
+        ("anew", Shout::Anew { namespace: "/chat".to_owned(), epoch: "1f".to_owned() }),
+    ];
+    for (name, shout) in shouts {
+        golden(Process, &format!("shout_{name}"), &shout);
+    }
 }
 
 #[test]

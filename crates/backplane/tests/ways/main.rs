@@ -1,0 +1,8 @@
+//! Ways to backplanes: the one suite that all pass, and a real Redis in trouble.
+
+#![expect(clippy::unwrap_used, reason = "the functions beside the tests are tests too")]
+
+mod conformance;
+mod faults;
+mod proxy;
+mod store;
