@@ -10,13 +10,13 @@ use std::{rc::Rc, time::Duration};
 
 use futures_util::FutureExt as _;
 use greenroom_load::{
-    Find, Outcome, Question, Report, RunError, Scenario, SwarmConfig,
+    Find, Outcome, Part, Question, Report, RunError, Scenario, Share, SwarmConfig,
     flow::{
         Comeback, CutShape, Cuts, Flow, Measure, Protocol, RoomsWanted, SOCKET_IO_PATH, SessionWanted,
         SocketName, Step,
     },
     player::Found,
-    run,
+    run, run_part,
     scenario::{AgreedCheck, Checks, Peers, Scope, SequenceCheck},
     template::Template,
 };
@@ -289,4 +289,44 @@ fn a_new_session_where_that_is_allowed_is_counted_only() {
     let report = listen(Slip::Forget, CHURN, SessionWanted::May);
     assert_eq!((report.outcome, report.violations_total), (Outcome::Passed, 0), "{report}");
     assert!(report.counts.reconnects > 0 && report.counts.recovered == 0, "{:?}", report.counts);
+}
+
+#[test]
+fn parts_of_a_run_merge_into_the_report_of_the_whole_in_any_order() {
+    let parts = block_on(async {
+        let servers = Servers::start(Fault::None).await;
+        let lobby = servers.lobby_url();
+        let find: Find =
+            Rc::new(move |_| std::future::ready(Ok(Found { url: lobby.clone(), seat: None })).boxed_local());
+        let (scenario, stop) = (config().scenario(), CancellationToken::new());
+        let started = std::time::Instant::now();
+        let part = async |players| {
+            let share = Share { players, started, keeps_actions: true };
+            run_part(&scenario, share, &find, &stop, &mut |_| ()).await.unwrap()
+        };
+        let parts = futures_util::join!(part(0..6), part(6..12), part(12..16));
+        <[Part; 3]>::from(parts)
+    });
+    // As they come from other processes: told as JSON.
+    let sent = parts.each_ref().map(|part| serde_json::to_string(part).unwrap());
+    let merge = |order: [usize; 3]| {
+        let [mut whole, second, third] = order.map(|nth| serde_json::from_str::<Part>(&sent[nth]).unwrap());
+        whole.merge(second);
+        whole.merge(third);
+        (whole.actions(), whole.report(&config().scenario(), None))
+    };
+    let (actions, report) = merge([0, 1, 2]);
+    assert_eq!((report.outcome, report.rooms, report.counts.finished), (Outcome::Passed, 4, 16), "{report}");
+    assert!(report.measures.iter().all(|one| one.summary.count == 16), "{report}");
+    for (nth, one) in report.measures.iter().enumerate() {
+        let of = |part: &Part| part.report(&config().scenario(), None).measures[nth].summary;
+        let most = parts.iter().map(|part| of(part).max_ms).fold(0.0, f64::max);
+        assert!((one.summary.max_ms - most).abs() < f64::EPSILON, "the slowest of all is the slowest of one");
+    }
+    let (same_actions, same) = merge([2, 0, 1]);
+    assert_eq!(
+        (same.measures, same.violations, same.counts),
+        (report.measures, report.violations, report.counts)
+    );
+    assert_eq!(same_actions, actions, "and what each player did is in its own order");
 }
