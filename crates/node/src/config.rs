@@ -33,6 +33,9 @@ pub struct Config {
     pub transports: Transports,
     /// Whether polling sessions may move to WebSocket. Default true.
     pub allow_upgrades: bool,
+    /// Polling answers of this many bytes or more are compressed for clients that take gzip or deflate, unless all their
+    /// packets forbid it. Default 1,024; none: nothing is compressed.
+    pub http_compression: Option<usize>,
     /// A cookie for proxies. Default none.
     pub cookie: Option<Cookie>,
     /// What browsers are told about other origins.
@@ -102,6 +105,7 @@ impl Default for Config {
             parser: Parser::default(),
             transports: Transports::default(),
             allow_upgrades: true,
+            http_compression: Some(1024),
             cookie: None,
             cors: Cors::default(),
             headers_kept: KeptHeaders::default(),

@@ -38,10 +38,23 @@ pub(crate) struct WebSocket {
 pub(crate) struct Polling {
     queue: VecDeque<Unit>,
     bytes: usize,
-    pub(crate) waiter: Option<oneshot::Sender<Bytes>>,
+    pub(crate) waiter: Option<oneshot::Sender<Body>>,
     pub(crate) is_posting: bool,
     /// The WebSocket that the session may move to.
     pub(crate) candidate: Option<Rc<Wire>>,
+}
+
+/// The body of an answer to a poll.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    /// Whether anything in it may be compressed.
+    pub(crate) is_compressible: bool,
+}
+
+impl Body {
+    /// What releases a poll that has nothing to bring.
+    pub(crate) const NOOP: Self = Self { bytes: Bytes::from_static(b"6"), is_compressible: false };
 }
 
 /// One thing in a polling queue; it may still leave by WebSocket.
@@ -132,7 +145,7 @@ impl Line {
             (Self::Gone, _) | (_, Goodbye::HangUp) => false,
             (Self::Polling(polling), Goodbye::Answered) => {
                 if let Some(waiter) = polling.waiter.take() {
-                    let _gone = waiter.send(Bytes::from_static(b"6"));
+                    let _gone = waiter.send(Body::NOOP);
                 }
                 false
             }
@@ -202,7 +215,8 @@ impl Polling {
 
     /// As much of the queue as fits into one body. A goodbye has a body of its own: the stock client hands packets
     /// on a microtask later, and forgets those that came together with a close.
-    pub(crate) fn take_body(&mut self, bytes_max: usize) -> Bytes {
+    pub(crate) fn take_body(&mut self, bytes_max: usize) -> Body {
+        let mut is_compressible = false;
         let mut writer = PayloadWriter::new(bytes_max);
         let mut is_first = true;
         while let Some(unit) = self.queue.front() {
@@ -217,15 +231,16 @@ impl Polling {
             }
             if let Some(Unit::Packet(packet)) = self.queue.pop_front() {
                 self.bytes -= packet.frames_bytes();
+                is_compressible |= packet.is_compressible();
             }
         }
-        Bytes::from(writer.finish())
+        Body { bytes: Bytes::from(writer.finish()), is_compressible }
     }
 
     /// The session moves to a WebSocket.
     pub(crate) fn move_to(self, line: &mut WebSocket) {
         if let Some(waiter) = self.waiter {
-            let _gone = waiter.send(Bytes::from_static(b"6"));
+            let _gone = waiter.send(Body::NOOP);
         }
         for unit in self.queue {
             match unit {

@@ -4,11 +4,10 @@
 use std::io;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use greenroom_socketio::engine::{DisconnectReason, EnginePacket, PROBE, UpgradeStep};
 use greenroom_socketio::ws::{Event, Opcode, server_frame};
 
-use crate::line::Line;
+use crate::line::{Body, Line};
 use crate::session::{Goodbye, Session};
 use crate::state::NodeState;
 use crate::wire::Wire;
@@ -158,7 +157,7 @@ fn handle_candidate(session: &Rc<Session>, wire: &Rc<Wire>, event: Event<'_>) ->
                 && polling.is_empty()
                 && let Some(waiter) = polling.waiter.take()
             {
-                let _gone = waiter.send(Bytes::from_static(b"6"));
+                let _gone = waiter.send(Body::NOOP);
             }
             session.state.mark_dirty(session);
             true

@@ -1,5 +1,7 @@
 //! What a program may choose of HTTP: who may open a session, transports, headers, cookie, CORS, IPv6.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
+
 mod common;
 
 use std::cell::RefCell;
@@ -8,9 +10,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{Served, config, run, serve, until};
+use flate2::read::{GzDecoder, ZlibDecoder};
 use greenroom_node::config::{Cookie, Cors, Ipv6, KeptHeaders, Origins, Transports};
 use greenroom_node::{Bytes, Config, HeaderName, HeaderValue, Node, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const OPEN: &str = "EIO=4&transport=polling";
@@ -276,6 +280,57 @@ fn an_ipv6_node_takes_ipv4_clients_unless_told_otherwise() {
             assert!(by_ipv6.is_ok(), "{ipv6:?}");
             let by_ipv4 = TcpStream::connect(("127.0.0.1", port)).await;
             assert_eq!(by_ipv4.is_ok(), takes_ipv4, "{ipv6:?}");
+        }
+    });
+}
+
+/// The raw answer to a poll of a client that takes these encodings.
+async fn poll_raw(served: &Served, session: &str, encodings: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let request = format!(
+        "GET /socket.io/?{session} HTTP/1.1\r\nhost: x\r\naccept-encoding: {encodings}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).unwrap(), body)
+}
+
+#[test]
+fn long_polling_answers_are_compressed_for_who_takes_it_unless_the_program_forbids() {
+    run(async {
+        let (long, short) = ("x".repeat(2000), "x".repeat(900));
+        let cases: [(&str, &str, bool, Option<usize>, Option<&str>); 7] = [
+            ("gzip, deflate", &long, true, Some(1024), Some("gzip")),
+            ("deflate", &long, true, Some(1024), Some("deflate")),
+            ("identity", &long, true, Some(1024), None),
+            ("gzip", &short, true, Some(1024), None),
+            ("gzip", &short, true, Some(10), Some("gzip")),
+            ("gzip", &long, false, Some(1024), None),
+            ("gzip", &long, true, None, None),
+        ];
+        for (encodings, text, compress, http_compression, expected) in cases {
+            let served = serve(Node::new(Config { http_compression, ..config() }));
+            let session = served.open_polling().await;
+            assert_eq!(served.http("POST", &session, "40").await.status, 200);
+            assert!(served.http("GET", &session, "").await.body.starts_with("40{"));
+            served.handle.everybody().compress(compress).emit("text", text);
+            let (head, body) = poll_raw(&served, &session, encodings).await;
+            let told = head.lines().find_map(|line| line.strip_prefix("content-encoding: "));
+            assert_eq!(told, expected, "{encodings} {compress} {http_compression:?}");
+            let mut read = String::new();
+            match expected {
+                Some("gzip") => {
+                    std::io::Read::read_to_string(&mut GzDecoder::new(&*body), &mut read).map(drop)
+                }
+                Some(_) => std::io::Read::read_to_string(&mut ZlibDecoder::new(&*body), &mut read).map(drop),
+                None => std::io::Read::read_to_string(&mut &*body, &mut read).map(drop),
+            }
+            .unwrap();
+            assert_eq!(read, format!("42[\"text\",\"{text}\"]"));
+            assert!(expected.is_none() || body.len() < 100, "{} bytes", body.len());
         }
     });
 }

@@ -2,6 +2,7 @@
 //! Never keeps HTTP state for a WebSocket: hyper is gone once the upgrade was answered.
 
 mod accept;
+mod compress;
 mod fresh;
 pub(crate) mod options;
 mod origin;
@@ -139,7 +140,7 @@ impl Door {
             return Err(refused(RequestError::UnknownSession, &query, request));
         };
         match admitted {
-            Admitted::Poll => Ok(polling::poll(&session).await),
+            Admitted::Poll => Ok(polling::poll(&session, request).await),
             Admitted::Post => Ok(polling::post(&session, body).await),
             Admitted::Upgrade if config.allow_upgrades => {
                 let takeover = upgrade::begin(&session);

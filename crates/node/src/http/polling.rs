@@ -10,20 +10,23 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use super::{Response, plain, refusal, respond};
+use super::{Response, compress, plain, refusal, respond};
 use crate::handshake::Handshake;
-use crate::hooks::Refused;
-use crate::line::Line;
+use crate::hooks::{EngineRequest, Refused};
+use crate::line::{Body, Line};
 use crate::session::{Goodbye, Session};
 use crate::state::NodeState;
 
-fn packets(body: Bytes) -> Response {
-    respond(StatusCode::OK, "text/plain; charset=UTF-8", body)
+fn packets(session: &Session, request: &EngineRequest, body: Body) -> Response {
+    let mut answer = respond(StatusCode::OK, "text/plain; charset=UTF-8", Bytes::new());
+    compress::fill(&mut answer, body, request.headers(), session.state.config.http_compression);
+    answer
 }
 
 pub(super) fn open(state: &Rc<NodeState>, handshake: Handshake) -> Response {
     let session = Session::open_polling(state, handshake);
-    let mut response = packets(Bytes::from(format!("0{}", session.open_payload(Transport::Polling))));
+    let open = Bytes::from(format!("0{}", session.open_payload(Transport::Polling)));
+    let mut response = respond(StatusCode::OK, "text/plain; charset=UTF-8", open);
     let cookie = state.config.cookie.as_ref().and_then(|cookie| cookie.header(&session.sid));
     if let Some(cookie) = cookie {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
@@ -37,13 +40,13 @@ fn bad_request() -> Response {
 
 /// What a poll meets.
 enum Met {
-    Packets(Bytes),
-    Nothing(oneshot::Receiver<Bytes>),
+    Packets(Body),
+    Nothing(oneshot::Receiver<Body>),
     Another,
     NoLine,
 }
 
-pub(super) async fn poll(session: &Rc<Session>) -> Response {
+pub(super) async fn poll(session: &Rc<Session>, request: &EngineRequest) -> Response {
     session.state.counting.polls_total.one();
     let met = meet(session);
     match met {
@@ -51,13 +54,16 @@ pub(super) async fn poll(session: &Rc<Session>) -> Response {
             if session.is_closing() {
                 session.flush();
             }
-            packets(body)
+            packets(session, request, body)
         }
         Met::Nothing(waiting) => {
             let watch = Watch { session: Rc::clone(session), is_over: false };
             let answer = waiting.await;
             watch.disarm();
-            answer.map_or_else(|_| refusal(&Refused::new(RequestError::UnknownSession, "CLOSED")), packets)
+            match answer {
+                Ok(body) => packets(session, request, body),
+                Err(_) => refusal(&Refused::new(RequestError::UnknownSession, "CLOSED")),
+            }
         }
         Met::Another => {
             session.explain(&"two polls at once");
@@ -77,7 +83,7 @@ fn meet(session: &Rc<Session>) -> Met {
         return Met::Packets(polling.take_body(session.state.config.limits.payload_bytes_max));
     }
     if session.upgrade.get().is_probed() {
-        return Met::Packets(Bytes::from_static(b"6"));
+        return Met::Packets(Body::NOOP);
     }
     let (waiter, waiting) = oneshot::channel();
     polling.waiter = Some(waiter);
