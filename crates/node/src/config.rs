@@ -1,7 +1,7 @@
 //! Every number that a node works by, with its default.
 //! Never read from the environment here: `env` does that.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use greenroom_core::{FleetName, InstanceId};
@@ -69,10 +69,10 @@ pub struct Config {
     pub outbound_bytes_max: usize,
     /// TCP connections at once; more get 503. Default: the process's file descriptor limit less 64.
     pub connections_max: usize,
-    /// TCP connections at once from one address; more get 503. Default unlimited: behind a proxy all come from one.
-    pub connections_per_address_max: usize,
+    /// TCP connections at once from one address; more get 503. Default 1,024 of each public one.
+    pub connections_per_address: AddressCap,
     /// Sessions opened in a second, and at once after a rest; more get 503 and are told to come back in a second.
-    /// Default unlimited.
+    /// Default 10,000: about a third of a core.
     pub handshakes_per_second_max: u32,
     /// Events of one socket that may wait for the client's ack at once. Default 1,024.
     pub acks_max: usize,
@@ -122,8 +122,8 @@ impl Default for Config {
             limits: Limits::DEFAULT,
             outbound_bytes_max: 1024 * 1024,
             connections_max: connections_allowed(),
-            connections_per_address_max: usize::MAX,
-            handshakes_per_second_max: u32::MAX,
+            connections_per_address: AddressCap::Public(1024),
+            handshakes_per_second_max: 10_000,
             acks_max: 1024,
             namespaces_per_session_max: 100,
             dynamic_namespaces_max: 10_000,
@@ -172,6 +172,35 @@ fn connections_allowed() -> usize {
     limit.map_or(usize::MAX, |files| {
         usize::try_from(files.saturating_sub(DESCRIPTORS_RESERVED).max(1)).unwrap_or(usize::MAX)
     })
+}
+
+/// How many connections one address may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressCap {
+    /// So many for each public address. Loopback, private and link-local ones have no cap: they are those of proxies.
+    Public(usize),
+    /// So many for each address.
+    Every(usize),
+    /// No cap: behind a proxy with a public address all clients come from one.
+    Off,
+}
+
+impl AddressCap {
+    pub(crate) fn of(self, address: IpAddr) -> usize {
+        let is_public = match address.to_canonical() {
+            IpAddr::V4(address) => {
+                !(address.is_loopback() || address.is_private() || address.is_link_local())
+            }
+            IpAddr::V6(address) => {
+                !(address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local())
+            }
+        };
+        match self {
+            Self::Public(cap) if is_public => cap,
+            Self::Every(cap) => cap,
+            Self::Public(_) | Self::Off => usize::MAX,
+        }
+    }
 }
 
 /// How the packets of a node's clients are written; all clients must use the same.
@@ -235,5 +264,33 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_addresses_are_capped_and_those_of_proxies_are_not_unless_told() {
+        let cases = [
+            ("127.0.0.1", false),
+            ("::1", false),
+            ("10.1.2.3", false),
+            ("192.168.7.7", false),
+            ("::ffff:172.16.0.1", false),
+            ("fd00::1", false),
+            ("fe80::1", false),
+            ("203.0.113.7", true),
+            ("::ffff:203.0.113.7", true),
+            ("2001:db8::1", true),
+        ];
+        for (address, is_public) in cases {
+            let address = address.parse().unwrap();
+            let expected = if is_public { 5 } else { usize::MAX };
+            assert_eq!(AddressCap::Public(5).of(address), expected, "{address}");
+            assert_eq!(AddressCap::Every(5).of(address), 5);
+            assert_eq!(AddressCap::Off.of(address), usize::MAX);
+        }
     }
 }

@@ -353,7 +353,8 @@ impl BoundNode {
     /// [`NodeError::Broken`], after the same ordered end.
     pub async fn serve(self) -> Result<(), NodeError> {
         let Self { state, listener, address, on_start } = self;
-        tracing::info!(%address, "node listens");
+        let connections_max = state.config.connections_max;
+        tracing::info!(%address, connections_max, "node listens");
         let mut parts = JoinSet::new();
         parts.spawn_local(run_wheel(Rc::clone(&state)));
         parts.spawn_local(run_flusher(Rc::clone(&state)));

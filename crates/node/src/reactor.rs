@@ -21,6 +21,13 @@ use crate::wire::Wire;
 /// Connections handled in one batch, before the rest of the node has its turn.
 const BATCH: usize = 256;
 
+/// What is waited for, of every connection.
+const READABLE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP);
+
+/// What tells that a connection ended, or half of it.
+const ENDED: epoll::EventFlags =
+    epoll::EventFlags::RDHUP.union(epoll::EventFlags::HUP).union(epoll::EventFlags::ERR);
+
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// What stands behind a descriptor.
@@ -66,7 +73,7 @@ impl Reactor {
     }
 
     fn add(&self, descriptor: impl AsFd, place: usize) -> io::Result<()> {
-        let added = epoll::add(&*self.epoll, descriptor, data(place), epoll::EventFlags::IN);
+        let added = epoll::add(&*self.epoll, descriptor, data(place), READABLE);
         if added.is_err() {
             self.places.borrow_mut().remove(place);
         }
@@ -104,7 +111,7 @@ impl Reactor {
     pub(crate) fn watch_writable(&self, wire: &Wire, is_watched: bool) -> io::Result<()> {
         let Some(place) = wire.place.get() else { return Ok(()) };
         let out = if is_watched { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
-        Ok(epoll::modify(&*self.epoll, wire.as_fd(), data(place), epoll::EventFlags::IN | out)?)
+        Ok(epoll::modify(&*self.epoll, wire.as_fd(), data(place), READABLE | out)?)
     }
 
     fn place(&self, event: &epoll::Event) -> Option<Place> {
@@ -178,16 +185,16 @@ fn handle(state: &Rc<NodeState>, events: &[epoll::Event]) -> bool {
             None | Some(Place::Vacant) => {}
             Some(Place::Fresh(fresh)) => {
                 // Under TLS a first read may leave something behind.
-                has_more |= fresh.channel.is_secure();
+                has_more |= fresh.channel.is_secure() || flags.intersects(ENDED);
                 fresh.handle_readable(state);
             }
             Some(Place::WebSocket(wire)) => {
                 if flags.contains(epoll::EventFlags::OUT) {
                     websocket::handle_writable(state, &wire);
                 }
-                let readable = epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-                if flags.intersects(readable) {
-                    has_more |= websocket::handle_readable(state, &wire);
+                if flags.intersects(READABLE | ENDED) {
+                    // The end stands behind the last bytes, and nothing wakes us for it once those were read.
+                    has_more |= websocket::handle_readable(state, &wire) || flags.intersects(ENDED);
                 }
             }
         }

@@ -237,6 +237,8 @@ pub(crate) async fn run_wheel(state: Rc<NodeState>) {
                 }
             }
         }
+        // What came in time is read before anybody is too late: the loop itself may have been held up.
+        tokio::task::yield_now().await;
         let due = state.wheel.borrow_mut().take_due(state.now());
         for (at, thing) in due {
             match thing {
@@ -300,7 +302,8 @@ impl Permit {
         let open = state.connections.get();
         let mut addresses = state.addresses.borrow_mut();
         let of_address = addresses.entry(address).or_default();
-        if open >= state.config.connections_max || *of_address >= state.config.connections_per_address_max {
+        let cap = state.config.connections_per_address.of(address);
+        if open >= state.config.connections_max || *of_address >= cap {
             if *of_address == 0 {
                 addresses.remove(&address);
             }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{config, run, serve, until};
+use greenroom_node::config::AddressCap;
 use greenroom_node::{Config, Node};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -208,9 +209,12 @@ fn a_second_websocket_of_a_session_is_turned_away_and_the_first_goes_on() {
 #[test]
 fn one_address_may_hold_so_many_connections_and_no_more() {
     run(async {
-        let served = node(Config { connections_per_address_max: 1, ..config() });
+        let served = node(Config { connections_per_address: AddressCap::Every(1), ..config() });
         let first = connected(&served).await;
         assert_eq!(served.http("GET", "EIO=4&transport=polling", "").await.status, 503);
+        // Whoever asks for the health of a full node is told all the same.
+        assert_eq!(served.http_with("GET", "/livez", "", "").await.status, 200);
+        assert_eq!(served.http_with("GET", "/readyz", "", "").await.status, 200);
         drop(first);
         until("it is gone", || served.handle.connections() == 0).await;
         assert_eq!(served.http("GET", "EIO=4&transport=polling", "").await.status, 200);

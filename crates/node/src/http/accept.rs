@@ -28,6 +28,10 @@ const REFUSALS_MAX: usize = 32;
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n\
     connection: close\r\n\r\n";
 
+/// The same where its health was asked for: a full node is a healthy one.
+const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\
+    connection: close\r\n\r\nalive";
+
 /// Accepts until the node stops.
 pub(crate) async fn run(state: Rc<NodeState>, listener: TcpListener) {
     // What is accepted inherits it, which saves a system call each.
@@ -94,8 +98,10 @@ async fn refuse(stream: TcpStream, refusing: Rc<Cell<usize>>) {
     let talk = async {
         let mut stream = tokio::net::TcpStream::from_std(stream)?;
         let mut head = [0; 1024];
-        let _read = stream.read(&mut head).await?;
-        stream.write_all(FULL).await?;
+        let read = stream.read(&mut head).await?;
+        let asks_health =
+            ["GET /livez ", "GET /readyz "].iter().any(|ask| head[..read].starts_with(ask.as_bytes()));
+        stream.write_all(if asks_health { HEALTHY } else { FULL }).await?;
         stream.shutdown().await
     };
     // Whether the answer arrived changes nothing here.

@@ -48,6 +48,11 @@ pub(crate) fn serve(node: Node) -> Served {
 }
 
 impl Served {
+    /// The same node, spoken to by another address.
+    pub(crate) fn by(self, address: SocketAddr) -> Self {
+        Self { address, ..self }
+    }
+
     pub(crate) async fn ended(self) {
         tokio::time::timeout(DEADLINE, self.task).await.expect("the node ends").unwrap().unwrap();
     }
