@@ -302,7 +302,8 @@ async fn poll_raw(served: &Served, session: &str, encodings: &str) -> (String, V
 fn long_polling_answers_are_compressed_for_who_takes_it_unless_the_program_forbids() {
     run(async {
         let (long, short) = ("x".repeat(2000), "x".repeat(900));
-        let cases: [(&str, &str, bool, Option<usize>, Option<&str>); 7] = [
+        type Case<'a> = (&'a str, &'a str, bool, Option<usize>, Option<&'a str>);
+        let cases: [Case<'_>; 7] = [
             ("gzip, deflate", &long, true, Some(1024), Some("gzip")),
             ("deflate", &long, true, Some(1024), Some("deflate")),
             ("identity", &long, true, Some(1024), None),
