@@ -123,12 +123,13 @@ pub(crate) fn plot(lines: &[Line<'_>], across: &Scale, up: &Scale, marks: &[(f64
         put(format_args!("<path class=\"grid\" d=\"M{across:.1} {TOP}V{bottom}\"/>"));
         put(format_args!("<text x=\"{across:.1}\" y=\"{below}\" text-anchor=\"middle\">{name}</text>"));
     }
-    for (at, words) in marks {
+    // One below the other, so that words of marks that lie close can be read.
+    for ((at, words), row) in marks.iter().zip([0.0, 1.0, 2.0, 3.0].into_iter().cycle()) {
         let across = x(*at);
         put(format_args!(
             "<path class=\"mark\" d=\"M{across:.1} {TOP}V{bottom}\"><title>{words}</title></path>"
         ));
-        let (beside, below) = (across + 3.0, TOP + 10.0);
+        let (beside, below) = (across + 3.0, TOP + 10.0 + 13.0 * row);
         put(format_args!("<text class=\"mark\" x=\"{beside:.1}\" y=\"{below}\">{words}</text>"));
     }
     let mut legend = LEFT;

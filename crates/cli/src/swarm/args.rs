@@ -71,7 +71,7 @@ pub(super) struct LimitArgs {
 /// `greenroom swarm chaos`.
 #[derive(Debug, Args)]
 pub(super) struct ChaosArgs {
-    /// A file, or the name of a scenario that ships. Its [reconnect] says what players must get over.
+    /// A file, or the name of a scenario that ships. Its section "reconnect" says what players must get over.
     #[arg(default_value = "chaos")]
     pub(super) scenario: String,
     /// How many, instead of what the scenario says.
