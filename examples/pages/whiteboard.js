@@ -6,7 +6,7 @@ const COLORS = ["#1d3557", "#e63946", "#2a9d8f", "#f4a261", "#7b2cbf", "#0077b6"
 const el = (id) => document.getElementById(id);
 const canvas = el("canvas"), pen = canvas.getContext("2d");
 const lines = []; // all that was seen, in fractions of the sheet, so that a resize can draw it again
-let socket = null, server = null, endpoint = null, color = null, from = null, received = 0, sent = 0;
+let socket = null, server = null, endpoint = null, color = null, from = null, received = 0, sent = 0, told = 0;
 
 // What tests read: plain values that can be cloned, and beside them functions that are not enumerated.
 window.__greenroom = Object.defineProperties({
@@ -17,6 +17,7 @@ window.__greenroom = Object.defineProperties({
   get lines() { return lines; },
   get received() { return received; },
   get sent() { return sent; },
+  get told() { return told; }, // how often the server was told a colour
 }, {
   draw: { value: (x0, y0, x1, y1) => draw({ x0, y0, x1, y1 }) },
   setColor: { value: (next) => choose(next) },
@@ -58,7 +59,10 @@ async function join() {
 
 function choose(next, tell = true) {
   color = next;
-  if (tell) socket?.emit("color", next);
+  if (tell) {
+    socket?.emit("color", next);
+    told += 1;
+  }
   const all = COLORS.includes(next) ? COLORS : [...COLORS, next];
   el("colors").replaceChildren(...all.map((one) => {
     const button = document.createElement("button");

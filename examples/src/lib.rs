@@ -17,7 +17,7 @@ pub use pages::pages;
 pub const NAMES: [&str; 5] = ["arena", "chat", "lobby", "relay", "whiteboard"];
 
 /// Runs the example of this name as a gameserver, until it is told to stop. `None` when there is no such example.
-/// The relay alone takes an argument, its port; the others read the environment of a gameserver.
+/// The relay alone takes arguments; the others read the environment of a gameserver.
 #[must_use]
 pub fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
     match name {

@@ -45,8 +45,11 @@ fn is_color(text: &str) -> bool {
 fn serve(handlers: &mut Handlers) {
     handlers
         .on_connect(|socket| {
-            socket.set_data(json!({ "color": INK }));
-            socket.emit("init", &socket.data());
+            // Who comes back to its session has its colour still.
+            if !socket.recovered() {
+                socket.set_data(json!({ "color": INK }));
+                socket.emit("init", &socket.data());
+            }
         })
         .on("color", |socket, mut event| match event.arg::<String>(0) {
             Ok(color) if is_color(&color) => socket.set_data(json!({ "color": color })),
