@@ -55,13 +55,15 @@ fn asked(arguments: &[String]) -> Result<(Config, Option<Duration>), String> {
         match word.as_str() {
             "--recovery" => {
                 let text = value()?;
-                let window = humantime::parse_duration(text).map_err(|fault| format!("{word} {text}: {fault}"))?;
+                let window =
+                    humantime::parse_duration(text).map_err(|fault| format!("{word} {text}: {fault}"))?;
                 recovery = Some(Recovery { window, ..Recovery::default() });
             }
             _ => plain.push(word.parse::<u16>().map_err(|fault| format!("{word}: {fault}"))?),
         }
     }
-    let mut config = greenroom_node::env::read(|name| std::env::var(name).ok()).map_err(|fault| fault.to_string())?;
+    let mut config =
+        greenroom_node::env::read(|name| std::env::var(name).ok()).map_err(|fault| fault.to_string())?;
     if let Some(port) = plain.first() {
         config.bind.set_port(*port);
         config.origins = Origins::Any;

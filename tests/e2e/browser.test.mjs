@@ -1,6 +1,7 @@
 // The pages, in a real Chromium: four players in one arena, one drawing on two nodes, the dashboard (S3-1, S0-16).
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
+import process from 'node:process';
 import { test } from 'node:test';
 
 import { chromium } from 'playwright-core';
@@ -81,29 +82,75 @@ test('two whiteboard tabs on different nodes show the same drawing in the server
   const second = await until('the second tab is connected', async () => (await state(two))?.server);
   assert.notEqual(first, second, 'the endpoint call balanced them over the two nodes');
 
-  await one.evaluate(() => window.__greenroom.setColor('blue'));
-  await until('the server knows the colour', async () => (await state2(one)).color === 'blue');
-  const box = await one.locator('canvas').boundingBox();
-  const line = { x: box.x + box.width * 0.25, y: box.y + box.height * 0.5 };
-  await one.bringToFront();
-  await one.mouse.move(line.x, line.y);
-  await one.mouse.down();
-  for (let i = 1; i <= 20; i += 1) await one.mouse.move(line.x + (box.width * 0.5 * i) / 20, line.y);
-  await one.mouse.up();
-
-  const pixel = (page) => page.evaluate(() => {
-    const canvas = document.querySelector('canvas');
-    const [r, g, b, a] = canvas.getContext('2d').getImageData(Math.round(canvas.width / 2), Math.round(canvas.height / 2), 1, 1).data;
-    return { r, g, b, a };
-  });
-  const isBlue = ({ r, g, b, a }) => a > 200 && b > 180 && b > r + 60 && b > g + 30;
-  await until('the first tab shows a blue line', async () => isBlue(await pixel(one)));
-  await until('the second tab, on the other node, shows it too', async () => isBlue(await pixel(two)));
+  await chooseBlue(one);
+  await drawLine(one, 0.5);
+  await until('the first tab shows a blue line', () => isBlueAt(one, 0.5));
+  await until('the second tab, on the other node, shows it too', () => isBlueAt(two, 0.5));
   await shot(two, 'whiteboard');
   assert.deepEqual(errors, []);
 });
 
-const state2 = (page) => page.evaluate(() => ({ color: window.__greenroom.color }));
+test('a colour that the server keeps outlives a rolling restart and a kill -9', async (t) => {
+  const greenroom = await withGreenroom(t, config([whiteboard(3, { recovery: '2m' })]));
+  const { context } = await browse(t); // a lost connection is an error in the console, and is meant to be
+  const [one, two] = [await context.newPage(), await context.newPage()];
+  for (const page of [one, two]) {
+    await page.goto(`${greenroom.url}/play/whiteboard`);
+    await until('a tab is connected', async () => (await state(page))?.server);
+  }
+  await chooseBlue(one);
+  await drawLine(one, 0.25);
+  await until('the other tab shows a blue line', () => isBlueAt(two, 0.25));
+
+  const { gameservers } = await greenroom.get('/v1/gameservers');
+  assert.equal(gameservers.length, 3);
+  for (const { name } of gameservers) await replace(greenroom, name, 'SIGTERM');
+  const both = () => Promise.all([one, two].map(state));
+  await until('both tabs are back after the rolling restart', async () => (await both()).every(({ phase }) => phase === 'connected'), 30_000);
+  await replace(greenroom, (await state(one)).server, 'SIGKILL');
+  await until('both tabs are back after the kill', async () => (await both()).every(({ phase }) => phase === 'connected'), 30_000);
+
+  await drawLine(one, 0.75);
+  await until('the line after all that is blue in the other tab', () => isBlueAt(two, 0.75));
+  assert.equal(await one.evaluate(() => window.__greenroom.told), 1, 'the page said its colour once, before all that');
+  await shot(two, 'whiteboard-after-crash');
+});
+
+/** Ends the process of a gameserver and waits until the agent has started it again. */
+async function replace(greenroom, name, signal) {
+  const { pid } = await greenroom.get(`/v1/gameservers/${name}`);
+  process.kill(pid, signal);
+  await until(`${name} is ready again after ${signal}`, async () => {
+    const now = await greenroom.get(`/v1/gameservers/${name}`);
+    return now.state === 'ready' && now.pid !== pid;
+  }, 30_000);
+}
+
+async function chooseBlue(page) {
+  await page.evaluate(() => window.__greenroom.setColor('blue'));
+  await until('the page knows the colour', () => page.evaluate(() => window.__greenroom.color === 'blue'));
+}
+
+/** A line from left to right, at this fraction of the sheet's height. */
+async function drawLine(page, height) {
+  const box = await page.locator('canvas').boundingBox();
+  const line = { x: box.x + box.width * 0.25, y: box.y + box.height * height };
+  await page.bringToFront();
+  await page.mouse.move(line.x, line.y);
+  await page.mouse.down();
+  for (let i = 1; i <= 20; i += 1) await page.mouse.move(line.x + (box.width * 0.5 * i) / 20, line.y);
+  await page.mouse.up();
+}
+
+/** Whether the pixel in the middle of that line is blue. */
+async function isBlueAt(page, height) {
+  const [r, g, b, a] = await page.evaluate((share) => {
+    const canvas = document.querySelector('canvas');
+    const at = [Math.round(canvas.width / 2), Math.round(canvas.height * share)];
+    return [...canvas.getContext('2d').getImageData(...at, 1, 1).data];
+  }, height);
+  return a > 200 && b > 180 && b > r + 60 && b > g + 30;
+}
 
 test('two guild members chat in one room', async (t) => {
   const greenroom = await withGreenroom(t, config([chat({ min: 2 })]));

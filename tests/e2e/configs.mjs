@@ -30,12 +30,13 @@ replicas_min = ${min}
 replicas_max = ${min}
 `;
 
-const whiteboard = (min = 2) => `
+const whiteboard = (min = 2, { recovery } = {}) => `
 [fleets.whiteboard]
 kind = "mesh"
 command = ["greenroom", "example", "whiteboard"]
 replicas_min = ${min}
 replicas_max = ${min}
+${recovery ? `recovery = "${recovery}"` : ''}
 `;
 
 const control = ({ webhook, reservation } = {}) =>

@@ -37,16 +37,19 @@ test('two players meet in the room of a key, and meet again after its server was
   assert.deepEqual(await heard, [{ from: 'ann', text: 'still here' }]);
 });
 
-test('a node that does not answer any more is left for another one of its fleet', async (t) => {
-  const greenroom = await withGreenroom(t, config([whiteboard(2)]));
+test('a node that does not answer any more is left for another one of its fleet, with the session', async (t) => {
+  const greenroom = await withGreenroom(t, config([whiteboard(2, { recovery: '2m' })]));
   const led = follower(t, endpointOf(greenroom.url, 'whiteboard'));
   await once(led.socket, 'connect');
+  const { id } = led.socket;
   const frozen = await serverAt(greenroom, led.address.url);
   process.kill(frozen.pid, 'SIGSTOP');
   try {
     led.socket.io.engine.close(); // as a network cut would
     await once(led.socket, 'disconnect');
     await until('it is on another node', () => led.socket.connected && !led.address.url.endsWith(frozen.endpoint), 30_000);
+    await until('the server said how it went', () => led.recovery);
+    assert.deepEqual([led.recovery, led.socket.id], [{ recovered: true }, id], 'its session came along');
   } finally {
     if (isAlive(frozen.pid)) process.kill(frozen.pid, 'SIGKILL'); // a frozen one would hold up the end of the test
   }

@@ -1,9 +1,14 @@
 // Sessions through deploys and crashes, small: every case, a few stock clients. `cargo xtask nightly` plays it large.
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 
 import { compare, placesOf } from './recovery/players.mjs';
-import { play } from './recovery/run.mjs';
+import { faultsOf, play, playAgainst, windowOf } from './recovery/run.mjs';
+import { SCENARIOS } from './recovery/scenarios.mjs';
+import { SUBJECTS } from './recovery/subjects.mjs';
+
+const CLIENTS = 50;
+const USUAL = 120_000;
 
 test('the judge finds what is missing, doubled, late and strange', () => {
   const places = placesOf([1, 2, 3, 4]);
@@ -31,3 +36,20 @@ describe('the npm server with the Redis Streams adapter', () => {
     });
   }
 });
+
+for (const backplane of ['hub']) {
+  describe(`Greenroom over ${backplane}`, () => {
+    let subject;
+    before(async () => (subject = await SUBJECTS[backplane](3, USUAL)));
+    after(() => subject?.stop());
+    for (const [scenario, { title, most }] of Object.entries(SCENARIOS)) {
+      test(title, async (t) => {
+        const isUsual = windowOf(scenario) === USUAL;
+        if (isUsual) await Promise.all([0, 1].map((server) => subject.revive(server)));
+        const result = await (isUsual ? playAgainst(subject, scenario, most ? 10 : CLIENTS) : play(backplane, scenario, CLIENTS));
+        t.diagnostic(JSON.stringify(result));
+        assert.deepEqual(faultsOf(result), []);
+      });
+    }
+  });
+}

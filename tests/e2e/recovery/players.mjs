@@ -51,8 +51,9 @@ export class Speaker {
     this.socket = io(url, { forceNew: true, transports: ['websocket'] });
   }
 
-  say(count = 1) {
-    for (let i = 0; i < count; i += 1) this.socket.emit('all', this.number * WORDS + (this.said += 1));
+  /** Each word with `ballast` behind it, for those that count bytes. */
+  say(count = 1, ballast = []) {
+    for (let i = 0; i < count; i += 1) this.socket.emit('all', this.number * WORDS + (this.said += 1), ...ballast);
   }
 }
 

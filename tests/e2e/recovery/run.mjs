@@ -1,6 +1,6 @@
 // Plays scenarios of recovery against servers under test and prints what came of it, as a table.
 //
-//   node recovery/run.mjs --subjects npm,redis,hub --clients 300 --scenarios kill,zero
+//   node recovery/run.mjs --subjects npm,hub --clients 300 --scenarios kill,zero
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { pathToFileURL } from 'node:url';
@@ -20,8 +20,8 @@ class Run {
   cutAt = 0;
   backMs = [];
 
-  constructor(subject, proxy, window) {
-    Object.assign(this, { subject, proxy, window, ports: subject.ports });
+  constructor(subject, proxy, { window, refused }) {
+    Object.assign(this, { subject, proxy, window, refused, ports: subject.ports });
   }
 
   async connect(clients, options = () => ({})) {
@@ -56,9 +56,9 @@ class Run {
   }
 
   /** `count` words as fast as the witness can hear them. */
-  async speak(count) {
+  async speak(count, ballast) {
     for (let left = count; left > 0; left -= 200) {
-      this.speakers[0].say(Math.min(left, 200));
+      this.speakers[0].say(Math.min(left, 200), ballast);
       await this.hush();
     }
   }
@@ -106,7 +106,7 @@ class Run {
       if (before !== progress) await pause(3_000); // as long as somebody still gets some, wait on
       return before === progress;
     }, 300_000);
-    const total = { recovered: 0, whole: 0, lost: 0, doubled: 0, reordered: 0, strange: 0, extra: 0, reasons: {} };
+    const total = { recovered: 0, whole: 0, lost: 0, doubled: 0, reordered: 0, strange: 0, extra: 0, untrue: 0, reasons: {} };
     await Promise.all(this.players.map(async (player) => {
       const found = compare(player.seen, places);
       for (const key of ['lost', 'doubled', 'reordered', 'strange']) total[key] += found[key];
@@ -114,11 +114,19 @@ class Run {
       total.extra += Math.max(0, player.connects - 1 - cuts);
       const isWhole = await player.isWhole().catch(() => false);
       total.whole += isWhole ? 1 : 0;
+      total.untrue += this.isTrue(player, cuts) ? 0 : 1;
       for (const reason of player.reasons) total.reasons[reason] = (total.reasons[reason] ?? 0) + 1;
     }));
     const sorted = this.backMs.sort((a, b) => a - b);
     const at = (share) => Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN);
     return { clients: this.players.length, words: places.size, ...total, backMs: { half: at(0.5), all: at(1) } };
+  }
+
+  /** Whether who was refused was told why, and rightly: a session is forgotten after a second window. */
+  isTrue({ reasons, recoveries, backAt }, cuts) {
+    if (recoveries >= cuts) return reasons.length === 0;
+    const mayBeForgotten = backAt - this.cutAt > this.window * 1.8;
+    return reasons.length === 1 && (reasons[0] === this.refused || (mayBeForgotten && reasons[0] === 'unknown_session'));
   }
 
   end() {
@@ -130,16 +138,27 @@ class Run {
 
 /** Plays one scenario with servers of its own; gives what came of it. */
 export async function play(subjectName, scenarioName, clients) {
-  const { cuts, options, play: deed, window = 120_000, most = Infinity } = SCENARIOS[scenarioName];
-  const subject = await SUBJECTS[subjectName](3, window);
-  const run = new Run(subject, await Proxy.start(), window);
+  const subject = await SUBJECTS[subjectName](3, windowOf(scenarioName));
+  try {
+    return await playAgainst(subject, scenarioName, clients);
+  } finally {
+    await subject.stop();
+  }
+}
+
+/** How long sessions must live for a scenario, in ms. */
+export const windowOf = (scenarioName) => SCENARIOS[scenarioName].window ?? 120_000;
+
+/** Plays one scenario against servers that are there, two of which it harms. */
+export async function playAgainst(subject, scenarioName, clients) {
+  const { cuts, options, play: deed, refused, most = Infinity } = SCENARIOS[scenarioName];
+  const run = new Run(subject, await Proxy.start(), { refused, window: windowOf(scenarioName) });
   try {
     await run.connect(Math.min(clients, most), options);
     await deed(run);
     return { subject: subject.title, scenario: scenarioName, cuts, ...(await run.judge(cuts)) };
   } finally {
     run.end();
-    await subject.stop();
   }
 }
 
@@ -148,8 +167,8 @@ export function faultsOf(result) {
   const { clients, scenario } = result;
   const { refused } = SCENARIOS[scenario];
   const wanted = refused
-    ? { recovered: 0, whole: 0, doubled: 0, reordered: 0, strange: 0, extra: 0, reasons: { [refused]: clients } }
-    : { recovered: clients, whole: clients, lost: 0, doubled: 0, reordered: 0, strange: 0, extra: 0, reasons: {} };
+    ? { recovered: 0, whole: 0, doubled: 0, reordered: 0, strange: 0, extra: 0, untrue: 0 }
+    : { recovered: clients, whole: clients, lost: 0, doubled: 0, reordered: 0, strange: 0, extra: 0, untrue: 0 };
   return Object.entries(wanted)
     .filter(([key, value]) => JSON.stringify(result[key]) !== JSON.stringify(value))
     .map(([key, value]) => `${key}: ${JSON.stringify(result[key])}, not ${JSON.stringify(value)}`);
@@ -168,7 +187,7 @@ export function tableOf(results) {
 async function main() {
   const { values } = parseArgs({
     options: {
-      subjects: { type: 'string', default: 'npm,redis,hub' },
+      subjects: { type: 'string', default: 'npm,hub' },
       scenarios: { type: 'string', default: Object.keys(SCENARIOS).join(',') },
       clients: { type: 'string', default: '50' },
     },

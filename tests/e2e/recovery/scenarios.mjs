@@ -6,7 +6,8 @@ export const MISSED = 12_000;
 
 /**
  * Name -> what is told about it, how often each player is cut, and the deed. `window` is how long sessions live, in ms;
- * `most` bounds the players where each of them gets much; `refused` is the reason that everybody must be given.
+ * `most` bounds the players where each of them gets much; `refused` is the reason that everybody must be given, unless it
+ * came so late that nobody knows it any more.
  */
 export const SCENARIOS = {
   network: {
@@ -54,7 +55,7 @@ export const SCENARIOS = {
   missed: {
     title: `SIGTERM, then ${MISSED.toLocaleString('en')} broadcasts missed`,
     cuts: 1,
-    most: 300,
+    most: 100,
     async play(run) {
       run.flow(FLOW);
       await run.seen(10);
@@ -64,6 +65,23 @@ export const SCENARIOS = {
         meanwhile: async () => {
           await run.speak(MISSED);
           run.proxy.route(run.ports[1]);
+        },
+      });
+    },
+  },
+  bulk: {
+    title: 'network cut, then 4 MB missed, more than may wait for one connection',
+    cuts: 1,
+    most: 50,
+    async play(run) {
+      run.flow(FLOW);
+      await run.seen(10);
+      await run.hush();
+      run.proxy.route();
+      await run.cut(() => run.proxy.cut(), {
+        meanwhile: async () => {
+          await run.speak(2_000, [{ ballast: 'x'.repeat(2_000) }]);
+          run.proxy.route(run.ports[0], run.ports[1]);
         },
       });
     },
@@ -83,15 +101,16 @@ export const SCENARIOS = {
   late: {
     title: 'away for longer than the window',
     cuts: 1,
-    window: 2_000,
+    window: 6_000,
     refused: 'window_over',
+    options: () => ({ reconnectionDelayMax: 500 }),
     async play(run) {
       run.flow(FLOW);
       await run.seen(10);
       run.proxy.route();
       await run.cut(() => run.proxy.cut(), {
         meanwhile: async () => {
-          await pause(run.window * 2); // time itself is the fault here
+          await pause(run.window * 1.1); // time itself is the fault here
           run.proxy.route(run.ports[0], run.ports[1]);
         },
       });

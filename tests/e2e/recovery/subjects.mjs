@@ -1,4 +1,4 @@
-// Servers under test, all behind the same few words: the reference from npm, and our relay over each backplane.
+// Servers under test, all behind the same few words: the reference from npm, and our relay.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -7,7 +7,7 @@ import path from 'node:path';
 import process from 'node:process';
 
 import { config } from '../configs.mjs';
-import { BIN, Greenroom, freePorts, until } from '../harness.mjs';
+import { Greenroom, freePorts, until } from '../harness.mjs';
 
 const answers = async (port) => {
   const answer = await fetch(`http://127.0.0.1:${port}/socket.io/?EIO=4&transport=polling`);
@@ -130,11 +130,6 @@ export const SUBJECTS = {
     const redis = await startRedis();
     const command = (port) => [process.execPath, reference, String(port), redis.url, String(window)];
     return Processes.start('npm, Redis Streams adapter', servers, command, redis);
-  },
-  async redis(servers, window) {
-    const redis = await startRedis();
-    const command = (port) => [BIN, 'example', 'relay', String(port), '--recovery', `${window}ms`, '--redis', redis.url];
-    return Processes.start('Greenroom, Redis', servers, command, redis);
   },
   hub: (servers, window) => Fleet.start(servers, window),
 };

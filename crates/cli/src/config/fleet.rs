@@ -19,6 +19,8 @@ use super::{HOUR, REPLICAS_MAX};
 const ROOMS_PER_SERVER_MAX: i64 = 10_000;
 /// Seats are numbered in 16 bits, and a room of more has stopped being a room.
 const SEATS_PER_ROOM_MAX: i64 = 10_000;
+/// What a Greenroom node reads its window of recovery from.
+pub(super) const RECOVERY_ENV: &str = "GREENROOM_RECOVERY";
 
 /// A fleet with the places that faults across sections point at.
 pub(super) struct ReadFleet {
@@ -52,7 +54,8 @@ pub(super) fn read(
     };
     let kind = kind(&mut section, faults);
     let command = command(&mut section, faults);
-    let env = env(&mut section, faults);
+    let mut env = env(&mut section, faults);
+    env.extend(recovery(&mut section, kind, faults).map(|window| (RECOVERY_ENV.to_owned(), window)));
     let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
     let idle_stop_after = section.duration("idle_stop_after", Duration::ZERO..=HOUR * 24 * 365, faults);
@@ -168,6 +171,22 @@ fn env(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, S
         }
     }
     env
+}
+
+/// How long a client may be away, as a node reads it.
+fn recovery(section: &mut Section<'_>, kind: Option<KindWord>, faults: &mut Vec<Fault>) -> Option<String> {
+    let window = section.duration("recovery", Duration::from_secs(1)..=HOUR * 24, faults)?;
+    if kind == Some(KindWord::Room) {
+        faults.push(value_fault(
+            window.span,
+            format!(
+                "recovery belongs to kind = \"mesh\"; {} has rooms, which give seats back",
+                section.title
+            ),
+        ));
+        return None;
+    }
+    Some(humantime::format_duration(window.value).to_string())
 }
 
 /// Files and folders, from the folder in which `dev` runs.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use greenroom_core::fleet::{Fleet, FleetKind, Probe};
 
+use super::fleet::RECOVERY_ENV;
 use super::{Config, KeysSection, PlayersSection};
 
 impl fmt::Display for Config {
@@ -82,8 +83,11 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
         FleetKind::Mesh => writeln!(f, "kind = \"mesh\"")?,
     }
     writeln!(f, "command = {}", list(&fleet.template.command))?;
-    let env: Vec<String> =
-        fleet.template.env.iter().map(|(key, value)| format!("{} = {}", text(key), text(value))).collect();
+    if let Some(window) = fleet.template.env.get(RECOVERY_ENV) {
+        writeln!(f, "recovery = {}", text(window))?;
+    }
+    let env = fleet.template.env.iter().filter(|(key, _)| *key != RECOVERY_ENV);
+    let env: Vec<String> = env.map(|(key, value)| format!("{} = {}", text(key), text(value))).collect();
     if !env.is_empty() {
         writeln!(f, "env = {{ {} }}", env.join(", "))?;
     }

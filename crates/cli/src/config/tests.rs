@@ -62,6 +62,7 @@ fn what_is_shown_reads_back_as_the_same() {
         command = ["./feed"]
         replicas_min = 0
         probe = "tcp"
+        recovery = "1m 30s"
     "#;
     let config = parse("greenroom.toml", text).expect("valid");
     assert_eq!(parse("shown", &config.to_string()).expect("what is shown is valid"), config);
