@@ -22,7 +22,7 @@ struct Arguments {
     /// Servers: ours, ours-5ms, ours-20ms (flushed every so often), npm, socketioxide.
     #[arg(long, value_delimiter = ',', default_value = "ours,npm,socketioxide")]
     servers: Vec<String>,
-    /// Scenarios: idle, idle-full, echo, rooms4, rooms20, rooms20-full, burst, storm.
+    /// Scenarios: idle, idle-full, echo, rooms4, rooms20, rooms20-full, burst, storm, soak.
     #[arg(long, value_delimiter = ',', default_value = "idle,echo,rooms4,rooms20,burst,storm")]
     scenarios: Vec<String>,
     /// How often each is measured; the median is shown.
@@ -72,6 +72,7 @@ fn scenario(arguments: &Arguments, name: &str) -> anyhow::Result<Scenario> {
         "rooms20-full" => Scenario::Rooms { rooms: 50, players: 20 },
         "burst" => Scenario::Burst { connections: 1_000, in_flight: 16 },
         "storm" => Scenario::Storm { connections: 10_000 },
+        "soak" => Scenario::Soak { connections: 10_000 },
         _ => anyhow::bail!("there is no scenario {name:?}"),
     })
 }
@@ -83,7 +84,7 @@ fn main() -> anyhow::Result<()> {
     let scenarios: Vec<Scenario> =
         arguments.scenarios.iter().map(|name| scenario(&arguments, name)).collect::<anyhow::Result<_>>()?;
     peer::pin(1)?;
-    let mut table = Table::default();
+    let (mut table, mut failed) = (Table::default(), 0);
     for round in 0..arguments.rounds {
         for scenario in &scenarios {
             // Whoever comes first has the cooler machine: the order turns.
@@ -91,7 +92,10 @@ fn main() -> anyhow::Result<()> {
                 let subject = &subjects[(place + round) % subjects.len()];
                 match scenario.run(subject, Duration::from_secs(arguments.seconds)) {
                     Ok(figures) => table.add(&scenario.name(), &subject.name, &figures),
-                    Err(error) => eprintln!("{}, {}: {error:#}", scenario.name(), subject.name),
+                    Err(error) => {
+                        failed += 1;
+                        eprintln!("{}, {}: {error:#}", scenario.name(), subject.name);
+                    }
                 }
             }
         }
@@ -100,5 +104,6 @@ fn main() -> anyhow::Result<()> {
     if let Some(path) = &arguments.json {
         std::fs::write(path, table.to_json())?;
     }
+    anyhow::ensure!(failed == 0, "{failed} measurements failed");
     Ok(())
 }

@@ -33,6 +33,8 @@ pub(crate) enum Scenario {
     Burst { connections: usize, in_flight: usize },
     /// The server is killed and started again; everybody comes back at once.
     Storm { connections: usize },
+    /// A tenth after the other goes and comes back, ten times over, under broadcasts; memory must not creep.
+    Soak { connections: usize },
 }
 
 impl Scenario {
@@ -43,6 +45,7 @@ impl Scenario {
             Self::Rooms { rooms, players } => format!("rooms {rooms}x{players}"),
             Self::Burst { connections, in_flight } => format!("burst {in_flight}x{connections}"),
             Self::Storm { connections } => format!("storm {connections}"),
+            Self::Soak { connections } => format!("soak {connections}"),
         }
     }
 
@@ -56,6 +59,7 @@ impl Scenario {
             Self::Rooms { rooms, players } => play(&peer, rooms, players, lasting),
             Self::Burst { connections, in_flight } => burst(&peer, connections, in_flight, lasting),
             Self::Storm { connections } => storm(peer, subject, connections),
+            Self::Soak { connections } => soak(&peer, connections),
         }
     }
 }
@@ -269,6 +273,34 @@ fn burst(peer: &Peer, connections: usize, in_flight: usize, lasting: Duration) -
     let mut figures = per_million(peer, cpu, arrived, began.elapsed())?;
     tell_latency(&mut figures, &latencies);
     Ok(figures)
+}
+
+/// How much the tenth peak of memory may be above the second.
+const CREEP_MAX: f64 = 1.05;
+
+fn soak(peer: &Peer, connections: usize) -> anyhow::Result<Figures> {
+    const ROUNDS: usize = 10;
+    let mut swarm = Swarm::new(peer.address, connections)?;
+    swarm.connect_all(POLITE, Duration::from_secs(120))?;
+    let mut peaks = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut peak: f64 = 0.0;
+        for part in 0..10 {
+            swarm.renew((part..connections).step_by(10), POLITE, Duration::from_secs(60))?;
+            swarm.send_event(part, "all", false, 3);
+            rest(&mut swarm, Duration::from_millis(300))?;
+            peak = peak.max(peer.memory_kib()?);
+        }
+        peaks.push(peak);
+    }
+    let (second, tenth) = (peaks[1], peaks[ROUNDS - 1]);
+    anyhow::ensure!(tenth <= CREEP_MAX * second, "memory creeps: peaks of {peaks:?} KiB");
+    Ok(Figures::from([
+        ("second_peak_kib", second),
+        ("tenth_peak_kib", tenth),
+        ("tenth_to_second", tenth / second),
+        ("renewed", (ROUNDS * connections) as f64),
+    ]))
 }
 
 /// Asks for the health page as a load balancer does. The answer says whether there was any answer.

@@ -93,13 +93,35 @@ impl Swarm {
 
     /// Connects everybody, `in_flight_max` at a time, and waits until all are in.
     pub(crate) fn connect_all(&mut self, in_flight_max: usize, within: Duration) -> anyhow::Result<()> {
+        self.connect_these(0..self.clients.len(), in_flight_max, within)
+    }
+
+    /// Ends these connections without a word and connects them anew, as many at a time, until all are in.
+    pub(crate) fn renew(
+        &mut self,
+        these: impl Iterator<Item = usize> + Clone,
+        in_flight_max: usize,
+        within: Duration,
+    ) -> anyhow::Result<()> {
+        for who in these.clone() {
+            self.lose(who, &mut |_, _, _| {});
+        }
+        self.connect_these(these, in_flight_max, within)
+    }
+
+    fn connect_these(
+        &mut self,
+        mut these: impl Iterator<Item = usize>,
+        in_flight_max: usize,
+        within: Duration,
+    ) -> anyhow::Result<()> {
         let deadline = Instant::now() + within;
-        let mut next = 0;
         let mut in_flight = 0usize;
         while self.ready < self.clients.len() {
-            while next < self.clients.len() && in_flight < in_flight_max {
+            while in_flight < in_flight_max
+                && let Some(next) = these.next()
+            {
                 self.connect(next)?;
-                next += 1;
                 in_flight += 1;
             }
             let (before, mut lost) = (self.ready, Vec::new());

@@ -47,7 +47,7 @@ enum Task {
         #[arg(long, default_value_t = 200)]
         count: u32,
     },
-    /// Long runs: each fuzz target, the simulation, and a thousand sessions through every fault.
+    /// Long runs: each fuzz target, the simulation, ten thousand connections that come and go, and a thousand sessions through every fault.
     Nightly {
         /// Minutes for each fuzz target.
         #[arg(long, default_value_t = 20)]
@@ -90,6 +90,7 @@ fn run(task: &Task, steps: &mut Steps) -> anyhow::Result<()> {
         Task::Nightly { minutes } => {
             fuzz::run_each(&root, steps, minutes.saturating_mul(60))?;
             sim(&root, steps, None, 10_000)?;
+            soak(&root, steps)?;
             recovery(&root, steps, "1000")
         }
         Task::FuzzSmoke { seconds } => fuzz::run_each(&root, steps, *seconds),
@@ -183,6 +184,15 @@ fn run_e2e(root: &Path, part: &str) -> anyhow::Result<()> {
         .env("GREENROOM_ECHO_BIN", &built.join("examples").join("echo").display().to_string())
         .env("CHROMIUM", &tests_setup::chromium()?)
         .run()
+}
+
+/// Ten thousand connections of the relay that come and go: it fails when memory creeps.
+fn soak(root: &Path, steps: &mut Steps) -> anyhow::Result<()> {
+    steps.run("soak", || {
+        Command::cargo(root, &["build", "--release", "--locked", "-p", "greenroom-bench"]).run()?;
+        let run = ["run", "--release", "--locked", "-p", "greenroom-bench", "--"];
+        Command::cargo(root, &run).args(&["--servers", "ours", "--scenarios", "soak", "--rounds", "1"]).run()
+    })
 }
 
 /// Every case of recovery with this many clients, beside the npm server, as a table.
