@@ -8,13 +8,28 @@ const PERIOD_MS = 1000;
 const TIMEOUT_MS = 4000;
 const ROOMS_PAGE = 25;
 const SERVERS_PAGE = 24;
+const TOKEN = "greenroom-token";
 
-const view = { overview: null, rooms: null, roomsOffset: 0, serversOffset: 0, filter: "", failures: 0, lostAt: 0 };
+const view = { overview: null, rooms: null, roomsOffset: 0, serversOffset: 0, filter: "", failures: 0, lostAt: 0, declined: false };
 
 async function ask(path) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), headers: { accept: "application/json" }, cache: "no-store" });
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = { accept: "application/json" };
+  if (token) headers.authorization = `Bearer ${token}`;
+  const answer = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), headers, cache: "no-store" });
+  if (answer.status === 401 && haveToken(token)) return ask(path);
   if (!answer.ok) throw new Error(`the control plane answered ${answer.status}`);
   return answer.json();
+}
+
+/** Asks the person for a token, unless another call just did; whether there is one to try that was not refused. */
+function haveToken(refused) {
+  if (sessionStorage.getItem(TOKEN) === refused && !view.declined) {
+    const typed = prompt("This control plane asks for a token. One with the role read is enough; it is kept until this tab is closed.");
+    if (typed?.trim()) sessionStorage.setItem(TOKEN, typed.trim());
+    else view.declined = true;
+  }
+  return sessionStorage.getItem(TOKEN) !== refused;
 }
 
 async function refresh() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use greenroom_core::{FleetName, HostName, InstanceId, ServerName, Timestamp};
 use greenroom_provider::{Exit, StartSpec};
+use greenroom_wire::Text;
 use greenroom_wire::agent::{FromAgent, Report};
 use greenroom_wire::link::env;
 use greenroom_wire::token::PublicKeys;
@@ -107,7 +108,8 @@ impl Settings {
             ),
         ];
         // The agent's own token is not for its servers.
-        let own = (!env.contains_key(env::TOKEN)).then(|| env::TOKEN.to_owned());
+        let own = (!env.contains_key(env::TOKEN) && !order.secrets.contains_key(env::TOKEN))
+            .then(|| env::TOKEN.to_owned());
         let mut env_absent: Vec<String> = own.into_iter().collect();
         for (name, value) in optional {
             match value {
@@ -121,6 +123,7 @@ impl Settings {
             instance: managed.instance(),
             command: order.command.clone(),
             env,
+            secrets: order.secrets.iter().map(|(name, Text(from))| (name.clone(), from.clone())).collect(),
             env_absent,
         }
     }

@@ -16,10 +16,12 @@ use greenroom_wire::api::{AssignmentsRequest, TicketBody, TicketCancelled, Ticke
 use greenroom_wire::error::{Code, ErrorBody};
 use greenroom_wire::token::Verifier;
 use reqwest::Method;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
+use support::schema::misfit;
 use support::*;
 
 async fn started() -> (Control, FakeAgent) {
@@ -193,6 +195,16 @@ const BAD: &[Bad] = &[
     ("GET", "/v1/gameservers/nope", "", &[], Code::GameserverNotFound),
     ("GET", "/v1/gameservers/nope/logs", "", &[], Code::GameserverNotFound),
     ("GET", "/v1/gameservers/nope/logs?bytes_max=0", "", &[], Code::BadRequest),
+    ("GET", "/v1/audit?limit=0", "", &[], Code::BadRequest),
+    ("GET", "/v1/audit?before=-1", "", &[], Code::BadRequest),
+    ("GET", "/v1/audit?after=1", "", &[], Code::BadRequest),
+    ("POST", "/v1/fleets/nope/restart", "", &[], Code::FleetNotFound),
+    ("POST", "/v1/fleets/UPPER/restart", "", &[], Code::BadRequest),
+    ("POST", "/v1/fleets/nope/tickets", r#"{"owner":"o","tickets":[]}"#, &[], Code::FleetNotFound),
+    ("POST", "/v1/fleets/arena/tickets", r#"{"owner":"o","tickets":[{"id":"t","players":[1]}]}"#, &[], Code::BadRequest),
+    ("POST", "/v1/fleets/arena/tickets", "{", &[], Code::BadRequest),
+    ("POST", "/v1/assignments", "[1]", &[], Code::BadRequest),
+    ("POST", "/v1/rooms/r-nope/finish", r#"{"epoch":1,"more":1}"#, &[], Code::BadRequest),
     ("GET", "/v1/agents/stream", "", &[], Code::BadRequest),
 ];
 
@@ -204,6 +216,8 @@ async fn bad_input_on_every_endpoint_is_answered_with_its_code_and_disturbs_noth
     let large = format!(r#"{{"players":["a"],"init":"{}"}}"#, "x".repeat(70_000));
     let large: &'static str = Box::leak(large.into_boxed_str());
     let too_large: Bad = ("POST", "/v1/fleets/arena/rooms", large, &[], Code::TooLarge);
+    let document = control.get_json("/v1/openapi.json").await;
+    let refused = json!({ "$ref": "#/components/schemas/ErrorBody" });
     for (method, path, body, headers, code) in BAD.iter().chain([&too_large]) {
         let mut call = http.request(Method::from_bytes(method.as_bytes()).unwrap(), format!("{base}{path}"));
         for (name, value) in *headers {
@@ -217,9 +231,83 @@ async fn bad_input_on_every_endpoint_is_answered_with_its_code_and_disturbs_noth
             serde_json::from_str(&raw).unwrap_or_else(|_| panic!("{what}: {status} {raw}"));
         assert_eq!((error.error.code, status), (*code, code.status()), "{what}: {raw}");
         assert!(!error.error.message.is_empty(), "{what}");
+        assert_eq!(misfit(&document, &refused, &serde_json::from_str(&raw).unwrap()), None, "{what}");
+    }
+    // Whatever takes a name, a query or a body was given a bad one.
+    for (path, _) in document["paths"].as_object().unwrap() {
+        let takes_nothing =
+            ["/v1/fleets", "/v1/hosts", "/v1/overview", "/v1/keys", "/v1/openapi.json", "/livez", "/readyz"];
+        let begin = path.split('{').next().unwrap();
+        let end = path.rsplit('}').next().unwrap();
+        let met = BAD.iter().any(|(_, bad, ..)| {
+            let bad = bad.split('?').next().unwrap();
+            bad.starts_with(begin) && bad.ends_with(end)
+        });
+        assert!(met || takes_nothing.contains(&path.as_str()), "{path} was not asked badly");
     }
     let fleet = control.client.fleet(&"arena".parse().unwrap()).await.unwrap();
     assert_eq!((fleet.rooms, fleet.players, fleet.ready), (0, 0, 2));
+}
+
+#[tokio::test]
+async fn every_answer_is_as_the_openapi_document_says() {
+    let (control, agent) = started().await;
+    let document = control.get_json("/v1/openapi.json").await;
+    assert_eq!(document["openapi"], "3.1.0");
+    let check = |method: &str, path: &str, value: &Value| {
+        let answer = &document["paths"][path][method]["responses"]["200"];
+        let schema = &answer["content"]["application/json"]["schema"];
+        assert!(schema.is_object() || schema.is_boolean(), "{path} has no schema");
+        assert_eq!(misfit(&document, schema, value), None, "{method} {path}");
+    };
+    let ask = async |path: &str, body: Value| control.post_json(path, &body).await;
+    let room = ask("/v1/fleets/arena/rooms", json!({ "players": ["a", "b"], "key": "guild:1" })).await;
+    check("post", "/v1/fleets/{fleet}/rooms", &room);
+    let given: greenroom_wire::api::Allocation = serde_json::from_value(room).unwrap();
+    agent.seat(&given, &[(0, "a")]).await;
+    let tickets: Vec<Value> =
+        (0..5).map(|n| json!({ "id": format!("t{n}"), "players": [format!("p{n}")] })).collect();
+    let filed = ask("/v1/fleets/arena/tickets", json!({ "owner": "o", "tickets": tickets })).await;
+    check("post", "/v1/fleets/{fleet}/tickets", &filed);
+    check("post", "/v1/assignments", &ask("/v1/assignments", json!({ "owner": "o" })).await);
+    check("post", "/v1/fleets/{fleet}/restart", &ask("/v1/fleets/lobby/restart", json!(null)).await);
+    let server = given.server.to_string();
+    let gets = [
+        ("/v1/fleets", "/v1/fleets".to_owned()),
+        ("/v1/fleets/{fleet}", "/v1/fleets/arena".to_owned()),
+        ("/v1/fleets/{fleet}/endpoint", "/v1/fleets/lobby/endpoint".to_owned()),
+        ("/v1/rooms", "/v1/rooms".to_owned()),
+        ("/v1/rooms/{room}", format!("/v1/rooms/{}", given.room)),
+        ("/v1/gameservers", "/v1/gameservers".to_owned()),
+        ("/v1/gameservers/{server}", format!("/v1/gameservers/{server}")),
+        ("/v1/gameservers/{server}/logs", format!("/v1/gameservers/{server}/logs")),
+        ("/v1/hosts", "/v1/hosts".to_owned()),
+        ("/v1/overview", "/v1/overview".to_owned()),
+        ("/v1/audit", "/v1/audit".to_owned()),
+        ("/v1/keys", "/v1/keys".to_owned()),
+        ("/readyz", "/readyz".to_owned()),
+    ];
+    for (path, url) in &gets {
+        check("get", path, &control.get_json(url).await);
+    }
+    let http = reqwest::Client::new();
+    for ticket in ["t0", "t4"] {
+        let url = format!("{}/v1/tickets/{ticket}", control.client.base());
+        let told = http.delete(url).send().await.unwrap().json().await.unwrap();
+        check("delete", "/v1/tickets/{ticket}", &told);
+    }
+    let finish = format!("/v1/rooms/{}/finish", given.room);
+    check(
+        "post",
+        "/v1/rooms/{room}/finish",
+        &ask(&finish, json!({ "epoch": 1, "result": { "won": "a" } })).await,
+    );
+    let audit = control.get_json("/v1/audit?limit=1").await;
+    assert_eq!(audit["entries"][0]["action"], "room_finished");
+    assert_eq!(
+        (&audit["entries"][0]["who"], &audit["entries"][0]["busy"]),
+        (&json!("anonymous"), &json!(true))
+    );
 }
 
 #[tokio::test]

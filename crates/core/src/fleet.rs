@@ -46,10 +46,21 @@ pub struct Template {
     pub command: Vec<String>,
     /// Environment, added to what Greenroom injects.
     pub env: BTreeMap<String, String>,
+    /// Variables whose values are secrets: where each is found, never what it is.
+    pub secrets: BTreeMap<String, SecretSource>,
     /// How readiness is proven.
     pub probe: Probe,
     /// Time between SIGTERM and SIGKILL. Default 10 s.
     pub stop_grace: Duration,
+}
+
+/// Where the value of a variable is found by whoever starts the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretSource {
+    /// `env:NAME` or `file:PATH`, as the agent understands it.
+    pub from: String,
+    /// The user's own word for the present value: another word makes another revision. Empty by default.
+    pub version: String,
 }
 
 /// What somebody asked for: one fleet.

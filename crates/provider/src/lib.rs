@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use greenroom_core::{InstanceId, ServerName};
+use greenroom_wire::secret::SecretRef;
 
 pub mod memory;
 pub mod process;
@@ -63,6 +64,8 @@ pub struct StartSpec {
     pub command: Vec<String>,
     /// Environment, added to the one the engine gives.
     pub env: BTreeMap<String, String>,
+    /// Variables whose values are secrets, by where the engine finds them. Read anew at each start; never told.
+    pub secrets: BTreeMap<String, SecretRef>,
     /// Variables that must be absent even when the engine would pass them on.
     pub env_absent: Vec<String>,
 }
@@ -201,6 +204,16 @@ pub enum StartError {
         path: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A secret cannot be had. Put it where the reference says, on the machine where the process starts.
+    #[error("the secret {reference} for the variable {variable} cannot be had: {reason}")]
+    Secret {
+        /// Which variable was to hold it.
+        variable: String,
+        /// Where it was looked for.
+        reference: String,
+        /// Why not.
+        reason: String,
     },
     /// The command has no words. Mend the fleet's command.
     #[error("the command is empty")]

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use greenroom_core::{InstanceId, ServerName};
+use greenroom_wire::secret::SecretRef;
 use tokio::process::{Child, Command};
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     StartSpec, StopSignal,
 };
 
+mod secrets;
 mod table;
 
 use table::Identity;
@@ -62,14 +64,22 @@ impl ProcessProvider {
 
     fn spawn(&self, spec: &StartSpec) -> Result<Running, StartError> {
         let (program, arguments) = spec.command.split_first().ok_or(StartError::EmptyCommand)?;
+        let secrets = secrets::resolve(&spec.secrets)?;
         let (stdout, stderr) = self.open_log(&spec.server)?;
         let mut command = Command::new(program);
         for name in &spec.env_absent {
             command.env_remove(name);
         }
+        for reference in spec.secrets.values() {
+            // It goes on under its own name only where the fleet says so.
+            if let SecretRef::Env(name) = reference {
+                command.env_remove(name);
+            }
+        }
         command
             .args(arguments)
             .envs(&spec.env)
+            .envs(secrets.iter().map(|(variable, secret)| (variable, secret.expose())))
             .env(INSTANCE_ENV, spec.instance.as_str())
             .stdin(Stdio::null())
             .stdout(Stdio::from(stdout))

@@ -89,6 +89,7 @@ fn spec(test: &str, command: &[String]) -> StartSpec {
         server,
         command: command.to_vec(),
         env: BTreeMap::from([("COLOUR".to_owned(), "green".to_owned())]),
+        secrets: BTreeMap::new(),
         env_absent: vec!["HOME".to_owned()],
     }
 }
@@ -219,6 +220,36 @@ async fn output_is_kept_and_read_in_pieces() {
         let unknown = engine.provider.logs(&"never-ran".parse().unwrap(), None, 10).await;
         assert!(matches!(unknown, Err(LogsError::None { .. })), "{}", engine.name);
     }
+}
+
+#[tokio::test]
+async fn a_secret_is_read_anew_at_each_start_and_without_it_nothing_starts() {
+    let engine = process_engine();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("db");
+    let print = words(&["sh", "-c", "printf '%s|%s|' \"$DB\" \"${CARGO_MANIFEST_DIR-unset}\"; sleep 60"]);
+    let mut spec = spec("secret", &print);
+    spec.secrets = BTreeMap::from([
+        ("DB".to_owned(), format!("file:{}", file.display()).parse().unwrap()),
+        ("COPY".to_owned(), "env:CARGO_MANIFEST_DIR".parse().unwrap()),
+    ]);
+    let message = engine.provider.start(&spec).await.unwrap_err().to_string();
+    assert!(message.contains("for the variable DB cannot be had"), "{message}");
+    let mut expected = String::new();
+    for value in ["first", "second"] {
+        std::fs::write(&file, format!("{value}\n")).unwrap();
+        let running = engine.provider.start(&spec).await.unwrap();
+        expected.push_str(&format!("{value}|unset|"));
+        assert_eq!(output(&*engine.provider, &spec.server, &expected).await, expected);
+        engine.provider.signal(&running.handle, StopSignal::Kill).await.unwrap();
+        exit_of(running).await;
+    }
+    std::fs::write(&file, "").unwrap();
+    let message = engine.provider.start(&spec).await.unwrap_err().to_string();
+    assert!(message.ends_with("it is empty"), "{message}");
+    spec.secrets = BTreeMap::from([("DB".to_owned(), "env:GREENROOM_TEST_ABSENT".parse().unwrap())]);
+    let message = engine.provider.start(&spec).await.unwrap_err().to_string();
+    assert!(message.contains("env:GREENROOM_TEST_ABSENT") && message.contains("not set"), "{message}");
 }
 
 #[tokio::test]

@@ -83,6 +83,7 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
     let template = Template {
         command: vec![name.to_owned()],
         env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         probe: Probe::EngineIo,
         stop_grace: Duration::from_secs(10),
     };

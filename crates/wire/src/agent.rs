@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Text;
 use crate::rooms::{EndReason, RoomEnded, RoomReport};
+use crate::secret::SecretRef;
 use crate::token::PublicKeys;
 
 /// This protocol's version; control refuses another one with a close reason that names both.
@@ -223,6 +224,9 @@ pub struct StartOrder {
     pub command: Vec<String>,
     /// Environment, added to the injected one.
     pub env: BTreeMap<String, String>,
+    /// Variables whose values are secrets: where the agent finds each, `env:NAME` or `file:PATH`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Text<SecretRef>>,
     /// How readiness is proven.
     pub probe: ProbeWord,
     /// Milliseconds between SIGTERM and SIGKILL.

@@ -12,13 +12,14 @@ use greenroom_core::{
     FleetName, HostName, IdempotencyKey, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName,
     TicketId,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
 use crate::rooms::{EndReason, SeatPhase};
 
 /// `GET /v1/fleets/{fleet}/endpoint`: where to connect. The answer counts as load until `expires_at_ms`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EndpointAnswer {
     /// The fleet asked.
     pub fleet: Text<FleetName>,
@@ -33,7 +34,7 @@ pub struct EndpointAnswer {
 }
 
 /// `POST /v1/fleets/{fleet}/rooms`: a room for these players. All get a seat or none does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AllocateRequest {
     /// The room's key: the same key gives the same live room. Without one a new room is made.
@@ -54,7 +55,7 @@ pub struct AllocateRequest {
 }
 
 /// A room with the seats that were asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Allocation {
     /// The room.
     pub room: Text<RoomId>,
@@ -78,7 +79,7 @@ pub struct Allocation {
 }
 
 /// One player's way in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SeatGrant {
     /// Seat number, from 0.
     pub seat: u16,
@@ -91,7 +92,7 @@ pub struct SeatGrant {
 }
 
 /// `POST /v1/rooms/{room}/finish`: a server without a link tells the result. Repeating it changes nothing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FinishRequest {
     /// The epoch the server holds the room under.
@@ -102,7 +103,7 @@ pub struct FinishRequest {
 }
 
 /// `POST /v1/fleets/{fleet}/tickets`: files tickets. Filing the same id again changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TicketsRequest {
     /// Who will ask for the assignments: the lobby server's name, or the back end's own word.
@@ -112,7 +113,7 @@ pub struct TicketsRequest {
 }
 
 /// One ticket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TicketBody {
     /// Chosen by the caller, unique for ever.
@@ -125,7 +126,7 @@ pub struct TicketBody {
 }
 
 /// Answer to [`TicketsRequest`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TicketsAnswer {
     /// The control process's term. When it changes, file open tickets again: the queue is not stored.
     pub term: u64,
@@ -134,7 +135,7 @@ pub struct TicketsAnswer {
 }
 
 /// A ticket that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TicketRefused {
     /// Which.
     pub id: Text<TicketId>,
@@ -145,7 +146,7 @@ pub struct TicketRefused {
 }
 
 /// `POST /v1/assignments`: waits until a ticket of `owner` is assigned. Delivered until acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssignmentsRequest {
     /// As in [`TicketsRequest`].
@@ -159,7 +160,7 @@ pub struct AssignmentsRequest {
 }
 
 /// Answer to [`AssignmentsRequest`]; empty when the wait ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AssignmentsAnswer {
     /// The control process's term. When it differs from the last one seen, file open tickets again.
     pub term: u64,
@@ -168,7 +169,7 @@ pub struct AssignmentsAnswer {
 }
 
 /// A ticket that plays.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Assignment {
     /// The ticket.
     pub ticket: Text<TicketId>,
@@ -177,7 +178,7 @@ pub struct Assignment {
 }
 
 /// `DELETE /v1/tickets/{ticket}`: either it is out of the queue, or it plays already. Both are final.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub enum TicketCancelled {
     /// It will not be matched.
@@ -190,14 +191,14 @@ pub enum TicketCancelled {
 }
 
 /// `GET /v1/gameservers`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GameserverList {
     /// By fleet, then name.
     pub gameservers: Vec<GameserverStatus>,
 }
 
 /// One gameserver now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GameserverStatus {
     /// Its name.
     pub name: Text<ServerName>,
@@ -230,7 +231,7 @@ pub struct GameserverStatus {
 }
 
 /// A gameserver's state on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is documented at greenroom_core::gameserver::State")]
 pub enum StateWord {
@@ -244,7 +245,7 @@ pub enum StateWord {
 }
 
 /// `GET /v1/rooms`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoomList {
     /// By fleet, then id.
     pub rooms: Vec<RoomStatus>,
@@ -253,7 +254,7 @@ pub struct RoomList {
 }
 
 /// One room now. An ended room is answered for 10 min, so that `lost` can be seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoomStatus {
     /// The room.
     pub room: Text<RoomId>,
@@ -280,7 +281,7 @@ pub struct RoomStatus {
 }
 
 /// Where a room stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RoomPhase {
     /// Promised; nobody has arrived.
@@ -292,7 +293,7 @@ pub enum RoomPhase {
 }
 
 /// One seat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SeatStatus {
     /// Seat number, from 0.
     pub seat: u16,
@@ -304,7 +305,7 @@ pub struct SeatStatus {
 }
 
 /// Where a seat stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SeatWord {
     /// Anybody's.
@@ -327,14 +328,14 @@ impl From<SeatPhase> for SeatWord {
 }
 
 /// `GET /v1/hosts`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostList {
     /// By name.
     pub hosts: Vec<HostStatus>,
 }
 
 /// One host now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostStatus {
     /// Its name.
     pub name: Text<HostName>,
@@ -349,7 +350,7 @@ pub struct HostStatus {
 }
 
 /// `GET /v1/overview`: one screen's worth. Lists are capped at 500 entries; `totals` are whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Overview {
     /// The control process's term.
     pub term: u64,
@@ -370,7 +371,7 @@ pub struct Overview {
 }
 
 /// Whole numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Live servers.
     pub gameservers: u32,
@@ -387,7 +388,7 @@ pub struct Totals {
 }
 
 /// One thing that happened, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventLine {
     /// Unix milliseconds.
     pub at_ms: u64,
@@ -396,7 +397,7 @@ pub struct EventLine {
 }
 
 /// `GET /v1/gameservers/{name}/logs?offset=&bytes_max=`: a piece of a server's output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogsAnswer {
     /// The output, bytes that are not UTF-8 replaced.
     pub text: String,
@@ -405,7 +406,7 @@ pub struct LogsAnswer {
 }
 
 /// `GET /readyz`: 200 when `ready`, else 503.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Readiness {
     /// Whether this process can serve.
     pub ready: bool,
@@ -414,7 +415,7 @@ pub struct Readiness {
 }
 
 /// Body of the back end's webhook: one ended room. Header `Idempotency-Key` is `<room>.<epoch>`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RoomResult {
     /// Always `room.ended`.
     pub event: String,

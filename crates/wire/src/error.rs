@@ -1,9 +1,10 @@
 //! The one shape of an error answer over HTTP.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A stable word for what went wrong; programs branch on it. The HTTP status follows from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// 400: the body, the query or a name is malformed.
@@ -79,14 +80,14 @@ impl Code {
 }
 
 /// The body of every answer that is not 2xx: `{"error":{"code","message","retryable"}}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// The error.
     pub error: ErrorDetail,
 }
 
 /// What went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorDetail {
     /// For programs.
     pub code: Code,

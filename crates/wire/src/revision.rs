@@ -1,5 +1,7 @@
 //! The Revision of a fleet: what its servers run, as a hash.
 
+use std::collections::BTreeMap;
+
 use greenroom_core::Revision;
 use greenroom_core::fleet::{FleetKind, Probe, Template};
 use serde::Serialize;
@@ -10,20 +12,28 @@ use crate::agent::ProbeWord;
 #[derive(Serialize)]
 struct Hashed<'a> {
     command: &'a [String],
-    env: &'a std::collections::BTreeMap<String, String>,
+    env: &'a BTreeMap<String, String>,
+    /// Left out when there are none, so that fleets without secrets keep their revision.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    secrets: BTreeMap<&'a str, (&'a str, &'a str)>,
     probe: ProbeWord,
     rooms_per_server: u16,
     seats_per_room: u16,
 }
 
-/// First 12 hex digits of SHA-256 over the canonical JSON of what a server can notice: command, environment, probe
-/// and sizes. The stop grace is left out: changing it needs no new process.
+/// First 12 hex digits of SHA-256 over the canonical JSON of what a server can notice: command, environment, where
+/// secrets are found with the version of each, probe and sizes. No secret: whoever knows a hash could try values. The stop grace is left out: changing it needs no new process.
 #[must_use]
 pub fn revision(template: &Template, kind: FleetKind) -> Revision {
     let (rooms_per_server, seats_per_room) = sizes(kind);
     let hashed = Hashed {
         command: &template.command,
         env: &template.env,
+        secrets: template
+            .secrets
+            .iter()
+            .map(|(name, at)| (name.as_str(), (at.from.as_str(), at.version.as_str())))
+            .collect(),
         probe: (&template.probe).into(),
         rooms_per_server,
         seats_per_room,
@@ -57,12 +67,15 @@ impl From<&Probe> for ProbeWord {
 mod tests {
     use std::time::Duration;
 
+    use greenroom_core::fleet::SecretSource;
+
     use super::*;
 
     fn template(command: &str) -> Template {
         Template {
             command: vec![command.to_owned()],
-            env: std::collections::BTreeMap::new(),
+            env: BTreeMap::new(),
+            secrets: std::collections::BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
         }
@@ -75,6 +88,13 @@ mod tests {
         graceful.stop_grace = Duration::from_secs(99);
         assert_eq!(revision(&graceful, FleetKind::Mesh), base);
         assert_ne!(revision(&template("b"), FleetKind::Mesh), base);
+        let secret = |version: &str| {
+            let source = SecretSource { from: "env:DB".to_owned(), version: version.to_owned() };
+            Template { secrets: BTreeMap::from([("DB".to_owned(), source)]), ..template("a") }
+        };
+        let with = |version: &str| revision(&secret(version), FleetKind::Mesh);
+        assert_ne!(with(""), base);
+        assert_ne!(with("2"), with(""), "another version of the secret is another revision");
         assert_ne!(
             revision(&template("a"), FleetKind::Room { rooms_per_server: 1, seats_per_room: 4 }),
             base

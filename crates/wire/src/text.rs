@@ -1,9 +1,12 @@
 //! A core name on the wire: the text of it, checked when read.
 
+use std::any::type_name;
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// `T` as its text. Reading one refuses what `T::from_str` refuses, with its message.
@@ -44,5 +47,91 @@ where
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The name of a core type, without its path.
+fn bare_name<T>() -> &'static str {
+    let whole = type_name::<T>();
+    whole.rsplit("::").next().unwrap_or(whole)
+}
+
+/// Longest text and allowed characters of a core name; what is not known here is any text.
+fn spelling(name: &str) -> Option<(u32, &'static str)> {
+    const LABEL: &str = "^[a-z0-9-]+$";
+    const TOKEN: &str = "^[A-Za-z0-9_.~-]+$";
+    const VISIBLE: &str = "^[!-~]+$";
+    match name {
+        "FleetName" => Some((40, LABEL)),
+        "ServerName" => Some((63, LABEL)),
+        "Revision" => Some((64, LABEL)),
+        "InstanceId" => Some((80, TOKEN)),
+        "HostName" => Some((63, TOKEN)),
+        "RoomId" => Some((40, TOKEN)),
+        "TicketId" => Some((64, TOKEN)),
+        "RoomKey" | "PlayerId" | "IdempotencyKey" => Some((128, VISIBLE)),
+        _ => None,
+    }
+}
+
+impl<T> JsonSchema for Text<T> {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed(bare_name::<T>())
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        Cow::Borrowed(type_name::<Self>())
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        match spelling(bare_name::<T>()) {
+            Some((chars_max, pattern)) => json_schema!({
+                "type": "string", "minLength": 1, "maxLength": chars_max, "pattern": pattern
+            }),
+            None => json_schema!({ "type": "string" }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom_core::{
+        FleetName, HostName, IdempotencyKey, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName,
+        TicketId,
+    };
+
+    use super::*;
+
+    fn longest<T: FromStr>() {
+        let (chars_max, pattern) = spelling(bare_name::<T>()).expect("the spelling of each name is told");
+        let text = "a".repeat(chars_max as usize);
+        assert!(
+            text.parse::<T>().is_ok() && format!("{text}a").parse::<T>().is_err(),
+            "{}",
+            bare_name::<T>()
+        );
+        let inside: &[(&str, bool)] = &[
+            ("A", pattern != "^[a-z0-9-]+$"),
+            ("~", pattern != "^[a-z0-9-]+$"),
+            (":", pattern == "^[!-~]+$"),
+            (" ", false),
+        ];
+        for (text, allowed) in inside {
+            assert_eq!(text.parse::<T>().is_ok(), *allowed, "{} {text:?}", bare_name::<T>());
+        }
+    }
+
+    #[test]
+    fn the_spelling_that_is_told_is_the_one_that_is_checked() {
+        longest::<FleetName>();
+        longest::<HostName>();
+        longest::<IdempotencyKey>();
+        longest::<InstanceId>();
+        longest::<PlayerId>();
+        longest::<Revision>();
+        longest::<RoomId>();
+        longest::<RoomKey>();
+        longest::<ServerName>();
+        longest::<TicketId>();
     }
 }

@@ -65,14 +65,14 @@ pub enum Purpose {
 }
 
 /// Public keys as a JWK set (RFC 7517, RFC 8037): `{"keys":[{"kty":"OKP","crv":"Ed25519","kid","x",..}]}`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PublicKeys {
     /// All that are valid now.
     pub keys: Vec<PublicKey>,
 }
 
 /// One public key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PublicKey {
     /// `OKP`.
     pub kty: String,

@@ -43,6 +43,7 @@ fn order(server: &str, fleet: &str) -> StartOrder {
         revision: "r1".parse::<greenroom_core::Revision>().unwrap().into(),
         command: vec!["game".to_owned(), "--fast".to_owned()],
         env: BTreeMap::from([("COLOUR".to_owned(), "green".to_owned())]),
+        secrets: BTreeMap::new(),
         probe: ProbeWord::EngineIo,
         stop_grace_ms: 10_000,
         rooms_per_server: 2,

@@ -241,6 +241,7 @@ pub(crate) fn order(server: &str, command: &[&str]) -> StartOrder {
         revision: "r1".parse::<Revision>().unwrap().into(),
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         probe: ProbeWord::EngineIo,
         stop_grace_ms: 5_000,
         rooms_per_server: 1,

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use greenroom_core::FleetName;
-use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
+use greenroom_core::fleet::{Fleet, FleetKind, Probe, SecretSource, Template};
+use greenroom_wire::secret::SecretRef;
 use toml::de::DeTable;
 
 use super::fault::Fault;
@@ -54,7 +55,7 @@ pub(super) fn read(
     };
     let kind = kind(&mut section, faults);
     let command = command(&mut section, faults);
-    let mut env = env(&mut section, faults);
+    let (mut env, secrets) = env(&mut section, faults);
     env.extend(recovery(&mut section, kind, faults).map(|window| (RECOVERY_ENV.to_owned(), window)));
     let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
@@ -73,6 +74,7 @@ pub(super) fn read(
     let template = Template {
         command: command?,
         env,
+        secrets,
         probe,
         stop_grace: stop_grace.map_or(Duration::from_secs(10), |found| found.value),
     };
@@ -136,12 +138,16 @@ fn command(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Option<Vec<Str
     Some(words.value.iter().map(|word| word.value.to_owned()).collect())
 }
 
-fn env(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::new();
-    let Some(table) = section.table("env", faults) else { return env };
+type Env = (BTreeMap<String, String>, BTreeMap<String, SecretSource>);
+
+fn env(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Env {
+    let (mut env, mut secrets) = Env::default();
+    let Some(table) = section.table("env", faults) else { return (env, secrets) };
     for (name, value) in table.value {
         let key = name.get_ref().as_ref();
-        if key == "PORT" || key.starts_with("GREENROOM_") {
+        // A server that calls the API needs a token, and it is the one thing of these that is the fleet's own.
+        let token = key == greenroom_wire::link::env::TOKEN && value.get_ref().as_table().is_some();
+        if key == "PORT" || (key.starts_with("GREENROOM_") && !token) {
             faults.push(value_fault(
                 name.span(),
                 format!("env {key} is set by Greenroom for each server: a fixed one would clash; remove it"),
@@ -162,15 +168,43 @@ fn env(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, S
             Some(text) => {
                 env.insert(key.to_owned(), text.to_owned());
             }
-            None => faults.push(wrong_type(
-                &format!("env {key}"),
-                value,
-                "a text in quotes",
-                &format!("{key} = \"1\""),
-            )),
+            None => match value.get_ref().as_table() {
+                Some(table) => secrets.extend(secret(key, value.span(), table, faults)),
+                None => faults.push(wrong_type(
+                    &format!("env {key}"),
+                    value,
+                    "a text in quotes",
+                    &format!("{key} = \"1\""),
+                )),
+            },
         }
     }
-    env
+    (env, secrets)
+}
+
+/// A variable whose value is a secret: `{ from = "file:/run/secrets/db", version = "2" }`.
+fn secret(
+    key: &str,
+    span: Range<usize>,
+    table: &DeTable<'_>,
+    faults: &mut Vec<Fault>,
+) -> Option<(String, SecretSource)> {
+    let mut section = Section::new(format!("env {key}"), span.clone(), table);
+    if section.key_span("from").is_none() {
+        let example = format!("{key} = {{ from = \"file:/run/secrets/db\" }}");
+        faults.push(missing(span, format!("env {key} has no from; write for example {example}")));
+    }
+    let from = section.parsed("from", faults, |text| {
+        let parsed: Result<SecretRef, _> = text.parse();
+        parsed.map_err(|error| error.to_string())
+    });
+    let version = section.parsed("version", faults, |text| {
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits { Ok(text.to_owned()) } else { Err(format!("is {text:?}; write 1 to 64 visible characters")) }
+    });
+    section.finish(faults);
+    let version = version.map(|found| found.value).unwrap_or_default();
+    Some((key.to_owned(), SecretSource { from: from?.value.to_string(), version }))
 }
 
 /// How long a client may be away, as a node reads it.

@@ -86,8 +86,16 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
     if let Some(window) = fleet.template.env.get(RECOVERY_ENV) {
         writeln!(f, "recovery = {}", text(window))?;
     }
-    let env = fleet.template.env.iter().filter(|(key, _)| *key != RECOVERY_ENV);
-    let env: Vec<String> = env.map(|(key, value)| format!("{} = {}", text(key), text(value))).collect();
+    let plain = fleet.template.env.iter().filter(|(key, _)| *key != RECOVERY_ENV);
+    let plain = plain.map(|(key, value)| format!("{} = {}", text(key), text(value)));
+    let secrets = fleet.template.secrets.iter().map(|(key, source)| {
+        let version = match source.version.as_str() {
+            "" => String::new(),
+            version => format!(", version = {}", text(version)),
+        };
+        format!("{} = {{ from = {}{version} }}", text(key), text(&source.from))
+    });
+    let env: Vec<String> = plain.chain(secrets).collect();
     if !env.is_empty() {
         writeln!(f, "env = {{ {} }}", env.join(", "))?;
     }

@@ -53,7 +53,7 @@ fn what_is_shown_reads_back_as_the_same() {
         [fleets.game]
         kind = "room"
         command = ["node", "it's \"quoted\".js"]
-        env = { MODE = "a\nb", "odd key" = "1" }
+        env = { MODE = "a\nb", "odd key" = "1", DB = { from = "file:/run/secrets/db", version = "2" }, GREENROOM_TOKEN = { from = "env:LOBBY" } }
         seats_per_room = 8
         probe = "http:/healthz"
         stop_grace = "1m 30s"
@@ -123,7 +123,7 @@ kind = "mesh"
 command = ["./board", 5]
 seats_per_room = 4
 replicas_max = 1.5
-env = { PORT = "3000", DEBUG = true }
+env = { PORT = "3000", DEBUG = true, DB = { from = "hunter2", versoin = 1 }, KEY = {}, GREENROOM_TOKEN = "hunter2" }
 
 [fleets.chat]
 command = "./chat --fast"

@@ -7,6 +7,7 @@ mod error;
 mod extract;
 mod guard;
 mod listen;
+mod openapi;
 mod routes;
 
 mod calls;

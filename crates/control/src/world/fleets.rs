@@ -2,7 +2,9 @@
 //!
 //! Never decides how many: it names, places and orders.
 
-use greenroom_core::fleet::{self, Action, Backoff, Demand, Fleet, Limits, Reason, StopReason};
+use std::collections::BTreeMap;
+
+use greenroom_core::fleet::{self, Action, Backoff, Demand, Fleet, Limits, Reason, SecretSource, StopReason};
 use greenroom_core::placement::{self, Host};
 use greenroom_core::{FleetName, HostName, ServerName};
 use greenroom_wire::Text;
@@ -10,6 +12,7 @@ use greenroom_wire::agent::{ProcessPhase, StartOrder, ToAgent};
 use greenroom_wire::api::{AuditAction, RestartAnswer};
 use greenroom_wire::revision::sizes;
 use greenroom_wire::rooms::EndReason;
+use greenroom_wire::secret::SecretRef;
 
 use super::state::{Failure, ServerState};
 use super::{Actor, Notice, Refusal, World};
@@ -233,12 +236,21 @@ fn start_order(name: &ServerName, spec: &Fleet) -> StartOrder {
         revision: Text(spec.revision.clone()),
         command: spec.template.command.clone(),
         env: spec.template.env.clone(),
+        secrets: secrets(spec),
         probe: (&spec.template.probe).into(),
         stop_grace_ms: u64::try_from(spec.template.stop_grace.as_millis()).unwrap_or(u64::MAX),
         rooms_per_server,
         seats_per_room,
         ports: spec.ports.as_ref().map(|ports| (*ports.start(), *ports.end())),
     }
+}
+
+/// Where the agent finds the secrets. A reference was checked when the fleet was read; one that is none is left out,
+/// and the server tells that its variable is missing.
+fn secrets(spec: &Fleet) -> BTreeMap<String, Text<SecretRef>> {
+    let read =
+        |(name, source): (&String, &SecretSource)| Some((name.clone(), Text(source.from.parse().ok()?)));
+    spec.template.secrets.iter().filter_map(read).collect()
 }
 
 const fn stop_words(reason: StopReason) -> &'static str {

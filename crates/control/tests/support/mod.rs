@@ -3,6 +3,8 @@
 #![expect(dead_code, reason = "each test file uses its own part of it")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's")]
 
+pub(crate) mod schema;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,6 +43,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
         template: Template {
             command: vec!["game".to_owned()],
             env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
         },
@@ -95,6 +98,19 @@ impl Control {
         let mut task = JoinSet::new();
         task.spawn(run_on(listener, config, store, stop.clone()));
         Self { address, client, stop, task }
+    }
+
+    /// The answer's body; fails unless it is 200.
+    pub(crate) async fn get_json(&self, path: &str) -> serde_json::Value {
+        let answer = reqwest::get(format!("{}{path}", self.client.base())).await.unwrap();
+        answer.error_for_status().unwrap().json().await.unwrap()
+    }
+
+    /// The same of a POST.
+    pub(crate) async fn post_json(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+        let url = format!("{}{path}", self.client.base());
+        let answer = reqwest::Client::new().post(url).json(body).send().await.unwrap();
+        answer.error_for_status().unwrap().json().await.unwrap()
     }
 
     /// Waits until every fleet has its minimum.

@@ -21,6 +21,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
         template: Template {
             command: vec!["arena".to_owned()],
             env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
         },

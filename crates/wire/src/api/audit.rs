@@ -2,10 +2,11 @@
 //!
 //! Never a token, a secret or a result.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/audit?before=&limit=`: what was changed and what was stopped, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditList {
     /// At most the asked `limit` (default 100, at most 1,000).
     pub entries: Vec<AuditEntry>,
@@ -15,7 +16,7 @@ pub struct AuditList {
 }
 
 /// One change or stop.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
     /// Counts up by one with each entry, over restarts too.
     pub number: u64,
@@ -35,7 +36,7 @@ pub struct AuditEntry {
 }
 
 /// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditAction {
     /// A gameserver was told to stop.

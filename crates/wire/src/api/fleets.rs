@@ -3,19 +3,20 @@
 //! Never more than one screen's worth: servers and rooms have bodies of their own.
 
 use greenroom_core::{FleetName, Revision, ServerName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
 
 /// `GET /v1/fleets`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FleetList {
     /// By name.
     pub fleets: Vec<FleetStatus>,
 }
 
 /// One fleet now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FleetStatus {
     /// Its name.
     pub name: Text<FleetName>,
@@ -53,7 +54,7 @@ pub struct FleetStatus {
 }
 
 /// A server that died or never answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerFailure {
     /// Which. It may be gone by now; its output can be read for a while all the same.
     pub server: Text<ServerName>,
@@ -64,7 +65,7 @@ pub struct ServerFailure {
 }
 
 /// A fleet's kind on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KindWord {
     /// Pinned rooms.
@@ -74,7 +75,7 @@ pub enum KindWord {
 }
 
 /// Answer to `POST /v1/fleets/{fleet}/restart`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RestartAnswer {
     /// Servers that were told to restart, each in place: same name, same port, new process.
     pub servers: Vec<Text<ServerName>>,

@@ -3,12 +3,13 @@
 //! Never a field that only a back end may decide: other players, what a room is made with.
 
 use greenroom_core::{IdempotencyKey, PlayerId, RoomKey, TicketId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
 
 /// `POST /v1/fleets/{fleet}/rooms` of a player: a seat for oneself in the room of this key. Answered as a back end is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlayerRoomRequest {
     /// The room's key: the same key gives the same live room.
@@ -25,7 +26,7 @@ pub struct PlayerRoomRequest {
 }
 
 /// `POST /v1/fleets/{fleet}/tickets` of a player: wait for a match, alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlayerTicketRequest {
     /// The same key of the same player gives the same ticket.
@@ -34,7 +35,7 @@ pub struct PlayerTicketRequest {
 }
 
 /// Answer to [`PlayerTicketRequest`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlayerTicket {
     /// For [`PlayerAssignmentsRequest`] to acknowledge, and to cancel.
     pub ticket: Text<TicketId>,
@@ -43,7 +44,7 @@ pub struct PlayerTicket {
 }
 
 /// `POST /v1/assignments` of a player: waits until the own ticket is assigned. Told until acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlayerAssignmentsRequest {
     /// Tickets whose assignment arrived; they are not told again.

@@ -75,12 +75,18 @@ fn control_answers_its_agents_as_ever() {
         revision: text("0a1b2c3d4e5f"),
         command: vec!["arena".to_owned(), "--fast".to_owned()],
         env: BTreeMap::from([("MODE".to_owned(), "ranked".to_owned())]),
+        secrets: BTreeMap::new(),
         probe: ProbeWord::EngineIo,
         stop_grace_ms: 10_000,
         rooms_per_server: 1,
         seats_per_room: 4,
         ports: None,
     };
+    let secret = StartOrder {
+        secrets: BTreeMap::from([("DB".to_owned(), text("file:/run/secrets/db"))]),
+        ..order.clone()
+    };
+    golden(Process, "agent_start_secrets", &ToAgent::Start { term: 3, order: Box::new(secret) });
     let ranged = StartOrder { ports: Some((7100, 7199)), ..order.clone() };
     golden(Process, "agent_start", &ToAgent::Start { term: 7, order: Box::new(order) });
     golden(Process, "agent_start_ports", &ToAgent::Start { term: 7, order: Box::new(ranged) });

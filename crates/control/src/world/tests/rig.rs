@@ -40,6 +40,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
         template: Template {
             command: vec!["game".to_owned()],
             env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
         },

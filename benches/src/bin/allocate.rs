@@ -1,0 +1,317 @@
+//! How many rooms a second the control plane hands out over HTTP, with a token for each of four players, and what that
+//! costs. The control plane is a process of its own with its real store; the callers share the machine's cores with it.
+//!
+//! Never starts a gameserver: the agent on the other side is an echo of what it is told to start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::{Parser, ValueEnum};
+use futures_util::{SinkExt as _, StreamExt as _};
+use greenroom_control::{ControlConfig, run_on};
+use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
+use greenroom_store::{FileStore, MemoryStore, Store};
+use greenroom_wire::Text;
+use greenroom_wire::agent::{
+    FromAgent, Hello, ProcessPhase, Report, ServerReport, StartOrder, ToAgent, VERSION,
+};
+use greenroom_wire::api::Allocation;
+use hdrhistogram::Histogram;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
+
+/// Rooms that one server holds.
+const ROOMS_PER_SERVER: u16 = 2_000;
+/// Most bytes of an answer.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// How long to ask.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Callers, each with one connection and one call at a time.
+    #[arg(long, default_value_t = 16)]
+    callers: usize,
+    /// Players of each room, and so tokens in each answer.
+    #[arg(long, default_value_t = 4)]
+    players: usize,
+    /// Servers of the fleet.
+    #[arg(long, default_value_t = 100)]
+    servers: u32,
+    /// Where promises are kept.
+    #[arg(long, value_enum, default_value_t = Kept::File)]
+    store: Kept,
+    /// Is the control plane.
+    #[arg(long, hide = true)]
+    serve: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kept {
+    /// As `greenroom control` keeps them.
+    File,
+    /// Nowhere.
+    Memory,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    // One thread, as `greenroom control` has.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { if args.serve { serve(&args).await } else { ask(&args).await } })
+}
+
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let store: Arc<dyn Store> = match args.store {
+        Kept::File => Arc::new(FileStore::open(folder.path())?),
+        Kept::Memory => Arc::new(MemoryStore::default()),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let config = ControlConfig::new(vec![fleet(args.servers)?]);
+    let stop = CancellationToken::new();
+    let agent = async {
+        println!("{address}");
+        agent(&format!("ws://{address}/v1/agents/stream")).await
+    };
+    tokio::select! {
+        ended = run_on(listener, config, store, stop) => Ok(ended?),
+        ended = agent => ended,
+    }
+}
+
+fn fleet(servers: u32) -> anyhow::Result<Fleet> {
+    Ok(Fleet {
+        name: "arena".parse()?,
+        kind: FleetKind::Room { rooms_per_server: ROOMS_PER_SERVER, seats_per_room: 4 },
+        template: Template {
+            command: vec!["none".to_owned()],
+            env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            probe: Probe::Tcp,
+            stop_grace: Duration::from_secs(10),
+        },
+        revision: "bench".parse()?,
+        replicas_min: servers,
+        replicas_max: servers,
+        match_players: 0,
+        idle_stop_after: Duration::from_hours(1),
+        start_timeout: Duration::from_mins(1),
+        ports: None,
+    })
+}
+
+/// Everything it is told to start is ready at once.
+async fn agent(url: &str) -> anyhow::Result<()> {
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await?;
+    let hello = FromAgent::Hello(Hello {
+        version: VERSION,
+        host: Text("bench".parse()?),
+        boot: "b1".to_owned(),
+        labels: BTreeMap::new(),
+        servers_max: 100_000,
+        term_seen: 0,
+    });
+    let mut servers = BTreeMap::new();
+    socket.send(Message::text(serde_json::to_string(&hello)?)).await?;
+    let mut beat = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {
+                let report = FromAgent::Report(Report { servers: servers.values().cloned().collect() });
+                socket.send(Message::text(serde_json::to_string(&report)?)).await?;
+            }
+            frame = socket.next() => match frame.context("the stream ended")?? {
+                Message::Text(text) => {
+                    if let ToAgent::Start { order, .. } = serde_json::from_str(&text)? {
+                        servers.insert(order.server.to_string(), started(&order, servers.len())?);
+                    }
+                }
+                Message::Close(frame) => anyhow::bail!("the stream was closed: {frame:?}"),
+                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            },
+        }
+    }
+}
+
+fn started(order: &StartOrder, nth: usize) -> anyhow::Result<ServerReport> {
+    Ok(ServerReport {
+        server: order.server.clone(),
+        instance: Text(format!("{}.0", order.server).parse()?),
+        fleet: order.fleet.clone(),
+        revision: order.revision.clone(),
+        phase: ProcessPhase::Ready,
+        endpoint: format!("127.0.0.1:{}", 10_000 + nth),
+        pid: Some(1),
+        restarts: 0,
+        started_at_ms: 1,
+        connections: 0,
+        rooms: Vec::new(),
+        linked: true,
+        message: String::new(),
+    })
+}
+
+/// The control process, ended with this one.
+struct Control {
+    child: Child,
+    address: String,
+}
+
+impl Control {
+    fn start(args: &Args) -> anyhow::Result<Self> {
+        let store = args.store.to_possible_value().context("every store has a word")?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["--serve", "--servers", &args.servers.to_string(), "--store", store.get_name()])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().context("it has an output")?).read_line(&mut address)?;
+        Ok(Self { child, address: address.trim().to_owned() })
+    }
+
+    /// User and system time so far, in seconds.
+    fn cpu_s(&self) -> anyhow::Result<f64> {
+        cpu_s(&format!("/proc/{}/stat", self.child.id()))
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // It may have ended by itself; either is the same.
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+fn cpu_s(stat: &str) -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string(stat)?;
+    let after_name = text.rsplit(')').next().context("a stat has a name")?;
+    let mut fields = after_name.split_whitespace().skip(11);
+    let mut ticks = || -> anyhow::Result<f64> { Ok(fields.next().context("a stat has times")?.parse()?) };
+    let (user, system) = (ticks()?, ticks()?);
+    Ok((user + system) / 100.0)
+}
+
+async fn ask(args: &Args) -> anyhow::Result<()> {
+    let control = Control::start(args)?;
+    wait_until_ready(&control.address, args.servers).await?;
+    let (control_before, own_before) = (control.cpu_s()?, cpu_s("/proc/self/stat")?);
+    let begun = Instant::now();
+    let until = begun + Duration::from_secs(args.seconds);
+    let mut callers = JoinSet::new();
+    for caller in 0..args.callers {
+        callers.spawn(call(control.address.clone(), caller, args.players, until));
+    }
+    let mut latency = Histogram::<u64>::new(3)?;
+    let mut answers = Vec::new();
+    while let Some(ended) = callers.join_next().await {
+        let (times, given) = ended??;
+        latency.add(times)?;
+        answers.extend(given);
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let (control_s, own_s) = (control.cpu_s()? - control_before, cpu_s("/proc/self/stat")? - own_before);
+    check(&answers, args.players)?;
+    let count = answers.len() as f64;
+    let ms = |quantile: f64| latency.value_at_quantile(quantile) as f64 / 1_000.0;
+    println!("allocations              {}", answers.len());
+    println!("per second               {:.0}", count / seconds);
+    println!("p50, p99, p99.9, max ms  {:.2}, {:.2}, {:.2}, {:.2}", ms(0.5), ms(0.99), ms(0.999), ms(1.0));
+    println!(
+        "CPU s per million        {:.0} control, {:.0} callers",
+        control_s * 1e6 / count,
+        own_s * 1e6 / count
+    );
+    println!("refused or given twice   0");
+    Ok(())
+}
+
+async fn wait_until_ready(address: &str, servers: u32) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut stream = TcpStream::connect(address).await?;
+    loop {
+        let request = format!("GET /v1/fleets/arena HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        let (_, body) = exchange(&mut stream, request.as_bytes()).await?;
+        let fleet: serde_json::Value = serde_json::from_slice(&body)?;
+        if fleet["ready"].as_u64() == Some(u64::from(servers)) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the servers are not ready after 60 s: {fleet}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// One caller: one call after the other. Answers are looked at when all is over.
+async fn call(
+    address: String,
+    caller: usize,
+    players: usize,
+    until: Instant,
+) -> anyhow::Result<(Histogram<u64>, Vec<Vec<u8>>)> {
+    let mut stream = TcpStream::connect(&address).await?;
+    stream.set_nodelay(true)?;
+    let (mut times, mut answers) = (Histogram::new(3)?, Vec::new());
+    for nth in 0.. {
+        let names: Vec<String> = (0..players).map(|player| format!("\"c{caller}-{nth}-{player}\"")).collect();
+        let body = format!("{{\"players\":[{}],\"timeout_ms\":0}}", names.join(","));
+        let request = format!(
+            "POST /v1/fleets/arena/rooms HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let begun = Instant::now();
+        if begun >= until {
+            break;
+        }
+        let (status, answer) = exchange(&mut stream, request.as_bytes()).await?;
+        times.record(u64::try_from(begun.elapsed().as_micros())?)?;
+        ensure!(status == 200, "{status}: {}", String::from_utf8_lossy(&answer));
+        answers.push(answer);
+    }
+    Ok((times, answers))
+}
+
+/// Sends a request and reads its answer: status and body.
+async fn exchange(stream: &mut TcpStream, request: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
+    stream.write_all(request).await?;
+    let mut bytes = Vec::with_capacity(4_096);
+    loop {
+        ensure!(stream.read_buf(&mut bytes).await? > 0, "the connection was closed");
+        ensure!(bytes.len() < ANSWER_BYTES_MAX, "the answer is too long");
+        let mut headers = [httparse::EMPTY_HEADER; 32];
+        let mut answer = httparse::Response::new(&mut headers);
+        let httparse::Status::Complete(head) = answer.parse(&bytes)? else { continue };
+        let length = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+        let length: usize = std::str::from_utf8(length.context("an answer has a length")?.value)?.parse()?;
+        if bytes.len() >= head + length {
+            let status = answer.code.context("an answer has a status")?;
+            return Ok((status, bytes.split_off(head)));
+        }
+    }
+}
+
+/// Every room is another one, with a token for each player, and no server holds more than it may.
+fn check(answers: &[Vec<u8>], players: usize) -> anyhow::Result<()> {
+    let mut rooms = BTreeSet::new();
+    let mut on_server: BTreeMap<String, usize> = BTreeMap::new();
+    for answer in answers {
+        let given: Allocation = serde_json::from_slice(answer)?;
+        ensure!(given.seats.len() == players, "{} seats for {players} players", given.seats.len());
+        ensure!(given.seats.iter().all(|seat| seat.token.len() > 100), "a token is missing");
+        ensure!(rooms.insert(given.room.to_string()), "room {} was given twice", given.room);
+        *on_server.entry(given.server.to_string()).or_default() += 1;
+    }
+    // Rooms to which nobody came are free again after half a minute; shorter runs may not exceed the bound.
+    let most = on_server.values().max().copied().unwrap_or_default();
+    ensure!(most <= usize::from(ROOMS_PER_SERVER), "a server was given {most} rooms");
+    Ok(())
+}
