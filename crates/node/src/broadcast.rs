@@ -9,7 +9,7 @@ use greenroom_wire::link::{MeshMessage, MeshScope, MeshSend};
 use serde::Serialize;
 
 use crate::answers::{Answers, Collector};
-use crate::link::{Link, relay};
+use crate::link::relay;
 use crate::mesh::{Fetched, Mesh, ServerAnswers, add_answers, add_server_answers, local_socket, read_socket};
 use crate::namespace::Namespace;
 use crate::recovery::Recovery;
@@ -134,7 +134,7 @@ impl Broadcast {
                 Ok(packet) => packet,
                 Err(error) => return self.unsendable(&error, then),
             };
-            if self.link().is_some()
+            if self.has_peers()
                 && let Ok(packet) = draft.prepare(&namespace.name, None)
             {
                 let relay = relay(&namespace.name, &self.groups, &self.except, &packet);
@@ -194,7 +194,7 @@ impl Broadcast {
     pub async fn fetch(&self, timeout: Duration) -> Fetched {
         let sockets = self.sockets().iter().map(local_socket).collect();
         let mut fetched = Fetched { sockets, ..Fetched::default() };
-        if self.link().is_none() {
+        if !self.has_peers() {
             return fetched;
         }
         let mut waiting = Vec::new();
@@ -235,7 +235,7 @@ impl Broadcast {
         timeout: Duration,
     ) -> ServerAnswers {
         let mut answers = ServerAnswers::default();
-        if self.link().is_none() {
+        if !self.has_peers() {
             return answers;
         }
         let mut waiting = Vec::new();
@@ -304,16 +304,16 @@ impl Broadcast {
         self.sockets().iter().for_each(Socket::close_transport);
     }
 
-    /// The way to the other nodes, where this reaches them.
-    fn link(&self) -> Option<&Link> {
+    /// Whether this reaches other nodes.
+    fn has_peers(&self) -> bool {
         let is_mesh = !self.is_local && self.state.rooms.is_none();
-        self.state.link.as_ref().filter(|_| is_mesh)
+        is_mesh && self.state.peers.are_there()
     }
 
     fn tell(&self, message: MeshMessage) {
-        if let Some(link) = self.link() {
+        if self.has_peers() {
             // What could not be sent is counted there.
-            let _is_sent = link.tell(&self.state, MeshSend { to: None, ask: None, message });
+            let _is_sent = self.state.peers.tell(&self.state, MeshSend { to: None, ask: None, message });
         }
     }
 
@@ -342,8 +342,8 @@ impl Broadcast {
         }
         let packet = recovery.unmistakable(packet, &namespace.name);
         namespace.deliver(&packet, &self.groups, &self.except, self.urgency);
-        if let Some(link) = self.link() {
-            link.publish(&self.state, &namespace.name, &self.groups, &self.except, &packet);
+        if self.has_peers() {
+            self.state.peers.publish(&self.state, &namespace.name, &self.groups, &self.except, &packet);
         }
     }
 
@@ -363,8 +363,8 @@ impl Broadcast {
                 continue;
             }
             namespace.deliver(&prepared, &self.groups, &self.except, self.urgency);
-            if let Some(link) = self.link() {
-                link.publish(&self.state, &namespace.name, &self.groups, &self.except, &prepared);
+            if self.has_peers() {
+                self.state.peers.publish(&self.state, &namespace.name, &self.groups, &self.except, &prepared);
             }
         }
     }

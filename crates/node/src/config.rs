@@ -91,6 +91,9 @@ pub struct Config {
     pub publish_bytes_max: usize,
     /// The fleet that this process belongs to, if any.
     pub membership: Option<Membership>,
+    /// The Redis that the nodes of a mesh share when they are on several hosts; needs the feature `redis`. Default none:
+    /// those of one host reach each other by its agent.
+    pub store: Option<Store>,
     /// How clients of mesh namespaces come back to their sessions. Default none: they begin anew.
     pub recovery: Option<Recovery>,
 }
@@ -132,9 +135,19 @@ impl Default for Config {
             rooms_max: usize::MAX,
             publish_bytes_max: 1024 * 1024,
             membership: None,
+            store: None,
             recovery: None,
         }
     }
+}
+
+/// A Redis that nodes share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// `redis://[user:password@]host:port[/database]`.
+    pub url: Secret,
+    /// What all keys begin with: nodes of one prefix are one mesh.
+    pub prefix: String,
 }
 
 /// How clients come back to their sessions after a cut, a deploy or a crash. Under an agent the host's agent keeps what
@@ -152,6 +165,9 @@ pub struct Recovery {
     pub outbox_bytes_max: usize,
     /// Bytes of one namespace's events that this node keeps for clients that come back. Default 64 MiB.
     pub history_bytes_max: usize,
+    /// The same for one room: some seconds of a game that ticks, since whoever was away for longer wants its state and
+    /// not all that led to it. Default 64 KiB.
+    pub room_history_bytes_max: usize,
 }
 
 impl Default for Recovery {
@@ -162,6 +178,7 @@ impl Default for Recovery {
             patience: Duration::from_secs(2),
             outbox_bytes_max: 16 << 20,
             history_bytes_max: 64 << 20,
+            room_history_bytes_max: 64 << 10,
         }
     }
 }

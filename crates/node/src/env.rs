@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use greenroom_wire::link::env as names;
 
-use crate::config::{Config, LinkConfig, Membership, Origins, Recovery, Secret, TlsFiles};
+use crate::config::{Config, LinkConfig, Membership, Origins, Recovery, Secret, Store, TlsFiles};
 
 /// Milliseconds that a room stays open after everybody left. Default 10,000.
 pub const ROOM_LINGER_MS: &str = "GREENROOM_ROOM_LINGER_MS";
@@ -17,6 +17,10 @@ pub const TLS_CERTIFICATES: &str = "GREENROOM_TLS_CERTIFICATES";
 
 /// PEM file with the certificate's private key. Comes with [`TLS_CERTIFICATES`].
 pub const TLS_KEY: &str = "GREENROOM_TLS_KEY";
+
+/// The Redis that the nodes of a mesh share when they are on several hosts, as
+/// `redis://[user:password@]host:port[/database]`. Never logged.
+pub const STORE: &str = "GREENROOM_REDIS";
 
 /// How long clients of mesh namespaces may be away and still go on with their sessions: a span such as `2m`. Absent:
 /// they begin anew.
@@ -47,6 +51,12 @@ pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
     }
     if let Some(linger) = reader.parse(ROOM_LINGER_MS) {
         config.room_linger = Duration::from_millis(linger);
+    }
+    if let Some(url) = reader.text(STORE) {
+        // Fleets are meshes of their own.
+        let fleet = reader.text(names::FLEET).map(|fleet| format!("greenroom:{fleet}"));
+        let prefix = fleet.unwrap_or_else(|| "greenroom".to_owned());
+        config.store = Some(Store { url: Secret::new(url), prefix });
     }
     if let Some(window) = reader.parse::<humantime::Duration>(RECOVERY) {
         config.recovery = Some(Recovery { window: window.into(), ..Recovery::default() });

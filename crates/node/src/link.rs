@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::codec::{FramedRead, LinesCodec};
 
 use crate::config::{LinkConfig, Membership};
-use crate::mesh::{self, Mesh};
+use crate::mesh;
 use crate::session::Urgency;
 use crate::state::{NodeState, random_u64};
 
@@ -52,7 +52,6 @@ pub(crate) struct Link {
     /// No status about a change before this moment.
     status_not_before: Cell<Option<Instant>>,
     unacked: RefCell<BTreeMap<(RoomId, u32), RoomEnded>>,
-    pub(crate) mesh: Mesh,
     work: Notify,
     acked: Notify,
 }
@@ -74,7 +73,6 @@ impl Link {
             status_due: Cell::new(None),
             status_not_before: Cell::new(None),
             unacked: RefCell::default(),
-            mesh: Mesh::default(),
             work: Notify::new(),
             acked: Notify::new(),
         })
@@ -196,7 +194,7 @@ pub(crate) async fn run(state: Rc<NodeState>) {
         let began_at = Instant::now();
         let Err(error) = hold(&state, link).await;
         link.is_connected.set(false);
-        if let Some(recovery) = &state.recovery {
+        if let Some(recovery) = state.recovery.as_ref().filter(|_| !state.peers.are_by_store()) {
             recovery.handle_down();
         }
         link.take_outbox();
@@ -281,7 +279,7 @@ fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
             if let Some(rooms) = &state.rooms {
                 rooms.set_keys(&keys);
             }
-            if let Some(recovery) = &state.recovery {
+            if let Some(recovery) = state.recovery.as_ref().filter(|_| !state.peers.are_by_store()) {
                 recovery.handle_up(state);
             }
         }
@@ -307,16 +305,16 @@ fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
         ToServer::Deliver(relay) => deliver(state, &relay),
         ToServer::Mesh(told) => {
             state.counting.delivered_total.one();
-            mesh::handle(state, link, told);
+            mesh::handle(state, told);
         }
         ToServer::MeshAsked { ask, peers } => {
-            link.mesh.handle_asked(ask, peers.iter().map(ToString::to_string));
+            state.peers.mesh.handle_asked(ask, peers.iter().map(ToString::to_string));
         }
     }
 }
 
 /// Hands a broadcast of another node to the sockets of this one.
-fn deliver(state: &NodeState, relay: &Relay) {
+pub(crate) fn deliver(state: &NodeState, relay: &Relay) {
     let Some(namespace) = state.namespaces.get(&relay.namespace) else { return };
     match read_relay(state, relay) {
         Ok(packet) => {

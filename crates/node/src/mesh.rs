@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::answers::Answers;
 use crate::broadcast::Broadcast;
 use crate::event::{ArgError, Reply, read_arg};
-use crate::link::{Link, read_draft};
+use crate::link::read_draft;
 use crate::node::NodeHandle;
 use crate::socket::{AckError, Socket};
 use crate::state::NodeState;
@@ -31,7 +31,7 @@ const WAY: Duration = Duration::from_millis(500);
 /// The ack id of all answers between nodes: their messages know their question by themselves.
 const SERVER_ACK: AckId = AckId::ZERO;
 
-/// The name under which the agent is missing.
+/// The name under which the way to the others is missing.
 const AGENT: &str = "agent";
 
 /// A socket of this node or of another, as [`Broadcast::fetch`] finds it. To act on it use its id as a group, which
@@ -167,14 +167,16 @@ impl Mesh {
         then: impl FnOnce(Heard) + 'static,
     ) {
         let down = || Heard { nodes_missing: vec![AGENT.to_owned()], ..Heard::default() };
-        let Some(link) = &state.link else { return then(Heard::default()) };
-        let mesh = &link.mesh;
+        if !state.peers.are_there() {
+            return then(Heard::default());
+        }
+        let mesh = &state.peers.mesh;
         if mesh.asking.borrow().len() >= ASKS_MAX {
             return then(down());
         }
         let ask = mesh.next.get();
         mesh.next.set(ask + 1);
-        if !link.tell(state, MeshSend { to: None, ask: Some(ask), message }) {
+        if !state.peers.tell(state, MeshSend { to: None, ask: Some(ask), message }) {
             return then(down());
         }
         let asking = Asking { waiting: None, messages: Vec::new(), then: Box::new(then) };
@@ -182,9 +184,7 @@ impl Mesh {
         let late = Rc::clone(state);
         NodeHandle(Rc::clone(state)).spawn(async move {
             tokio::time::sleep(timeout + WAY).await;
-            if let Some(link) = &late.link {
-                link.mesh.finish(ask);
-            }
+            late.peers.mesh.finish(ask);
         });
     }
 
@@ -227,15 +227,15 @@ impl Mesh {
 }
 
 /// Takes in what another node says.
-pub(crate) fn handle(state: &Rc<NodeState>, link: &Link, told: MeshTold) {
+pub(crate) fn handle(state: &Rc<NodeState>, told: MeshTold) {
     let MeshTold { from, ask, message } = told;
     let node = NodeHandle(Rc::clone(state));
     let answer = {
         let state = Rc::clone(state);
         let to = Some(from.clone());
         move |message| {
-            if let (Some(link), Some(_)) = (&state.link, ask) {
-                link.tell(&state, MeshSend { to, ask, message });
+            if ask.is_some() {
+                state.peers.tell(&state, MeshSend { to, ask, message });
             }
         }
     };
@@ -270,7 +270,7 @@ pub(crate) fn handle(state: &Rc<NodeState>, link: &Link, told: MeshTold) {
         }
         MeshMessage::Sockets { .. } | MeshMessage::Answers { .. } | MeshMessage::Reply { .. } => {
             if let Some(ask) = ask {
-                link.mesh.handle_answer(from.as_str(), ask, message);
+                state.peers.mesh.handle_answer(from.as_str(), ask, message);
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::broadcast::Broadcast;
 use crate::config::{Config, Ipv6};
 use crate::counters::Counters;
 use crate::env::EnvError;
+use crate::env::STORE;
 use crate::handlers::Handlers;
 use crate::handshake::ConnectRequest;
 use crate::hooks::{ConnectionError, EngineRequest, Hooks};
@@ -30,6 +31,7 @@ use crate::namespaces::{Namespaces, Parent, Rule};
 use crate::rooms::Rooms;
 use crate::session::{Goodbye, Session};
 use crate::state::{NodeState, run_flusher, run_wheel};
+use crate::store::{self, StoreWork};
 use crate::tls::{self, Certificate, TlsError};
 
 /// Exit code of a wrong environment, as `sysexits.h` has it for wrong usage.
@@ -229,9 +231,10 @@ impl Node {
             Err(error) => {
                 eprintln!("error: {error}");
                 match error {
-                    NodeError::Environment(_) | NodeError::NoMembership | NodeError::Tls(_) => {
-                        ExitCode::from(EXIT_USAGE)
-                    }
+                    NodeError::Environment(_)
+                    | NodeError::NoMembership
+                    | NodeError::NoStore
+                    | NodeError::Tls(_) => ExitCode::from(EXIT_USAGE),
                     NodeError::Bind(_) | NodeError::Broken => ExitCode::FAILURE,
                 }
             }
@@ -258,8 +261,9 @@ impl Node {
         let dynamic_max = config.dynamic_namespaces_max;
         let namespaces =
             Namespaces::new(self.namespaces.into_iter(), parents, dynamic_max, self.on_namespace);
-        let state = NodeState::new(config, namespaces, self.hooks, rooms, link, certificate)?;
-        Ok(BoundNode { state, listener, address, on_start: self.on_start })
+        let (ways, store_work) = store::ways(&config, link)?;
+        let state = NodeState::new(config, namespaces, self.hooks, rooms, ways, certificate)?;
+        Ok(BoundNode { state, listener, address, store_work, on_start: self.on_start })
     }
 }
 
@@ -275,6 +279,9 @@ pub enum NodeError {
     /// The certificate of the port cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The store cannot be used by this build.
+    #[error("{STORE} is set, but this program was built without the feature `redis` of greenroom-node")]
+    NoStore,
     /// The address cannot be had, or the runtime has no descriptors.
     #[error("cannot listen: {0}")]
     Bind(#[from] io::Error),
@@ -331,6 +338,7 @@ pub struct BoundNode {
     state: Rc<NodeState>,
     listener: TcpListener,
     address: SocketAddr,
+    store_work: Option<StoreWork>,
     on_start: Vec<StartHandler>,
 }
 
@@ -352,7 +360,7 @@ impl BoundNode {
     /// # Errors
     /// [`NodeError::Broken`], after the same ordered end.
     pub async fn serve(self) -> Result<(), NodeError> {
-        let Self { state, listener, address, on_start } = self;
+        let Self { state, listener, address, store_work, on_start } = self;
         let connections_max = state.config.connections_max;
         tracing::info!(%address, connections_max, "node listens");
         let mut parts = JoinSet::new();
@@ -365,6 +373,11 @@ impl BoundNode {
         }
         if state.recovery.is_some() {
             parts.spawn_local(crate::recovery::run(Rc::clone(&state)));
+        }
+        if let Some(work) = store_work {
+            let handle = NodeHandle(Rc::clone(&state));
+            handle.spawn(work);
+            handle.spawn(crate::peers::run(Rc::clone(&state)));
         }
         if state.link.is_some() {
             parts.spawn_local(crate::link::run(Rc::clone(&state)));

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use greenroom_backplane::way::Way;
 use greenroom_socketio::Sid;
 use greenroom_socketio::engine::Moment;
 use greenroom_socketio::ids::{ID_RANDOM_BYTES, Id};
@@ -26,8 +27,9 @@ use crate::hooks::Hooks;
 use crate::http::Fresh;
 use crate::link::Link;
 use crate::namespaces::Namespaces;
+use crate::peers::Peers;
 use crate::reactor::Reactor;
-use crate::recovery::Recovery;
+use crate::recovery::{Port, Recovery};
 use crate::rooms::Rooms;
 use crate::session::Session;
 use crate::socket::SocketInner;
@@ -62,6 +64,7 @@ pub(crate) struct NodeState {
     pub(crate) link: Option<Link>,
     /// The port speaks TLS.
     pub(crate) certificate: Option<Certificate>,
+    pub(crate) peers: Peers,
     pub(crate) recovery: Option<Recovery>,
     /// One read buffer for all: a connection at rest owns none.
     pub(crate) scratch: RefCell<Box<[u8]>>,
@@ -88,20 +91,30 @@ pub(crate) struct NodeState {
     started_at: Instant,
 }
 
+/// The ways to others, before the node serves.
+pub(crate) struct Ways {
+    /// This node's name among them.
+    pub(crate) node: String,
+    pub(crate) link: Option<Link>,
+    pub(crate) store: Option<Way>,
+}
+
 impl NodeState {
     pub(crate) fn new(
         config: Config,
         namespaces: Namespaces,
         hooks: Hooks,
         rooms: Option<Rooms>,
-        link: Option<Link>,
+        ways: Ways,
         certificate: Option<Certificate>,
     ) -> io::Result<Rc<Self>> {
         let admission = Cell::new(Bucket::full(config.handshakes_per_second_max));
+        let Ways { node, link, store } = ways;
         let recovery = config.recovery.clone().map(|recovery| {
-            let node = config.membership.as_ref().map(|membership| membership.instance.to_string());
-            Recovery::new(recovery, node.unwrap_or_else(|| "self".to_owned()), link.is_some())
+            let port = Port::of(link.is_some(), store.is_some());
+            Recovery::new(recovery, node, port)
         });
+        let peers = Peers::new(store, link.is_some());
         let shortest = config.ping_interval.min(config.ping_timeout);
         Ok(Rc::new(Self {
             config,
@@ -113,6 +126,7 @@ impl NodeState {
             rooms,
             link,
             certificate,
+            peers,
             recovery,
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             gathered: RefCell::new(vec![0; GATHERED_BYTES].into()),
@@ -201,6 +215,11 @@ impl NodeState {
             // Its room is kept for the next turn.
             *fresh = dirty;
         }
+    }
+
+    /// Whether clients that come now could not come back later.
+    pub(crate) fn is_backplane_down(&self) -> bool {
+        self.peers.is_store_down() || self.recovery.as_ref().is_some_and(|recovery| !recovery.is_up())
     }
 
     /// Whether a namespace is not the one of rooms, which have their own ways.

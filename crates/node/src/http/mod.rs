@@ -65,7 +65,7 @@ impl Door {
             "/readyz" if self.state.stopping.is_cancelled() => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "stopping")
             }
-            "/readyz" if self.state.recovery.as_ref().is_some_and(|recovery| !recovery.is_up()) => {
+            "/readyz" if self.state.is_backplane_down() => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "the backplane cannot be reached")
             }
             "/readyz" => plain(StatusCode::OK, "ready"),

@@ -36,8 +36,10 @@ struct Asked {
 /// A client's wish to go on.
 #[derive(Default)]
 pub(crate) struct Returning {
-    pid: Option<Pid>,
-    offset: Option<Position>,
+    pub(crate) pid: Option<Pid>,
+    pub(crate) offset: Option<Position>,
+    /// It sent an offset that is no place.
+    pub(crate) is_lost: bool,
     /// It wants to be told how its recovery went.
     pub(crate) wants_word: bool,
 }
@@ -45,10 +47,12 @@ pub(crate) struct Returning {
 impl Returning {
     pub(crate) fn read(request: &ConnectRequest) -> Self {
         let auth = request.auth::<Auth>().unwrap_or_default();
+        let offset = auth.offset.as_str().and_then(|offset| offset.parse().ok());
         Self {
+            is_lost: offset.is_none() && !auth.offset.is_null(),
             pid: auth.pid.as_str().map(Pid::new),
             // Any other text is an argument of an event that carried no place.
-            offset: auth.offset.as_str().and_then(|offset| offset.parse().ok()),
+            offset,
             wants_word: auth.greenroom.recovery,
         }
     }
@@ -226,7 +230,7 @@ impl Restored {
 }
 
 /// Tells a client that asked how its recovery went. The word is no event of the History.
-fn tell_word(socket: &Socket, recovered: bool, why: Option<NotRestored>) {
+pub(crate) fn tell_word(socket: &Socket, recovered: bool, why: Option<NotRestored>) {
     let word = match why {
         Some(why) => json!({ "recovered": recovered, "reason": why.as_str() }),
         None => json!({ "recovered": recovered }),

@@ -133,7 +133,7 @@ impl Recovery {
     fn accept(&self, state: &NodeState, epoch: u64, event: Logged) {
         let relay = &event.relay;
         let is_new = match self.tails.borrow().get(&relay.namespace) {
-            Some(tail) if tail.next() == event.offset => tail.is_new(event.offset),
+            Some(tail) if tail.next() == event.offset => tail.is_new(&event),
             Some(_) | None => return,
         };
         let ours = (event.origin == self.node).then(|| self.take_pending(event.seq)).flatten();
@@ -150,12 +150,32 @@ impl Recovery {
             state.counting.delivered_total.one();
             namespace.deliver(&packet, &relay.groups, &relay.except, Urgency::Reliable);
         }
-        if let Some(tail) = self.tails.borrow_mut().get_mut(&event.relay.namespace) {
+        let due = {
+            let mut tails = self.tails.borrow_mut();
+            let Some(tail) = tails.get_mut(&event.relay.namespace) else { return };
             tail.append(TailEvent::new(event, packet));
-        }
+            tail.take_early_own()
+        };
+        due.into_iter().for_each(|(position, seq)| self.handle_owned(seq, position));
+    }
+
+    /// Whether an event for one socket has its place behind others that its client must get first.
+    fn is_early(&self, seq: u64, position: Position) -> bool {
+        let namespace = match self.pending.borrow().get(&seq) {
+            Some(Pending::ForOne { socket, .. }) => {
+                socket.upgrade().map(|socket| socket.namespace_name().to_owned())
+            }
+            Some(Pending::ForMany { .. }) | None => None,
+        };
+        let mut tails = self.tails.borrow_mut();
+        let tail = namespace.and_then(|namespace| tails.get_mut(&namespace));
+        tail.is_some_and(|tail| tail.keep_early_own(position, seq))
     }
 
     fn handle_owned(&self, seq: u64, position: Position) {
+        if self.is_early(seq, position) {
+            return;
+        }
         let Some(Pending::ForOne { socket, generation, packet, .. }) = self.take_pending(seq) else { return };
         let Some(socket) = socket.upgrade() else { return };
         if socket.with_held(|held| held.generation) != Some(generation) {

@@ -27,9 +27,9 @@ use crate::namespace::Namespace;
 use crate::rooms::wall_clock;
 use crate::socket::{Socket, WeakSocket};
 use crate::state::NodeState;
-pub(crate) use come_back::{Arrival, Returning};
+pub(crate) use come_back::{Arrival, Returning, tell_word};
 pub(crate) use held::Held;
-use port::Port;
+pub(crate) use port::Port;
 use tail::Tail;
 
 /// How often old events are let go and waiting is looked at.
@@ -85,9 +85,9 @@ pub(crate) struct Recovery {
 }
 
 impl Recovery {
-    pub(crate) fn new(config: config::Recovery, node: String, has_link: bool) -> Self {
+    pub(crate) fn new(config: config::Recovery, node: String, port: Port) -> Self {
         Self {
-            port: Port::of(has_link),
+            port,
             config,
             node,
             is_up: Cell::new(false),

@@ -10,16 +10,20 @@ use greenroom_wire::backplane::{Command, Told};
 use crate::rooms::wall_clock;
 use crate::state::{NodeState, random_u64};
 
-pub(super) enum Port {
+pub(crate) enum Port {
     /// Sessions survive the loss of connections, not of the process.
     Memory(Box<RefCell<Board>>),
     /// They survive the process too: the agent holds the board.
     Hub,
+    /// They survive the host too.
+    Store,
 }
 
 impl Port {
-    pub(super) fn of(has_link: bool) -> Self {
-        if has_link {
+    pub(crate) fn of(has_link: bool, has_store: bool) -> Self {
+        if has_store {
+            Self::Store
+        } else if has_link {
             Self::Hub
         } else {
             Self::Memory(Box::new(RefCell::new(Board::new(
@@ -43,6 +47,10 @@ impl Port {
                 let told = board.borrow_mut().handle(wall_clock(), node, command);
                 told.into_iter().map(|(_, told)| told).collect()
             }
+            Self::Store => {
+                state.peers.command(command);
+                Vec::new()
+            }
             Self::Hub => {
                 if let Some(link) = &state.link {
                     link.command(command);
@@ -58,7 +66,7 @@ impl Port {
             Self::Memory(board) => {
                 board.borrow_mut().tick(wall_clock()).into_iter().map(|(_, told)| told).collect()
             }
-            Self::Hub => Vec::new(),
+            Self::Hub | Self::Store => Vec::new(),
         }
     }
 }

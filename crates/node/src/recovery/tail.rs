@@ -46,6 +46,10 @@ pub(super) struct Tail {
     by_group: HashMap<String, VecDeque<u64>>,
     for_all: VecDeque<u64>,
     waiting: Vec<(u64, oneshot::Sender<()>)>,
+    /// Events for one socket that are kept behind events for many which this node has not read yet.
+    early_own: Vec<(Position, u64)>,
+    /// The last number of each node that was taken in. A store that came back shorter may be given an event again.
+    last_seq: HashMap<String, u64>,
 }
 
 impl Tail {
@@ -60,6 +64,8 @@ impl Tail {
             by_group: HashMap::new(),
             for_all: VecDeque::new(),
             waiting: Vec::new(),
+            early_own: Vec::new(),
+            last_seq: HashMap::new(),
         }
     }
 
@@ -70,6 +76,24 @@ impl Tail {
     /// What all sockets of this node have got that it was for.
     pub(super) fn place(&self) -> Position {
         Position { epoch: self.log.epoch(), offset: self.dispatched, n: self.own_n }
+    }
+
+    /// Whether an event for one socket must wait for events for many before it; it is kept then.
+    pub(super) fn keep_early_own(&mut self, position: Position, seq: u64) -> bool {
+        let is_early = position.epoch == self.log.epoch() && position.offset > self.dispatched;
+        if is_early {
+            self.early_own.push((position, seq));
+        }
+        is_early
+    }
+
+    /// The events for one socket whose turn has come.
+    pub(super) fn take_early_own(&mut self) -> Vec<(Position, u64)> {
+        let place = self.place();
+        let is_due = |(position, _): &mut (Position, u64)| {
+            position.epoch != place.epoch || position.offset <= place.offset
+        };
+        self.early_own.extract_if(.., is_due).collect()
     }
 
     /// An event for one socket was handed on.
@@ -142,8 +166,9 @@ impl Tail {
     }
 
     /// Whether an event, which is the next one, is still to be handed to sockets.
-    pub(super) fn is_new(&self, offset: u64) -> bool {
-        offset > self.dispatched
+    pub(super) fn is_new(&self, event: &Logged) -> bool {
+        let is_again = self.last_seq.get(&event.origin).is_some_and(|last| event.seq <= *last);
+        event.offset > self.dispatched && !is_again
     }
 
     /// Takes in the next event, which was handed to sockets if it was new.
@@ -160,10 +185,12 @@ impl Tail {
                 }
             }
         }
-        if self.is_new(offset) {
+        if offset > self.dispatched {
             self.dispatched = offset;
             self.own_n = 0;
         }
+        let last = self.last_seq.entry(event.logged.origin.clone()).or_default();
+        *last = event.logged.seq.max(*last);
         let at = Timestamp::from_unix_ms(event.logged.at_ms);
         self.log.append(at, event.bytes(), event);
         self.wake();

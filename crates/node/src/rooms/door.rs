@@ -14,14 +14,14 @@ use serde_json::json;
 use super::live::{LiveRoom, run_ticks};
 use super::{Admission, Rooms, Verdict};
 use crate::handshake::{ConnectRequest, Refusal};
+use crate::recovery::Returning;
 use crate::socket::Socket;
 use crate::state::{NodeState, random_u64};
 
-/// What a client brings in `auth`. `pid` is what the stock client adds by itself when it comes back.
+/// What a client brings in `auth`, beside what the stock client adds by itself when it comes back.
 #[derive(Deserialize)]
 struct Auth {
     token: Option<String>,
-    pid: Option<String>,
     /// The room that the client believes to enter; may be left out.
     room: Option<String>,
 }
@@ -65,7 +65,7 @@ impl Rooms {
         match live {
             Some(room) if claims.epoch < room.epoch => refuse("room_ended", "the room has a new owner"),
             Some(room) if claims.epoch == room.epoch => {
-                room.admit(state, socket, &claims, auth.pid.as_deref(), wall_clock())
+                room.admit(state, socket, &claims, &Returning::read(request), wall_clock())
             }
             Some(older) => {
                 older.close(state, greenroom_wire::rooms::EndReason::Superseded);
@@ -115,7 +115,7 @@ impl Rooms {
         let handle = crate::node::NodeHandle(Rc::clone(state));
         handle.spawn(run_ticks(Rc::clone(state), Rc::clone(&room)));
         state.status_changed();
-        room.admit(state, socket, claims, None, now)
+        room.admit(state, socket, claims, &Returning::default(), now)
     }
 
     fn create(&self, claims: &JoinClaims) -> Result<Box<dyn HostedRoom>, Verdict> {

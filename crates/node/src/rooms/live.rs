@@ -10,6 +10,7 @@ use std::time::Duration;
 use greenroom_core::{RoomId, RoomKey, Timestamp};
 use greenroom_room::{HostedRoom, JoinError, Output, Player, Presence, Seat, To, Why};
 use greenroom_socketio::packet::Draft;
+use greenroom_wire::backplane::Pid;
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatReport};
 use greenroom_wire::token::JoinClaims;
 use serde_json::json;
@@ -17,7 +18,9 @@ use tokio::time::Instant;
 
 use super::Verdict;
 use super::door::{accept, refuse};
+use super::history::{RoomHistory, is_meant};
 use super::seat::{Admission, Chair, Seated};
+use crate::recovery::Returning;
 use crate::session::Urgency;
 use crate::socket::Socket;
 use crate::state::{NodeState, random_id};
@@ -36,6 +39,7 @@ pub(crate) struct LiveRoom {
     /// Every token that opened a seat here and has not expired, with its expiry: none opens one twice.
     used: RefCell<BTreeMap<String, u64>>,
     has_ended: Cell<bool>,
+    history: RoomHistory,
 }
 
 impl LiveRoom {
@@ -50,6 +54,7 @@ impl LiveRoom {
             chairs: RefCell::new(chairs),
             used: RefCell::default(),
             has_ended: Cell::new(false),
+            history: RoomHistory::new(),
         })
     }
 
@@ -81,14 +86,15 @@ impl LiveRoom {
         state: &Rc<NodeState>,
         socket: &Socket,
         claims: &JoinClaims,
-        pid: Option<&str>,
+        returning: &Returning,
         now: Timestamp,
     ) -> Verdict {
         let index = usize::from(claims.seat);
         let is_reentry = match self.chairs.borrow().get(index) {
             None => return refuse("room_full", format!("the room has no seat {}", claims.seat)),
             Some(Some(chair)) if chair.jti == claims.jti => {
-                let knows = |known: &String| Some(known.as_str()) == pid;
+                let shown = returning.pid.as_ref().map(Pid::reveal);
+                let knows = |known: &String| Some(known.as_str()) == shown;
                 if !knows(&chair.pid) && !chair.pid_before.as_ref().is_some_and(knows) {
                     return refuse("token_used", "the token was used by another session");
                 }
@@ -114,7 +120,7 @@ impl LiveRoom {
         } else if let Err(verdict) = self.join(state, seat, claims) {
             return verdict;
         }
-        accept(self.take_chair(socket, claims, pid))
+        accept(self.take_chair(state, socket, claims, returning))
     }
 
     fn join(self: &Rc<Self>, state: &Rc<NodeState>, seat: Seat, claims: &JoinClaims) -> Result<(), Verdict> {
@@ -128,27 +134,59 @@ impl LiveRoom {
         }
     }
 
-    /// Ties the socket to the chair. The session's secret changes with each connect, because a client that sees its
-    /// own again believes that every missed event was sent once more.
-    fn take_chair(self: &Rc<Self>, socket: &Socket, claims: &JoinClaims, shown: Option<&str>) -> Admission {
-        let pid = random_id::<greenroom_socketio::ids::OfSession>().as_str().to_owned();
+    /// Ties the socket to the chair. The session's secret is a new one unless all that was missed is sent once more,
+    /// because a client that sees its own again believes just that.
+    fn take_chair(
+        self: &Rc<Self>,
+        state: &NodeState,
+        socket: &Socket,
+        claims: &JoinClaims,
+        returning: &Returning,
+    ) -> Admission {
+        let shown = returning.pid.as_ref().map(Pid::reveal);
         let mut chairs = self.chairs.borrow_mut();
         let chair = &mut chairs[usize::from(claims.seat)];
         let before = chair.take();
         let is_same_token = before.as_ref().is_some_and(|before| before.jti == claims.jti);
         // What the client has shown it surely holds; the new one it holds only if this reply arrives.
         let pid_before = shown.filter(|_| is_same_token).map(str::to_owned);
+        let is_back = state.config.recovery.is_some() && is_same_token;
+        let comes_back = before.as_ref().filter(|before| is_back && shown == Some(before.pid.as_str()));
+        let missed = comes_back.map(|before| self.history.missed(Seat(claims.seat), before.seed, returning));
+        let recovered = match (missed, comes_back) {
+            (Some(Ok(missed)), Some(before)) => {
+                socket.set_id(before.socket_id);
+                socket.set_recovered();
+                state.counting.sessions_restored_total.one();
+                Ok((before.pid.clone(), before.seed, missed))
+            }
+            (Some(Err(why)), _) => {
+                state.counting.sessions_not_restored_total.one();
+                Err(Some(why))
+            }
+            (None, _) | (Some(Ok(_)), None) => Err(None),
+        };
         let replaced = before.and_then(|before| before.socket);
+        let (pid, seed, missed) = match recovered {
+            Ok((pid, seed, missed)) => (pid, seed, Ok(missed)),
+            Err(why) => {
+                let pid = random_id::<greenroom_socketio::ids::OfSession>().as_str().to_owned();
+                (pid, self.history.head(), Err(why))
+            }
+        };
         *chair = Some(Chair {
             player: claims.sub.0.clone(),
             jti: claims.jti.clone(),
             issued_at: claims.iat,
             pid: pid.clone(),
             pid_before,
+            socket_id: socket.id(),
+            seed,
             socket: Some(socket.clone()),
         });
         self.remember_use(claims);
-        Admission { pid, seated: Seated { room: Rc::clone(self), seat: Seat(claims.seat) }, replaced }
+        let seated = Seated { room: Rc::clone(self), seat: Seat(claims.seat) };
+        Admission { pid, missed, wants_word: returning.wants_word, seated, replaced }
     }
 
     /// Expired tokens are refused as such, so a guild's room does not grow with every visit of its long life.
@@ -237,13 +275,11 @@ impl LiveRoom {
                 return;
             }
         };
+        let packet = self.history.append(state, to, packet);
         for (seat, chair) in (0..).map(Seat).zip(self.chairs.borrow().iter()) {
-            let is_meant = match to {
-                To::All => true,
-                To::Only(only) => seat == only,
-                To::Except(but) => seat != but,
-            };
-            if is_meant && let Some(socket) = chair.as_ref().and_then(|chair| chair.socket.as_ref()) {
+            if is_meant(to, seat)
+                && let Some(socket) = chair.as_ref().and_then(|chair| chair.socket.as_ref())
+            {
                 socket.send_prepared(&packet, Urgency::Reliable);
             }
         }

@@ -2,6 +2,7 @@
 //! Never decides who plays: the token does.
 
 mod door;
+mod history;
 mod live;
 mod seat;
 

@@ -5,11 +5,15 @@ use std::rc::Rc;
 
 use greenroom_core::PlayerId;
 use greenroom_room::{InputError, Seat, Why};
+use greenroom_socketio::SocketId;
 use greenroom_socketio::engine::DisconnectReason;
+use greenroom_socketio::packet::Prepared;
+use greenroom_wire::backplane::NotRestored;
 use serde_json::json;
 
 use super::LiveRoom;
 use crate::event::Event;
+use crate::recovery::tell_word;
 use crate::socket::Socket;
 use crate::state::NodeState;
 
@@ -22,6 +26,10 @@ pub(super) struct Chair {
     pub(super) pid: String,
     /// The one that the client showed when it came back: the reply with the newer one may not have arrived.
     pub(super) pid_before: Option<String>,
+    /// Its socket's public id, which a client that comes back gets again.
+    pub(super) socket_id: SocketId,
+    /// The room's last event when the session began.
+    pub(super) seed: u64,
     pub(super) socket: Option<Socket>,
 }
 
@@ -36,6 +44,9 @@ pub(crate) struct Seated {
 pub(crate) struct Admission {
     /// The session's new secret, for the connect reply.
     pub(crate) pid: String,
+    /// What it missed, all of it; or why it is not told that.
+    pub(super) missed: Result<Vec<Prepared>, Option<NotRestored>>,
+    pub(super) wants_word: bool,
     pub(super) seated: Seated,
     /// The connection that held the seat until now.
     pub(super) replaced: Option<Socket>,
@@ -48,6 +59,10 @@ impl Admission {
             old.emit("greenroom:taken_over", &json!({}));
             old.close_transport();
         }
+        if self.wants_word {
+            tell_word(socket, self.missed.is_ok(), self.missed.as_ref().err().copied().flatten());
+        }
+        socket.send_missed(self.missed.as_deref().unwrap_or_default());
         let Seated { room, .. } = &self.seated;
         socket.join(&room.group);
         socket.set_seat(Some(Box::new(self.seated.clone())));

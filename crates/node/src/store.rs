@@ -1,0 +1,47 @@
+//! The way to the Redis that nodes on several hosts share, where this build has one.
+//! Never looks at what travels there: `peers` and `recovery` do.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use greenroom_backplane::way::Way;
+use greenroom_core::InstanceId;
+use greenroom_socketio::SocketId;
+
+use crate::config::{Config, Store};
+use crate::link::Link;
+use crate::node::NodeError;
+use crate::state::{Ways, random_id};
+
+/// What must be done for a way to work; it ends with the way.
+pub(crate) type StoreWork = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The ways that a configuration asks for.
+pub(crate) fn ways(config: &Config, link: Option<Link>) -> Result<(Ways, Option<StoreWork>), NodeError> {
+    let node = node_name(config);
+    let opened = config.store.clone().map(|store| open(store, node.clone())).transpose()?;
+    let (store, work) = opened.unzip();
+    Ok((Ways { node: node.to_string(), link, store }, work))
+}
+
+/// This node's name among the others: its instance, or one of chance.
+fn node_name(config: &Config) -> InstanceId {
+    let own = config.membership.as_ref().map(|membership| membership.instance.clone());
+    own.unwrap_or_else(|| {
+        let random: SocketId = random_id();
+        format!("node-{random}").parse().expect("base64url is within the characters of an instance id")
+    })
+}
+
+#[cfg(feature = "redis")]
+fn open(store: Store, node: InstanceId) -> Result<(Way, StoreWork), NodeError> {
+    use greenroom_backplane::redis::{RedisConfig, serve};
+    let config = RedisConfig { prefix: store.prefix, ..RedisConfig::new(store.url.reveal(), node) };
+    let (way, work) = serve(config);
+    Ok((way, Box::pin(work)))
+}
+
+#[cfg(not(feature = "redis"))]
+fn open(_store: Store, _node: InstanceId) -> Result<(Way, StoreWork), NodeError> {
+    Err(NodeError::NoStore)
+}
