@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use greenroom_node::config::{Origins, Recovery};
+use greenroom_node::config::{Origins, Recovery, Secret, Store};
 use greenroom_node::{Config, Event, Flush, Node, Socket};
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ fn get(socket: &Socket, mut event: Event) {
 
 /// What the command line asks for: a node, and how long its events wait for others to share a write with.
 fn asked(arguments: &[String]) -> Result<(Config, Option<Duration>), String> {
-    let (mut plain, mut recovery) = (Vec::new(), None);
+    let (mut plain, mut recovery, mut store) = (Vec::new(), None, None);
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
@@ -58,6 +58,9 @@ fn asked(arguments: &[String]) -> Result<(Config, Option<Duration>), String> {
                 let window =
                     humantime::parse_duration(text).map_err(|fault| format!("{word} {text}: {fault}"))?;
                 recovery = Some(Recovery { window, ..Recovery::default() });
+            }
+            "--redis" => {
+                store = Some(Store { url: Secret::new(value()?), prefix: "greenroom".to_owned() });
             }
             _ => plain.push(word.parse::<u16>().map_err(|fault| format!("{word}: {fault}"))?),
         }
@@ -69,17 +72,21 @@ fn asked(arguments: &[String]) -> Result<(Config, Option<Duration>), String> {
         config.origins = Origins::Any;
     }
     config.recovery = recovery.or(config.recovery);
+    config.store = store.or(config.store);
     Ok((config, plain.get(1).map(|ms| Duration::from_millis(u64::from(*ms)))))
 }
 
-/// Runs until SIGTERM: `[PORT [FLUSH_MS]] [--recovery DURATION]`. The port is on loopback, 0 takes any free one and
+/// Runs until SIGTERM: `[PORT [FLUSH_MS]] [--recovery DURATION] [--redis URL]`. The port is on loopback, 0 takes any free one and
 /// prints it; without one the environment of a gameserver tells. `FLUSH_MS` is how many milliseconds events may wait
-/// for others to share a write with, `--recovery` how long a client may be away and still come back to its session.
+/// for others to share a write with, `--recovery` how long a client may be away and still come back to its session,
+/// `--redis` what relays on other ports or hosts share with it.
 pub fn main(arguments: &[String]) -> ExitCode {
     let (config, flush) = match asked(arguments) {
         Ok(asked) => asked,
         Err(fault) => {
-            eprintln!("error: {fault}; the relay takes [PORT [FLUSH_MS]] [--recovery DURATION]");
+            eprintln!(
+                "error: {fault}; the relay takes [PORT [FLUSH_MS]] [--recovery DURATION] [--redis URL]"
+            );
             return ExitCode::from(64);
         }
     };

@@ -37,7 +37,7 @@ describe('the npm server with the Redis Streams adapter', () => {
   }
 });
 
-for (const backplane of ['hub']) {
+for (const backplane of ['hub', 'redis']) {
   describe(`Greenroom over ${backplane}`, () => {
     let subject;
     before(async () => (subject = await SUBJECTS[backplane](3, USUAL)));

@@ -85,7 +85,7 @@ pub(crate) enum Verb {
     Example {
         /// lobby, arena, whiteboard, chat or relay.
         name: String,
-        /// What the example takes: the relay `[PORT [FLUSH_MS]] [--recovery DURATION]`, the others nothing.
+        /// What the example takes: the relay `[PORT [FLUSH_MS]] [--recovery DURATION] [--redis URL]`, the others nothing.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -132,4 +132,10 @@ export const SUBJECTS = {
     return Processes.start('npm, Redis Streams adapter', servers, command, redis);
   },
   hub: (servers, window) => Fleet.start(servers, window),
+  async redis(servers, window) {
+    const redis = await startRedis();
+    const relay = ['example', 'relay', '--recovery', `${window}ms`, '--redis', redis.url];
+    const command = (port) => [process.env.GREENROOM_BIN, ...relay, String(port)];
+    return Processes.start('Greenroom, Redis', servers, command, redis);
+  },
 };
