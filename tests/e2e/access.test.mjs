@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
@@ -35,6 +35,7 @@ test('tokens let in whom they should, and no token or secret is found in any fil
   const [admin, reader, secret] = [planted('admin'), planted('reader'), planted('secret')];
   const place = path.join(os.tmpdir(), `greenroom-e2e-${randomBytes(6).toString('hex')}`);
   await writeFile(place, `${secret}\n`);
+  t.after(() => rm(place, { force: true }));
   const config = (ports) => `
 [[control.tokens]]
 name = "ops"
@@ -91,8 +92,10 @@ replicas_max = 2
   assert.ok(text.includes(`file:${place}`) && !text.includes(secret));
 });
 
-test('beyond this machine the control plane does not listen without tokens, and says what to do', async () => {
-  const ended = await greenroom('http://127.0.0.1:1', '', 'control', '--demo', '--listen', '0.0.0.0:0');
+test('beyond this machine the control plane does not listen without tokens, and says what to do', async (t) => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'greenroom-e2e-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const ended = await greenroom('http://127.0.0.1:1', '', 'control', '--demo', '--data-dir', folder, '--listen', '0.0.0.0:0');
   assert.notEqual(ended.code, 0);
   assert.match(ended.text, /no tokens; add \[\[control\.tokens\]\]/);
 });
