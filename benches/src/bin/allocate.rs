@@ -27,8 +27,6 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
-/// Rooms that one server holds.
-const ROOMS_PER_SERVER: u16 = 2_000;
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -44,8 +42,11 @@ struct Args {
     #[arg(long, default_value_t = 4)]
     players: usize,
     /// Servers of the fleet.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 200)]
     servers: u32,
+    /// Rooms that one server holds.
+    #[arg(long, default_value_t = 500)]
+    rooms_per_server: u16,
     /// Where promises are kept.
     #[arg(long, value_enum, default_value_t = Kept::File)]
     store: Kept,
@@ -77,7 +78,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let config = ControlConfig::new(vec![fleet(args.servers)?]);
+    let config = ControlConfig::new(vec![fleet(args.servers, args.rooms_per_server)?]);
     let stop = CancellationToken::new();
     let agent = async {
         println!("{address}");
@@ -89,10 +90,10 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn fleet(servers: u32) -> anyhow::Result<Fleet> {
+fn fleet(servers: u32, rooms_per_server: u16) -> anyhow::Result<Fleet> {
     Ok(Fleet {
         name: "arena".parse()?,
-        kind: FleetKind::Room { rooms_per_server: ROOMS_PER_SERVER, seats_per_room: 4 },
+        kind: FleetKind::Room { rooms_per_server, seats_per_room: 4 },
         template: Template {
             command: vec!["none".to_owned()],
             env: BTreeMap::new(),
@@ -172,6 +173,7 @@ impl Control {
         let store = args.store.to_possible_value().context("every store has a word")?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--serve", "--servers", &args.servers.to_string(), "--store", store.get_name()])
+            .args(["--rooms-per-server", &args.rooms_per_server.to_string()])
             .stdout(Stdio::piped())
             .spawn()?;
         let mut address = String::new();
@@ -221,7 +223,7 @@ async fn ask(args: &Args) -> anyhow::Result<()> {
     }
     let seconds = begun.elapsed().as_secs_f64();
     let (control_s, own_s) = (control.cpu_s()? - control_before, cpu_s("/proc/self/stat")? - own_before);
-    check(&answers, args.players)?;
+    check(&answers, args)?;
     let count = answers.len() as f64;
     let ms = |quantile: f64| latency.value_at_quantile(quantile) as f64 / 1_000.0;
     println!("allocations              {}", answers.len());
@@ -300,18 +302,23 @@ async fn exchange(stream: &mut TcpStream, request: &[u8]) -> anyhow::Result<(u16
 }
 
 /// Every room is another one, with a token for each player, and no server holds more than it may.
-fn check(answers: &[Vec<u8>], players: usize) -> anyhow::Result<()> {
+fn check(answers: &[Vec<u8>], args: &Args) -> anyhow::Result<()> {
     let mut rooms = BTreeSet::new();
     let mut on_server: BTreeMap<String, usize> = BTreeMap::new();
     for answer in answers {
         let given: Allocation = serde_json::from_slice(answer)?;
-        ensure!(given.seats.len() == players, "{} seats for {players} players", given.seats.len());
+        ensure!(
+            given.seats.len() == args.players,
+            "{} seats for {} players",
+            given.seats.len(),
+            args.players
+        );
         ensure!(given.seats.iter().all(|seat| seat.token.len() > 100), "a token is missing");
         ensure!(rooms.insert(given.room.to_string()), "room {} was given twice", given.room);
         *on_server.entry(given.server.to_string()).or_default() += 1;
     }
     // Rooms to which nobody came are free again after half a minute; shorter runs may not exceed the bound.
     let most = on_server.values().max().copied().unwrap_or_default();
-    ensure!(most <= usize::from(ROOMS_PER_SERVER), "a server was given {most} rooms");
+    ensure!(most <= usize::from(args.rooms_per_server), "a server was given {most} rooms");
     Ok(())
 }
