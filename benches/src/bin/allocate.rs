@@ -105,7 +105,7 @@ fn fleet(servers: u32, rooms_per_server: u16) -> anyhow::Result<Fleet> {
         replicas_min: servers,
         replicas_max: servers,
         match_players: 0,
-        idle_stop_after: Duration::from_hours(1),
+        autoscale: greenroom_core::autoscale::Autoscale::default(),
         start_timeout: Duration::from_mins(1),
         ports: None,
     })
@@ -158,6 +158,7 @@ fn started(order: &StartOrder, nth: usize) -> anyhow::Result<ServerReport> {
         connections: 0,
         rooms: Vec::new(),
         linked: true,
+        measured: greenroom_wire::link::Measured::default(),
         message: String::new(),
     })
 }

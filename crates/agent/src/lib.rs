@@ -19,6 +19,7 @@ pub mod journal;
 mod last_words;
 mod link;
 mod lock;
+mod memory;
 mod outbox;
 mod probe;
 mod shell;

@@ -26,7 +26,7 @@ use crate::last_words::last_words;
 use crate::lock::Lock;
 use crate::outbox::Outbox;
 use crate::supervisor::{Effect, Event, LinkId, Process, Settings, Supervisor};
-use crate::{AgentConfig, JournalError, OnExit, RunError, link, probe};
+use crate::{AgentConfig, JournalError, OnExit, RunError, link, memory, probe};
 
 /// Inputs that may wait for the loop; whoever brings more waits.
 const INBOX_MAX: usize = 1024;
@@ -335,7 +335,7 @@ impl Shell {
                     tell(&inbox, Event::Probed { server, instance, outcome }).await;
                 });
             }
-            Effect::Tell(message) => self.tell_control(&message),
+            Effect::Tell(message) => self.tell_control(&memory::weighed(*message)),
             Effect::ReadLogs { request, server, offset, bytes_max } => {
                 let Some(control) = self.control.clone() else { return };
                 let read = read_logs(self.provider.clone(), control, request, server, offset, bytes_max);

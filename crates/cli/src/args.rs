@@ -110,6 +110,11 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "NUMBER")]
         before: Option<u64>,
     },
+    /// Orders how many game servers a fleet has at least, now or by a time, and what it may not do by itself.
+    Scale(crate::scaling::ScaleArgs),
+    /// Tells why things are as they are.
+    #[command(subcommand)]
+    Explain(crate::scaling::ExplainVerb),
     /// Sends players through lobby, match and game, and tells whether all were where they belonged.
     Swarm(Box<crate::swarm::SwarmArgs>),
     /// Plays scaling policies against a recorded flow of rooms: who had to wait, and what stood idle for it.

@@ -10,6 +10,7 @@ mod failure;
 mod logging;
 mod pages;
 mod print;
+mod scaling;
 mod secrets;
 mod serve;
 mod simulate;
@@ -71,6 +72,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Verb::Logs(args) => on_runtime(ask::logs(args, global)),
         Verb::Audit { limit, before } => on_runtime(ask::audit(*limit, *before, global)),
         Verb::Restart { fleet } => on_runtime(ask::restart(fleet, global)),
+        Verb::Scale(args) => on_runtime(scaling::scale(args, global)),
+        Verb::Explain(verb) => on_runtime(scaling::explain(verb, global)),
         Verb::Swarm(args) => on_runtime(swarm::swarm(args, global)),
     }
 }
@@ -119,6 +122,12 @@ mod tests {
             "greenroom swarm --players 200 --ramp 5s --play 30s --hz 2 --seed 7 -o json",
             "greenroom simulate --trace spike --policy base-stock,out=0 --policy field:20% -o json",
             "greenroom --token-from file:/run/secrets/ops get fleets",
+            "greenroom scale lobby=25 game=25",
+            "greenroom scale game --to 200 --by 30m --for 2h --freeze scale-in",
+            "greenroom scale game=0",
+            "greenroom scale game=9 --dry-run",
+            "greenroom explain fleet game --limit 3 -o json",
+            "greenroom explain fleet game --dry-run new.toml",
             "greenroom version",
         ];
         for line in lines {

@@ -139,7 +139,7 @@ fn or_dash(text: &str) -> String {
 }
 
 /// `12s`, `4m`, `3h`, `2d`.
-fn age(now_ms: u64, then_ms: u64) -> String {
+pub(crate) fn age(now_ms: u64, then_ms: u64) -> String {
     let seconds = now_ms.saturating_sub(then_ms) / 1000;
     match seconds {
         0..60 => format!("{seconds}s"),

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use greenroom_core::{FleetName, RoomId, ServerName, TicketId};
 use greenroom_wire::api::{
-    AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, EndpointAnswer,
-    FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview,
-    Readiness, RestartAnswer, RoomList, RoomStatus, TicketCancelled, TicketsAnswer, TicketsRequest,
+    AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
+    DecisionList, DryRunRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus, GameserverList,
+    GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer, RoomList, RoomStatus,
+    ScaleOrder, ScaleRequest, TicketCancelled, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::error::ErrorBody;
 use greenroom_wire::secret::Secret;
@@ -115,6 +116,34 @@ impl ControlClient {
     ) -> Result<Allocation, ClientError> {
         let wait = Duration::from_millis(body.timeout_ms.unwrap_or(10_000));
         self.post(&format!("/v1/fleets/{fleet}/rooms"), body, wait).await
+    }
+
+    /// `POST /v1/fleets/{fleet}/scale`: a person's order on how many servers there are. Safe to repeat.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `bad_request` for a number above the fleet's maximum or a time that is over.
+    pub async fn scale(&self, fleet: &FleetName, body: &ScaleRequest) -> Result<ScaleOrder, ClientError> {
+        self.post(&format!("/v1/fleets/{fleet}/scale"), body, Duration::ZERO).await
+    }
+
+    /// `GET /v1/fleets/{fleet}/decisions`: why the fleet has as many servers as it has, and its last `limit` changes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn decisions(&self, fleet: &FleetName, limit: usize) -> Result<DecisionList, ClientError> {
+        self.get(&format!("/v1/fleets/{fleet}/decisions?limit={limit}")).await
+    }
+
+    /// `POST /v1/fleets/{fleet}/decisions/dry-run`: what these rules would decide now. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `bad_request` for rules that mean nothing.
+    pub async fn dry_run(
+        &self,
+        fleet: &FleetName,
+        body: &DryRunRequest,
+    ) -> Result<DecisionBody, ClientError> {
+        self.post(&format!("/v1/fleets/{fleet}/decisions/dry-run"), body, Duration::ZERO).await
     }
 
     /// `POST /v1/fleets/{fleet}/tickets`. Safe to repeat.

@@ -375,6 +375,8 @@ fn put(batch: &mut Batch, write: &Write) {
         Write::DeleteHost(host) => batch.delete(Kind::Host, host.as_str()),
         Write::PutAudit(record) => batch.put(audit_key(record.entry.number), record),
         Write::DeleteAudit(number) => batch.delete(Kind::Audit, audit_key(*number)),
+        Write::PutDecision { key, record } => batch.put(key.as_str(), record),
+        Write::PutScale(record) => batch.put(record.fleet.as_str(), record),
         Write::PutTerm(term) => batch.put(term::KEY, &TermRecord { version: 1, term: *term }),
     }
 }

@@ -7,7 +7,8 @@ use greenroom_store::records::{self, LoadError, Record};
 use greenroom_store::term::{self, HeldTerm, RaiseError};
 use greenroom_store::{Batch, CommitError, Store};
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, HostRecord, ResultRecord, RoomRecord, SigningKeyRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, ResultRecord, RoomRecord, ScaleRecord,
+    SigningKeyRecord,
 };
 use greenroom_wire::token::{KeyError, Signer};
 
@@ -50,6 +51,8 @@ pub(crate) async fn start(store: &dyn Store, now: Timestamp) -> Result<Started, 
         results: plain::<ResultRecord>(store).await?,
         hosts: plain::<HostRecord>(store).await?,
         audit: plain::<AuditRecord>(store).await?,
+        decisions: plain::<DecisionRecord>(store).await?,
+        scale_orders: plain::<ScaleRecord>(store).await?,
     };
     let signer = signer(store, &held, now).await?;
     Ok(Started { held, records, signer })

@@ -40,6 +40,8 @@ pub struct Autoscale {
     pub step_in_max: u32,
     /// What is held. Default nothing.
     pub freeze: Freeze,
+    /// Which servers a scale-in may take. Default idle ones.
+    pub scale_in: ScaleIn,
 }
 
 impl Default for Autoscale {
@@ -52,8 +54,20 @@ impl Default for Autoscale {
             step_out_max: u32::MAX,
             step_in_max: u32::MAX,
             freeze: Freeze::Nothing,
+            scale_in: ScaleIn::Idle,
         }
     }
+}
+
+/// Which servers a scale-in may take. None of them is ever stopped while somebody is on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ScaleIn {
+    /// Idle ones: the number never goes below that of the busy ones. Enough where rooms are packed, or one to a server.
+    #[default]
+    Idle,
+    /// The emptiest: nothing new is given to them, and they go when they are empty. For `least_connected`, which keeps
+    /// somebody on every server.
+    Cordon,
 }
 
 /// What a person has held. The minimum and waiting players are served all the same.
@@ -114,6 +128,27 @@ pub enum Policy {
         /// Assumed start-up time while none was measured.
         start_time: Duration,
     },
+}
+
+impl Memory {
+    /// What is left of an earlier process's memory: the number it wanted, when it last scaled out and when it last
+    /// changed the number at all. Cool-downs go on as if that process had lived.
+    #[must_use]
+    pub const fn resumed(replicas_wanted: u32, out_at: Option<Timestamp>, changed_at: Timestamp) -> Self {
+        Self { replicas_wanted: Some(replicas_wanted), out_at, changed_at, below: None }
+    }
+
+    /// When the last scale-out by policy was.
+    #[must_use]
+    pub const fn out_at(&self) -> Option<Timestamp> {
+        self.out_at
+    }
+
+    /// When the number last changed.
+    #[must_use]
+    pub const fn changed_at(&self) -> Timestamp {
+        self.changed_at
+    }
 }
 
 impl Policy {

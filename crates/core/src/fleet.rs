@@ -6,13 +6,14 @@ mod backoff;
 mod plan;
 
 pub use backoff::{BACKOFF_FIRST, BACKOFF_MAX, BACKOFF_QUIET, Backoff};
-pub use plan::{UNHEALTHY_STOP_AFTER, plan};
+pub use plan::{CORDON_WAIT, UNHEALTHY_STOP_AFTER, plan};
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::{FleetName, Revision, ServerName, Timestamp};
+use crate::autoscale::Autoscale;
+use crate::{FleetName, HostName, Revision, ServerName, Timestamp};
 
 /// What the servers of a fleet are for (source 002's two clusters).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +81,8 @@ pub struct Fleet {
     pub replicas_max: u32,
     /// Players per match; 0 when nobody is matched into this fleet.
     pub match_players: u16,
-    /// How long an idle server above the minimum is kept. Default 1 h.
-    pub idle_stop_after: Duration,
+    /// How many servers it should have between the two, and how fast that may change. No part of the revision.
+    pub autoscale: Autoscale,
     /// How long a server may take to answer before it is replaced. Default 60 s.
     pub start_timeout: Duration,
     /// The ports of its servers on each host, both ends included. `None`: out of the host's own range. No part of the
@@ -89,12 +90,26 @@ pub struct Fleet {
     pub ports: Option<RangeInclusive<u16>>,
 }
 
-/// Demand that no server has yet: what waits for this fleet.
+/// How many servers there should be: what [`crate::autoscale::decide`] came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Demand {
-    /// Rooms that allocation calls and matches wait for.
-    pub rooms_waiting: u32,
+pub struct Wanted {
+    /// Healthy servers, starting ones counted; at most `replicas_max`.
+    pub replicas: u32,
+    /// How many more there should be were `replicas_max` higher. Only told, never started.
+    pub beyond: u32,
 }
+
+/// What one host carries, of all fleets: the one that empties soonest is emptied first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct HostLoad {
+    /// Servers with somebody on them.
+    pub busy: u32,
+    /// Live servers in all.
+    pub servers: u32,
+}
+
+/// What the hosts of a fleet carry. One that is not here carries nothing.
+pub type HostLoads = BTreeMap<HostName, HostLoad>;
 
 /// Bounds of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +123,19 @@ pub struct Limits {
 pub enum Action {
     /// Start one more server of the fleet's current revision; control names and places it.
     Start,
-    /// Stop this server: it is idle and surplus, or dead.
+    /// Give nothing new to this server, which was to go: it is stopped once it is empty.
+    Cordon {
+        /// Which.
+        server: ServerName,
+        /// Why.
+        reason: StopReason,
+    },
+    /// Give players to this server again: it is needed after all, or somebody came to it in the last moment.
+    Uncordon {
+        /// Which.
+        server: ServerName,
+    },
+    /// Stop this server: it is empty and cordoned, or dead.
     Stop {
         /// Which.
         server: ServerName,
@@ -120,7 +147,7 @@ pub enum Action {
 /// Why a server is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// Idle for `idle_stop_after` and not needed for the target.
+    /// Not needed for the target.
     Surplus,
     /// Runs a revision the fleet no longer has, and is idle.
     Outdated,

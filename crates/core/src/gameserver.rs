@@ -2,6 +2,7 @@
 //!
 //! Never how it was learnt: `control` builds these from the agents' reports and its own promises.
 
+use crate::fleet::StopReason;
 use crate::{FleetName, HostName, InstanceId, Revision, ServerName, Timestamp};
 
 /// Where a GameServer stands (design section 5). Only `Ready` and `Allocated` servers are handed out.
@@ -57,8 +58,12 @@ pub struct GameServer {
     pub in_flight: u32,
     /// When it was ordered.
     pub started_at: Timestamp,
+    /// Why nothing new is given to it; `None` while it is handed out. Its state is then [`State::Draining`] as long as
+    /// it answers.
+    pub cordoned: Option<StopReason>,
     /// Since when nothing is on it; `None` while busy. Counted anew from the moment the server turns
-    /// [`State::Unhealthy`], so that a short silence never stops a server that was idle for long.
+    /// [`State::Unhealthy`] or [`State::Draining`], so that a short silence never stops a server that was idle for
+    /// long, and who was sent to it in the last moment is seen.
     pub idle_since: Option<Timestamp>,
     /// Since when it has been [`State::Starting`] without a break, restarts included; `None` in every other state.
     pub starting_since: Option<Timestamp>,

@@ -67,6 +67,8 @@ counters! {
     ticks_total,
     /// Room ticks skipped because the node was too far behind.
     ticks_skipped_total,
+    /// How late room ticks were, in microseconds, all together.
+    tick_late_us_total,
     /// Room inputs refused: unknown event or wrong argument.
     inputs_refused_total,
     /// Rooms opened.

@@ -42,6 +42,7 @@ mod hooks;
 mod http;
 mod line;
 mod link;
+mod measure;
 mod mesh;
 mod namespace;
 mod namespaces;

@@ -23,12 +23,17 @@ use tokio::time::Instant;
 use tokio_util::codec::{FramedRead, LinesCodec};
 
 use crate::config::{LinkConfig, Membership};
+use crate::measure::Meter;
 use crate::mesh;
 use crate::session::Urgency;
 use crate::state::{NodeState, random_u64};
 
 /// Status is sent at least this often: it is the heartbeat.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// Time between two entries of what is measured.
+const SECOND: Duration = Duration::from_secs(1);
+/// Time between two looks at how late the loop is.
+const LAG_EVERY: Duration = Duration::from_millis(250);
 /// Changes within this time are one status.
 const STATUS_AFTER: Duration = Duration::from_millis(20);
 /// Bytes of statuses a second, about: a status is whole, so one about a thousand rooms waits for more changes. Else each
@@ -52,6 +57,7 @@ pub(crate) struct Link {
     /// No status about a change before this moment.
     status_not_before: Cell<Option<Instant>>,
     unacked: RefCell<BTreeMap<(RoomId, u32), RoomEnded>>,
+    meter: RefCell<Meter>,
     work: Notify,
     acked: Notify,
 }
@@ -73,6 +79,7 @@ impl Link {
             status_due: Cell::new(None),
             status_not_before: Cell::new(None),
             unacked: RefCell::default(),
+            meter: RefCell::default(),
             work: Notify::new(),
             acked: Notify::new(),
         })
@@ -216,11 +223,13 @@ async fn hold(state: &Rc<NodeState>, link: &Link) -> Result<std::convert::Infall
     stream.set_nodelay(true)?;
     let (read, mut write) = stream.into_split();
     let mut lines = FramedRead::new(read, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
-    send(&mut write, link.hello.clone() + &status(state)).await?;
+    send(&mut write, link.hello.clone() + &status(state, link)).await?;
     let mut status_at = Instant::now() + STATUS_EVERY;
     let mut results_at = Instant::now() + RESULT_EVERY;
+    let mut lag_at = Instant::now() + LAG_EVERY;
+    let mut second_at = Instant::now() + SECOND;
     loop {
-        let wake_at = link.status_due.get().unwrap_or(status_at).min(status_at);
+        let wake_at = link.status_due.get().unwrap_or(status_at).min(status_at).min(lag_at);
         tokio::select! {
             line = lines.next() => {
                 let line = line.ok_or(StreamError::Closed)?.map_err(|error| StreamError::Line(error.to_string()))?;
@@ -235,11 +244,19 @@ async fn hold(state: &Rc<NodeState>, link: &Link) -> Result<std::convert::Infall
             () = tokio::time::sleep_until(wake_at) => {}
         }
         let now = Instant::now();
+        if lag_at <= now {
+            link.meter.borrow_mut().woke_late(now - lag_at);
+            lag_at = now + LAG_EVERY;
+        }
+        if second_at <= now {
+            second_at = now + SECOND;
+            link.meter.borrow_mut().second(state.counting.read(), state.rooms.is_some());
+        }
         let mut text = link.take_outbox();
         if link.status_due.get().is_some_and(|due| due <= now) || status_at <= now {
             link.status_due.set(None);
             status_at = now + STATUS_EVERY;
-            let status = status(state);
+            let status = status(state, link);
             link.status_not_before.set(Some(now + status_pause(status.len())));
             text += &status;
         }
@@ -264,10 +281,10 @@ fn status_pause(bytes: usize) -> Duration {
     Duration::from_secs_f64(bytes / STATUS_BYTES_PER_SECOND).min(STATUS_EVERY)
 }
 
-fn status(state: &NodeState) -> String {
+fn status(state: &NodeState, link: &Link) -> String {
     let connections = u32::try_from(state.open_sessions.get()).unwrap_or(u32::MAX);
     let rooms = state.rooms.as_ref().map_or_else(Vec::new, |rooms| rooms.report());
-    line(&FromServer::Status(Status { connections, rooms }))
+    line(&FromServer::Status(Status { connections, rooms, measured: link.meter.borrow().measured() }))
 }
 
 fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {

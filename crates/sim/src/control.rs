@@ -8,9 +8,11 @@ use greenroom_control::world::{
     Answer, Bounds, Call, Effect, Event, IdSource, Records, RequestId, Results, Timings, World, WorldConfig,
     Write,
 };
-use greenroom_core::{HostName, RoomId, Timestamp};
+use greenroom_core::{FleetName, HostName, RoomId, Timestamp};
 use greenroom_wire::api::FleetStatus;
-use greenroom_wire::record::{AnswerRecord, AuditRecord, HostRecord, ResultRecord, RoomRecord};
+use greenroom_wire::record::{
+    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, ResultRecord, RoomRecord, ScaleRecord,
+};
 use greenroom_wire::token::PublicKeys;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
@@ -24,6 +26,8 @@ struct Stored {
     rooms: BTreeMap<RoomId, RoomRecord>,
     answers: BTreeMap<String, AnswerRecord>,
     results: BTreeMap<String, ResultRecord>,
+    decisions: BTreeMap<String, DecisionRecord>,
+    scale_orders: BTreeMap<FleetName, ScaleRecord>,
     hosts: BTreeMap<HostName, HostRecord>,
     audit: BTreeMap<u64, AuditRecord>,
 }
@@ -61,6 +65,12 @@ impl Stored {
             Write::DeleteAudit(number) => {
                 self.audit.remove(&number);
             }
+            Write::PutDecision { key, record } => {
+                self.decisions.insert(key, record);
+            }
+            Write::PutScale(record) => {
+                self.scale_orders.insert(record.fleet.0.clone(), record);
+            }
             Write::PutTerm(term) => self.term = term,
         }
     }
@@ -72,6 +82,8 @@ impl Stored {
             results: self.results.values().cloned().collect(),
             hosts: self.hosts.values().cloned().collect(),
             audit: self.audit.values().cloned().collect(),
+            decisions: self.decisions.values().cloned().collect(),
+            scale_orders: self.scale_orders.values().cloned().collect(),
         }
     }
 }

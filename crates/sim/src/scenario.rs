@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use greenroom_core::autoscale::Autoscale;
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
 use greenroom_wire::revision::revision;
 use rand::RngExt as _;
@@ -95,7 +96,12 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
         replicas_min,
         replicas_max,
         match_players: 0,
-        idle_stop_after: Duration::from_secs(20),
+        autoscale: Autoscale {
+            cooldown_out: Duration::from_secs(5),
+            cooldown_in: Duration::from_secs(20),
+            settle_in: Duration::from_secs(10),
+            ..Autoscale::default()
+        },
         start_timeout: Duration::from_secs(20),
         ports: None,
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use greenroom_core::{InstanceId, PlayerId, RoomId, RoomKey};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{ProcessPhase, ServerReport, StartOrder};
+use greenroom_wire::link::Measured;
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatReport};
 use greenroom_wire::token::JoinClaims;
 use serde_json::{Value, json};
@@ -193,6 +194,7 @@ impl Server {
             connections: u32::try_from(self.players()).unwrap_or(u32::MAX),
             rooms: self.rooms.iter().map(|(id, room)| room.report(id)).collect(),
             linked: true,
+            measured: Measured::default(),
             message: String::new(),
         }
     }

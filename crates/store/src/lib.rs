@@ -33,6 +33,10 @@ pub enum Kind {
     SigningKey,
     /// Agents that have been here.
     Host,
+    /// The last decisions on the number of servers.
+    Decision,
+    /// What a person has ordered of a fleet.
+    Scale,
     /// The last term used.
     Term,
     /// Who changed what.
@@ -41,8 +45,17 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Room, Self::Answer, Self::Result, Self::SigningKey, Self::Host, Self::Term, Self::Audit];
+    pub const ALL: [Self; 9] = [
+        Self::Room,
+        Self::Answer,
+        Self::Result,
+        Self::SigningKey,
+        Self::Host,
+        Self::Decision,
+        Self::Scale,
+        Self::Term,
+        Self::Audit,
+    ];
 
     /// The word it is stored under. Never changes.
     #[must_use]
@@ -53,6 +66,8 @@ impl Kind {
             Self::Result => "result",
             Self::SigningKey => "signing_key",
             Self::Host => "host",
+            Self::Decision => "decision",
+            Self::Scale => "scale",
             Self::Term => "term",
             Self::Audit => "audit",
         }

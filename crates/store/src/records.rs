@@ -3,7 +3,8 @@
 //! Never changes a record's shape: that is `wire`'s.
 
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, HostRecord, ResultRecord, RoomRecord, SigningKeyRecord, TermRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, ResultRecord, RoomRecord, ScaleRecord,
+    SigningKeyRecord, TermRecord,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,16 @@ impl Record for SigningKeyRecord {
 
 impl Record for HostRecord {
     const KIND: Kind = Kind::Host;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for DecisionRecord {
+    const KIND: Kind = Kind::Decision;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for ScaleRecord {
+    const KIND: Kind = Kind::Scale;
     const VERSION_MAX: u32 = 1;
 }
 

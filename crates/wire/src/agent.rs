@@ -9,6 +9,7 @@ use greenroom_core::{FleetName, HostName, InstanceId, Revision, RoomId, ServerNa
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
+use crate::link::Measured;
 use crate::rooms::{EndReason, RoomEnded, RoomReport};
 use crate::secret::SecretRef;
 use crate::token::PublicKeys;
@@ -103,6 +104,9 @@ pub struct ServerReport {
     /// means nothing. Left out when true.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub linked: bool,
+    /// What it measured of itself, and its agent of its process.
+    #[serde(default, skip_serializing_if = "Measured::is_empty")]
+    pub measured: Measured,
     /// Why it is not `Ready`, or how the last process ended; empty when there is nothing to say.
     pub message: String,
 }

@@ -3,10 +3,16 @@
 mod audit;
 mod fleets;
 mod players;
+mod scaling;
 
 pub use audit::{AuditAction, AuditEntry, AuditList};
 pub use fleets::{FleetList, FleetStatus, KindWord, RestartAnswer, ServerFailure};
 pub use players::{PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket, PlayerTicketRequest};
+pub use scaling::{
+    AutoscaleBody, ChangeWord, DecisionBody, DecisionInputs, DecisionList, DryRunRequest, FreezeWord,
+    InvalidRules, MetricWord, PolicyBody, PolicyWord, PrewarmOrder, RulesBody, ScaleInWord, ScaleOrder,
+    ScaleRequest, UnitWord,
+};
 
 use greenroom_core::{
     FleetName, HostName, IdempotencyKey, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName,

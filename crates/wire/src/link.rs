@@ -86,6 +86,37 @@ pub struct Status {
     pub connections: u32,
     /// All live rooms.
     pub rooms: Vec<RoomReport>,
+    /// What it measured of itself.
+    #[serde(default, skip_serializing_if = "Measured::is_empty")]
+    pub measured: Measured,
+}
+
+/// What a server measured of itself, or its agent of its process; each absent where nobody measured it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// New connections in the last 60 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connects_per_minute: Option<u32>,
+    /// How late ticks were on average over the last seconds, in milliseconds; absent without rooms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick_lateness_ms: Option<u32>,
+    /// How late its event loop was in the last second, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loop_lag_ms: Option<u32>,
+    /// Resident memory of its process, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Rooms opened since its process started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rooms_served: Option<u32>,
+}
+
+impl Measured {
+    /// Whether nobody measured anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Agent to server.

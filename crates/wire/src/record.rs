@@ -6,7 +6,7 @@ use greenroom_core::{FleetName, HostName, InstanceId, PlayerId, RoomId, RoomKey,
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
-use crate::api::{AuditEntry, RoomResult};
+use crate::api::{AuditEntry, DecisionBody, RoomResult, ScaleOrder};
 
 /// A room that was promised and has not ended. Key `<room>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +137,33 @@ pub struct AuditRecord {
     pub version: u32,
     /// The entry.
     pub entry: AuditEntry,
+}
+
+/// A decision that changed how many servers a fleet should have. Key `<fleet>/<number modulo 100>`: the last 100 stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionRecord {
+    /// 1.
+    pub version: u32,
+    /// The fleet.
+    pub fleet: Text<FleetName>,
+    /// Counts up with each decision of the fleet.
+    pub number: u64,
+    /// Unix milliseconds of the last scale-out by policy: cool-downs go on over a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_at_ms: Option<u64>,
+    /// What was decided and why.
+    pub decision: DecisionBody,
+}
+
+/// What a person has ordered of a fleet. Key `<fleet>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScaleRecord {
+    /// 1.
+    pub version: u32,
+    /// The fleet.
+    pub fleet: Text<FleetName>,
+    /// The order.
+    pub order: ScaleOrder,
 }
 
 /// The last term used. Key `term`.

@@ -405,10 +405,10 @@ impl Managed {
     pub(super) fn told(&mut self, status: Status, out: &mut Out) {
         out.changed |= !self.link.told;
         self.link.told = true;
-        if self.status != status {
-            self.status = status;
-            out.changed = true;
-        }
+        // What it measured changes all the time and waits for the next report.
+        let old = &self.status;
+        out.changed |= old.connections != status.connections || old.rooms != status.rooms;
+        self.status = status;
     }
 
     /// The link connection is over.
@@ -491,6 +491,7 @@ impl Managed {
             connections: self.status.connections,
             rooms: self.status.rooms.clone(),
             linked: self.link.told,
+            measured: self.status.measured,
             message: self.message(),
         }
     }

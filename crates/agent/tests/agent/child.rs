@@ -78,7 +78,7 @@ fn link(ended: &mut Option<String>, dies_at: Instant) -> std::io::Result<()> {
     let mut line = String::new();
     let mut once = true;
     while Instant::now() < dies_at {
-        say(&FromServer::Status(Status { connections: 3, rooms: Vec::new() }))?;
+        say(&FromServer::Status(Status { connections: 3, ..Status::default() }))?;
         if let Ok(packet) = std::env::var(PUBLISH) {
             let namespace = "/".to_owned();
             let (groups, except, attachments) = (Vec::new(), Vec::new(), Vec::new());

@@ -59,12 +59,13 @@ pub(super) fn read(
     env.extend(recovery(&mut section, kind, faults).map(|window| (RECOVERY_ENV.to_owned(), window)));
     let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
-    let idle_stop_after = section.duration("idle_stop_after", Duration::ZERO..=HOUR * 24 * 365, faults);
     let start_timeout = section.duration("start_timeout", Duration::from_secs(1)..=HOUR, faults);
     let ports = section.parsed("ports", faults, super::ports::parse);
     let watch = watch(&mut section, faults);
     let (replicas_min, replicas_max) = replicas(&mut section, faults);
     let (kind, match_players) = sizes(&mut section, kind, faults);
+    let most = replicas_max.as_ref().map_or(replicas_min.max(1), |found| found.value);
+    let autoscale = super::autoscale::read(&mut section, kind, most, faults);
     let ports_span = ports.as_ref().map_or_else(|| header.clone(), |found| found.span.clone());
     let replicas_max_span = replicas_max.as_ref().map_or(header, |found| found.span.clone());
     section.finish(faults);
@@ -85,9 +86,9 @@ pub(super) fn read(
         revision: greenroom_wire::revision::revision(&template, kind),
         template,
         replicas_min,
-        replicas_max: replicas_max.map_or(replicas_min.max(1), |found| found.value),
+        replicas_max: most,
         match_players,
-        idle_stop_after: idle_stop_after.map_or(HOUR, |found| found.value),
+        autoscale,
         start_timeout: start_timeout.map_or(Duration::from_secs(60), |found| found.value),
         ports: ports.map(|found| found.value),
     };

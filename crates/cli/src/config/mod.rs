@@ -3,6 +3,7 @@
 //! Never starts anything. A file is taken whole or not at all: all its faults are told together.
 
 mod access;
+mod autoscale;
 pub(crate) mod fault;
 mod fleet;
 mod players;

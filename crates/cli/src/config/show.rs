@@ -36,9 +36,11 @@ impl fmt::Display for Config {
         }
         self.fleets.iter().try_for_each(|fleet| {
             write_fleet(f, fleet)?;
-            let Some(paths) = self.watch.get(&fleet.name) else { return Ok(()) };
-            let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-            writeln!(f, "watch = {}", list(&paths))
+            if let Some(paths) = self.watch.get(&fleet.name) {
+                let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+                writeln!(f, "watch = {}", list(&paths))?;
+            }
+            super::autoscale::write(f, fleet.name.as_str(), &fleet.autoscale)
         })
     }
 }
@@ -108,7 +110,6 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
     };
     writeln!(f, "probe = {}", text(&probe))?;
     writeln!(f, "stop_grace = {}", span(fleet.template.stop_grace))?;
-    writeln!(f, "idle_stop_after = {}", span(fleet.idle_stop_after))?;
     writeln!(f, "start_timeout = {}", span(fleet.start_timeout))?;
     match &fleet.ports {
         Some(ports) => writeln!(f, "ports = \"{}-{}\"", ports.start(), ports.end()),
@@ -116,7 +117,7 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
     }
 }
 
-fn text(value: &str) -> String {
+pub(super) fn text(value: &str) -> String {
     toml::Value::String(value.to_owned()).to_string()
 }
 
@@ -125,6 +126,6 @@ fn list(values: &[String]) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-fn span(value: Duration) -> String {
+pub(super) fn span(value: Duration) -> String {
     format!("\"{}\"", humantime::format_duration(value))
 }

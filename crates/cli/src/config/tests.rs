@@ -57,12 +57,30 @@ fn what_is_shown_reads_back_as_the_same() {
         seats_per_room = 8
         probe = "http:/healthz"
         stop_grace = "1m 30s"
+        replicas_max = 40
+        [fleets.game.autoscale]
+        cooldown_out = "0s"
+        cooldown_in = "10m"
+        settle_in = "1m 30s"
+        step_out_max = 8
+        step_in_max = 2
+        scale_in = "cordon"
+        policies = [
+            { policy = "base_stock", z = 3.09, start_time = "20s" },
+            { policy = "buffer", free = "20%", unit = "seats" },
+            { policy = "schedule", cron = "0 18 * * FRI", zone = "Asia/Tokyo", lasts = "4h", replicas = 30 },
+        ]
         [fleets.feed]
         kind = "mesh"
         command = ["./feed"]
         replicas_min = 0
         probe = "tcp"
         recovery = "1m 30s"
+        [[fleets.feed.autoscale.policies]]
+        policy = "target_average"
+        metric = "connections"
+        per_server = 300
+        spare = 50
     "#;
     let config = parse("greenroom.toml", text).expect("valid");
     assert_eq!(parse("shown", &config.to_string()).expect("what is shown is valid"), config);
@@ -116,7 +134,6 @@ seats_per_room = 4
 match_players = 5
 probe = "engineio"
 stop_grace = "ten seconds"
-idle_stop_after = "1h"
 
 [fleets.board]
 kind = "mesh"
@@ -131,6 +148,40 @@ seats_per_room = 70000
 
 [logs]
 level = "debug"
+"#;
+    insta::assert_snapshot!(faults(text));
+}
+
+#[test]
+fn faults_of_autoscale_are_told_with_what_was_meant() {
+    let text = r#"[fleets.arena]
+kind = "room"
+command = ["./arena"]
+seats_per_room = 4
+replicas_max = 9
+
+[fleets.arena.autoscale]
+cooldown = "3m"
+cooldown_in = 60
+step_in_max = 0
+scale_in = "busy"
+policies = [
+    { policy = "base-stock" },
+    { policy = "base_stock", z = 11 },
+    { policy = "buffer", free = "100%", unit = "room" },
+    { policy = "target_average", metric = "cpu", per_server = 0 },
+    { policy = "target_average", metric = "loop_lag", per_server = 5, spare = 1 },
+    { policy = "schedule", cron = "0 18 * *", zone = "Asia/Tokio", lasts = "4h", replicas = 30 },
+    { policy = "schedule", cron = "0 18 * * *", zone = "Asia/Tokio", lasts = "4h", replicas = 3 },
+    { policy = "schedule" },
+    { free = "3" },
+    7,
+]
+
+[fleets.board]
+kind = "mesh"
+command = ["./board"]
+autoscale = { policies = [{ policy = "base_stock" }, { policy = "target_average", metric = "rooms", per_server = 3 }] }
 "#;
     insta::assert_snapshot!(faults(text));
 }

@@ -12,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 use greenroom_core::{FleetName, IdempotencyKey, RoomId, ServerName, TicketId};
 use greenroom_wire::Text;
 use greenroom_wire::api::{
-    AllocateRequest, AssignmentsAnswer, AssignmentsRequest, FinishRequest, TicketCancelled, TicketsRequest,
+    AllocateRequest, AssignmentsAnswer, AssignmentsRequest, DryRunRequest, FinishRequest, ScaleRequest,
+    TicketCancelled, TicketsRequest,
 };
 use greenroom_wire::token::PublicKeys;
 use serde::Deserialize;
@@ -50,6 +51,13 @@ pub(crate) struct Before {
     limit: Option<usize>,
 }
 
+/// `?limit=`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Last {
+    limit: Option<usize>,
+}
+
 /// `?offset=&bytes_max=`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +90,9 @@ impl Face {
             Answer::Finished(body) | Answer::Room(body) => Json(body).into_response(),
             Answer::Logs(body) => Json(body).into_response(),
             Answer::Restarted(body) => Json(body).into_response(),
+            Answer::Scaled(body) => Json(body).into_response(),
+            Answer::Decisions(body) => Json(body).into_response(),
+            Answer::DryRun(body) => Json(body).into_response(),
             Answer::Fleets(body) => Json(body).into_response(),
             Answer::Fleet(body) => Json(body).into_response(),
             Answer::Gameservers(body) => Json(body).into_response(),
@@ -211,6 +222,31 @@ pub(crate) async fn audit(State(face): Shared, Asked(page): Asked<Before>) -> Ou
         return Err(ApiError::bad_request(format!("limit must be 1 to 1000, not {limit}")));
     }
     face.answer(Call::Audit { before: page.before, limit }).await
+}
+
+pub(crate) async fn scale(
+    State(face): Shared,
+    Extension(caller): Extension<Caller>,
+    Named(fleet): Named<FleetName>,
+    Told(body): Told<ScaleRequest>,
+) -> Outcome {
+    face.answer(Call::Scale { fleet, body, by: actor(caller) }).await
+}
+
+pub(crate) async fn decisions(
+    State(face): Shared,
+    Named(fleet): Named<FleetName>,
+    Asked(page): Asked<Last>,
+) -> Outcome {
+    face.answer(Call::Decisions { fleet, limit: page.limit.unwrap_or(usize::MAX) }).await
+}
+
+pub(crate) async fn dry_run(
+    State(face): Shared,
+    Named(fleet): Named<FleetName>,
+    Told(body): Told<DryRunRequest>,
+) -> Outcome {
+    face.answer(Call::DryRun { fleet, body }).await
 }
 
 pub(crate) async fn hosts(State(face): Shared) -> Outcome {

@@ -11,9 +11,10 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::routing::{MethodRouter, any, delete, get, post};
 use greenroom_wire::api::{
-    AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, EndpointAnswer,
-    FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview,
-    Readiness, RestartAnswer, RoomList, RoomStatus, TicketCancelled, TicketsAnswer, TicketsRequest,
+    AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
+    DecisionList, DryRunRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus, GameserverList,
+    GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer, RoomList, RoomStatus,
+    ScaleOrder, ScaleRequest, TicketCancelled, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::token::PublicKeys;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -106,6 +107,9 @@ pub(crate) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| vec![
     route(Method::GET, "/v1/fleets/{fleet}/endpoint", OPERATE, "The address of the least loaded server of a mesh fleet").by(|| get(calls::endpoint)).answers::<EndpointAnswer>(),
     route(Method::POST, "/v1/fleets/{fleet}/rooms", OPERATE, "A room by key or new, with a seat for each player: all or none").by(|| post(calls::allocate)).asks::<AllocateRequest>().answers::<Allocation>(),
     route(Method::POST, "/v1/fleets/{fleet}/restart", ADMIN, "A new process for each server of the fleet; rooms are lost").by(|| post(calls::restart)).answers::<RestartAnswer>(),
+    route(Method::POST, "/v1/fleets/{fleet}/scale", ADMIN, "Orders at least so many servers for a time, or freezes the fleet").by(|| post(calls::scale)).asks::<ScaleRequest>().answers::<ScaleOrder>(),
+    route(Method::GET, "/v1/fleets/{fleet}/decisions", READ, "Why the fleet has as many servers as it has, and its last changes").by(|| get(calls::decisions)).answers::<DecisionList>().query(&[Query("limit", "At most so many past changes; all that are kept by default")]),
+    route(Method::POST, "/v1/fleets/{fleet}/decisions/dry-run", OPERATE, "What other rules would decide now; changes nothing").by(|| post(calls::dry_run)).asks::<DryRunRequest>().answers::<DecisionBody>(),
     route(Method::POST, "/v1/fleets/{fleet}/tickets", OPERATE, "Files tickets for the matchmaker").by(|| post(calls::file_tickets)).asks::<TicketsRequest>().answers::<TicketsAnswer>().large(),
     route(Method::POST, "/v1/assignments", OPERATE, "Waits until tickets of an owner are assigned").by(|| post(calls::assignments)).asks::<AssignmentsRequest>().answers::<AssignmentsAnswer>().large(),
     route(Method::DELETE, "/v1/tickets/{ticket}", OPERATE, "Cancels a ticket, or answers the assignment that came first").by(|| delete(calls::cancel_ticket)).answers::<TicketCancelled>(),

@@ -24,9 +24,23 @@ impl World {
         if let Some(answer) = self.settled(fleet, &ask) {
             return self.reply(request, answer.map(|grant| Answer::Allocated(Box::new(grant))));
         }
+        if !self.is_awaited(fleet, &ask) {
+            self.count_arrivals(fleet, 1);
+        }
         let timings = self.config.timings;
         let wait = ask.body.timeout_ms.map_or(timings.allocation_wait, std::time::Duration::from_millis);
         self.wait_for_server(request, fleet, Ask::Room(Box::new(ask)), wait);
+    }
+
+    /// Whether another call waits for the room of the same key.
+    fn is_awaited(&self, fleet: &FleetName, ask: &RoomAsk) -> bool {
+        let Some(key) = &ask.body.key else { return false };
+        let waiting = self.fleets.get(fleet).into_iter().flat_map(|fleet| fleet.waiting.values());
+        let mut asks = waiting.filter_map(|waiting| match &waiting.ask {
+            Ask::Room(ask) => Some(ask),
+            Ask::Endpoint => None,
+        });
+        asks.any(|other| other.body.key.as_ref() == Some(key))
     }
 
     fn check_allocation(&self, name: &FleetName, body: AllocateRequest) -> Result<RoomAsk, Refusal> {

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use greenroom_core::fleet::{self, Action, Backoff, Demand, Fleet, Limits, Reason, SecretSource, StopReason};
+use greenroom_core::fleet::{
+    self, Action, Backoff, Fleet, HostLoads, Limits, Reason, SecretSource, StopReason,
+};
 use greenroom_core::placement::{self, Host};
 use greenroom_core::{FleetName, HostName, ServerName};
 use greenroom_wire::Text;
@@ -23,18 +25,18 @@ impl World {
             return;
         }
         let names: Vec<FleetName> = self.fleets.keys().cloned().collect();
+        let hosts = self.host_loads();
         for name in names {
-            self.plan_fleet(&name);
+            self.plan_fleet(&name, &hosts);
         }
     }
 
-    fn plan_fleet(&mut self, name: &FleetName) {
-        let asked = self.rooms_asked(name);
+    fn plan_fleet(&mut self, name: &FleetName, hosts: &HostLoads) {
+        let Some(wanted) = self.decide_fleet(name) else { return };
         let limits = Limits { actions_max: self.config.bounds.actions_max };
         let now = self.now;
         let Some(state) = self.fleets.get_mut(name) else { return };
-        let demand = Demand { rooms_waiting: asked.saturating_add(state.matches_waiting) };
-        let plan = fleet::plan(&state.spec, &state.view, demand, limits, now);
+        let plan = fleet::plan(&state.spec, &state.view, wanted, hosts, limits, now);
         state.replicas_wanted = plan.replicas_wanted;
         let at_maximum = |reasons: &[Reason]| {
             reasons.iter().find(|reason| matches!(reason, Reason::AtMaximum { .. })).map(words)
@@ -53,6 +55,8 @@ impl World {
         for action in plan.actions {
             match action {
                 Action::Start => self.start_server(name),
+                Action::Cordon { server, reason } => self.cordon(&server, reason),
+                Action::Uncordon { server } => self.uncordon(&server),
                 Action::Stop { server, reason } => self.stop_server(&server, stop_words(reason)),
             }
         }
@@ -155,6 +159,20 @@ impl World {
         }
     }
 
+    fn cordon(&mut self, name: &ServerName, reason: StopReason) {
+        let Some(server) = self.servers.get_mut(name) else { return };
+        server.cordoned = Some(reason);
+        self.refresh(name);
+        self.note(Notice::ServerCordoned { server: name.clone(), reason: stop_words(reason) });
+    }
+
+    fn uncordon(&mut self, name: &ServerName) {
+        let Some(server) = self.servers.get_mut(name) else { return };
+        server.cordoned = None;
+        self.refresh(name);
+        self.note(Notice::ServerUncordoned { server: name.clone() });
+    }
+
     /// The last look before a stop: nothing was promised on it since the plan was made.
     fn stop_server(&mut self, name: &ServerName, reason: &'static str) {
         let busy = self.rooms_of.contains_key(name);
@@ -216,6 +234,8 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         revision: spec.revision.clone(),
         phase: ProcessPhase::Starting,
         ordered_at: Some(now),
+        asked_at: Some(now),
+        cordoned: None,
         stop: None,
         endpoint: String::new(),
         pid: None,
@@ -224,6 +244,7 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         connections: 0,
         in_flight: 0,
         linked: false,
+        measured: greenroom_wire::link::Measured::default(),
         message: "ordered".to_owned(),
     }
 }

@@ -5,11 +5,14 @@
 use greenroom_core::{FleetName, HostName, RoomId, ServerName, TicketId};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent};
 use greenroom_wire::api::{
-    AllocateRequest, AssignmentsRequest, AuditList, EndpointAnswer, FinishRequest, FleetList, FleetStatus,
-    GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer, RoomList,
-    RoomStatus, TicketsAnswer, TicketsRequest,
+    AllocateRequest, AssignmentsRequest, AuditList, DecisionBody, DecisionList, DryRunRequest,
+    EndpointAnswer, FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList,
+    LogsAnswer, Overview, Readiness, RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest,
+    TicketsAnswer, TicketsRequest,
 };
-use greenroom_wire::record::{AnswerRecord, AuditRecord, HostRecord, ResultRecord, RoomRecord};
+use greenroom_wire::record::{
+    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, ResultRecord, RoomRecord, ScaleRecord,
+};
 
 use super::audit::Actor;
 use super::grant::Grant;
@@ -122,6 +125,29 @@ pub enum Call {
         /// At most this many.
         limit: usize,
     },
+    /// A person's order on how many servers a fleet has.
+    Scale {
+        /// The fleet.
+        fleet: FleetName,
+        /// What is ordered.
+        body: ScaleRequest,
+        /// Who calls, for the audit trail.
+        by: Actor,
+    },
+    /// Why a fleet has as many servers as it has.
+    Decisions {
+        /// The fleet.
+        fleet: FleetName,
+        /// At most this many of the past.
+        limit: usize,
+    },
+    /// What other rules would decide.
+    DryRun {
+        /// The fleet.
+        fleet: FleetName,
+        /// The rules.
+        body: DryRunRequest,
+    },
     /// All fleets.
     Fleets,
     /// One fleet.
@@ -177,6 +203,9 @@ pub enum Answer {
     Finished(RoomStatus),
     Logs(LogsAnswer),
     Restarted(RestartAnswer),
+    Scaled(ScaleOrder),
+    Decisions(Box<DecisionList>),
+    DryRun(Box<DecisionBody>),
     Fleets(FleetList),
     Fleet(FleetStatus),
     Gameservers(GameserverList),
@@ -244,6 +273,8 @@ pub enum Write {
     DeleteHost(HostName),
     PutAudit(AuditRecord),
     DeleteAudit(u64),
+    PutDecision { key: String, record: DecisionRecord },
+    PutScale(ScaleRecord),
     PutTerm(u64),
 }
 
@@ -260,4 +291,8 @@ pub struct Records {
     pub hosts: Vec<HostRecord>,
     /// The audit trail, in no order.
     pub audit: Vec<AuditRecord>,
+    /// The last decisions of all fleets, in no order.
+    pub decisions: Vec<DecisionRecord>,
+    /// What people have ordered.
+    pub scale_orders: Vec<ScaleRecord>,
 }

@@ -27,6 +27,10 @@ mod waiting;
 mod assignments;
 mod tickets;
 
+mod scaling;
+
+mod decisions;
+
 mod fleets;
 mod restore;
 mod results;
@@ -174,6 +178,10 @@ impl World {
                 let answer = self.restart_fleet(&fleet, &by).map(Answer::Restarted);
                 self.reply(request, answer);
             }
+            Call::Scale { fleet, body, by } => {
+                let answer = self.scale(&fleet, &body, &by).map(Answer::Scaled);
+                self.reply(request, answer);
+            }
             Call::Logs { server, offset, bytes_max } => self.ask_logs(request, server, offset, bytes_max),
             Call::Fleets
             | Call::Fleet(_)
@@ -184,6 +192,8 @@ impl World {
             | Call::Hosts
             | Call::Overview
             | Call::Audit { .. }
+            | Call::Decisions { .. }
+            | Call::DryRun { .. }
             | Call::Readiness { .. } => {
                 let answer = self.view(call);
                 self.reply(request, answer);

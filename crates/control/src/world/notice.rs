@@ -5,7 +5,7 @@
 use std::fmt;
 
 use greenroom_core::{FleetName, HostName, RoomId, ServerName, Timestamp};
-use greenroom_wire::api::EventLine;
+use greenroom_wire::api::{EventLine, FreezeWord, ScaleOrder};
 use greenroom_wire::rooms::EndReason;
 
 use super::{Effect, World};
@@ -36,6 +36,10 @@ pub enum Notice {
     RoomEnded { room: RoomId, fleet: FleetName, server: ServerName, reason: EndReason },
     SeatOverruled { room: RoomId, server: ServerName },
     FleetShort { fleet: FleetName, reason: String },
+    FleetScaled { fleet: FleetName, from: u32, to: u32, reason: String },
+    FleetOrdered { fleet: FleetName, order: ScaleOrder },
+    ServerCordoned { server: ServerName, reason: &'static str },
+    ServerUncordoned { server: ServerName },
     FleetRestarted { fleet: FleetName, servers: usize },
 }
 
@@ -65,6 +69,10 @@ impl Notice {
             | Self::RoomSuperseded { .. }
             | Self::SeatOverruled { .. }
             | Self::FleetRestarted { .. }
+            | Self::ServerCordoned { .. }
+            | Self::ServerUncordoned { .. }
+            | Self::FleetScaled { .. }
+            | Self::FleetOrdered { .. }
             | Self::FleetShort { .. } => true,
         }
     }
@@ -128,12 +136,31 @@ impl fmt::Display for Notice {
             Self::SeatOverruled { room, server } => {
                 write!(f, "room {room} on {server} seats somebody else than promised: its word counts")
             }
+            Self::ServerCordoned { server, reason } => {
+                write!(f, "gameserver {server} gets nothing new: {reason}")
+            }
+            Self::ServerUncordoned { server } => write!(f, "gameserver {server} is handed out again"),
             Self::FleetRestarted { fleet, servers } => {
                 write!(f, "fleet {fleet}: {servers} gameservers told to restart")
             }
+            Self::FleetScaled { fleet, from, to, reason } => {
+                write!(f, "fleet {fleet} scaled from {from} to {to}: {reason}")
+            }
+            Self::FleetOrdered { fleet, order } => write!(f, "fleet {fleet}: {}", ordered(order)),
             Self::FleetShort { fleet, reason } => write!(f, "fleet {fleet} is short: {reason}"),
         }
     }
+}
+
+/// An order in words.
+pub(super) fn ordered(order: &ScaleOrder) -> String {
+    let replicas = order.prewarm.map_or(0, |prewarm| prewarm.replicas);
+    let frozen = match order.freeze {
+        FreezeWord::Nothing => "nothing is frozen",
+        FreezeWord::ScaleIn => "scale-in is frozen",
+        FreezeWord::Everything => "it is frozen",
+    };
+    format!("at least {replicas} gameservers ordered, {frozen}")
 }
 
 impl World {

@@ -22,8 +22,11 @@ impl World {
         ids: IdSource,
         now: Timestamp,
     ) -> (Self, Vec<Effect>) {
-        let fleets =
-            config.fleets.iter().map(|spec| (spec.name.clone(), FleetState::new(spec.clone()))).collect();
+        let fleets = config
+            .fleets
+            .iter()
+            .map(|spec| (spec.name.clone(), FleetState::new(spec.clone(), now)))
+            .collect();
         let mut world = Self {
             config,
             ids,
@@ -62,6 +65,7 @@ impl World {
             world.restore_room(room);
         }
         world.restore_audit(records.audit);
+        world.restore_scaling(records.scale_orders, records.decisions);
         world.restore_answers(records.answers);
         for record in records.results {
             world.results.insert(super::results::result_key(&record.body));

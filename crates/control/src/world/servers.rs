@@ -47,6 +47,9 @@ impl World {
         let occupied = self.is_occupied(&name);
         let died = report.phase == ProcessPhase::Restarting;
         self.put_server(host, &report);
+        if report.phase == ProcessPhase::Ready {
+            self.count_start(&name);
+        }
         self.lose_rooms(&name, |instance| died || *instance != report.instance.0);
         self.observe_rooms(&name, report.rooms);
         self.refresh(&name);
@@ -79,6 +82,8 @@ impl World {
             revision: report.revision.0.clone(),
             phase: report.phase,
             ordered_at: None,
+            asked_at: old.and_then(|old| old.asked_at),
+            cordoned: old.and_then(|old| old.cordoned),
             stop: old.and_then(|old| old.stop),
             endpoint: report.endpoint.clone(),
             pid: report.pid,
@@ -87,6 +92,7 @@ impl World {
             connections: report.connections,
             in_flight: old.map_or(0, |old| old.in_flight),
             linked: report.linked,
+            measured: report.measured,
             message: report.message.clone(),
         };
         if old.is_none()
@@ -194,14 +200,15 @@ impl World {
             connections: server.connections,
             in_flight: server.in_flight,
             started_at: server.started_at,
+            cordoned: server.cordoned,
             idle_since: None,
             starting_since: (state == State::Starting)
                 .then(|| old.and_then(|old| old.starting_since).unwrap_or(now)),
         };
         if !seen.is_busy() {
-            let turned_unhealthy =
-                state == State::Unhealthy && old.is_some_and(|old| old.state != State::Unhealthy);
-            let since = old.and_then(|old| old.idle_since).filter(|_| !turned_unhealthy);
+            let anew = matches!(state, State::Unhealthy | State::Draining);
+            let turned = anew && old.is_some_and(|old| old.state != state);
+            let since = old.and_then(|old| old.idle_since).filter(|_| !turned);
             seen.idle_since = Some(since.unwrap_or(now));
         }
         let waited_for = !fleet.waiting.is_empty() && state.takes_players();
@@ -231,6 +238,7 @@ impl World {
             }
             ProcessPhase::Starting | ProcessPhase::Restarting => State::Starting,
             ProcessPhase::Unhealthy => State::Unhealthy,
+            ProcessPhase::Ready if server.cordoned.is_some() => State::Draining,
             ProcessPhase::Ready => self.occupancy(name, server),
         }
     }

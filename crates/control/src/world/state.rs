@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use greenroom_core::fleet::{Backoff, Fleet, FleetKind, Reason};
+use greenroom_core::fleet::{Backoff, Fleet, FleetKind, Reason, StopReason};
 use greenroom_core::gameserver::{GameServer, State};
 use greenroom_core::matchmake::Ticket;
 use greenroom_core::{
@@ -12,11 +12,13 @@ use greenroom_core::{
 };
 use greenroom_wire::agent::ProcessPhase;
 use greenroom_wire::api::{AllocateRequest, RoomStatus};
+use greenroom_wire::link::Measured;
 use greenroom_wire::record::{RoomRecord, SeatRecord};
 use greenroom_wire::rooms::SeatPhase;
 use greenroom_wire::{Text, revision};
 use serde_json::Value;
 
+use super::scaling::Scaling;
 use super::{RequestId, StreamId};
 
 /// One configured fleet.
@@ -35,6 +37,7 @@ pub(super) struct FleetState {
     pub(super) queue_changed: bool,
     /// Matches that found no server at the last step.
     pub(super) matches_waiting: u32,
+    pub(super) scaling: Scaling,
     pub(super) replicas_wanted: u32,
     pub(super) waiting_on: Vec<Reason>,
     /// Servers that should start but for which no host has a place.
@@ -55,8 +58,9 @@ pub(super) struct Failure {
 }
 
 impl FleetState {
-    pub(super) fn new(spec: Fleet) -> Self {
+    pub(super) fn new(spec: Fleet, now: Timestamp) -> Self {
         Self {
+            scaling: Scaling::new(&spec, now),
             replicas_wanted: spec.replicas_min,
             spec,
             view: Vec::new(),
@@ -147,6 +151,10 @@ pub(super) struct ServerState {
     pub(super) phase: ProcessPhase,
     /// When the order was sent that no report has confirmed yet.
     pub(super) ordered_at: Option<Timestamp>,
+    /// When it was ordered, until it answers for the first time.
+    pub(super) asked_at: Option<Timestamp>,
+    /// Why nothing new is given to it.
+    pub(super) cordoned: Option<StopReason>,
     /// Why it was told to stop.
     pub(super) stop: Option<&'static str>,
     pub(super) endpoint: String,
@@ -157,6 +165,7 @@ pub(super) struct ServerState {
     pub(super) in_flight: u32,
     /// Whether it tells of its rooms at all.
     pub(super) linked: bool,
+    pub(super) measured: Measured,
     pub(super) message: String,
 }
 

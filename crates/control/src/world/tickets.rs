@@ -170,6 +170,7 @@ impl World {
                 break;
             }
             made.extend(one.tickets.iter().cloned());
+            self.count_arrivals(name, 1);
             left -= 1;
         }
         if let Some(fleet) = self.fleets.get_mut(name) {

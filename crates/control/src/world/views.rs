@@ -53,6 +53,12 @@ impl World {
             Call::Hosts => Ok(Answer::Hosts(HostList { hosts: self.host_statuses() })),
             Call::Overview => Ok(Answer::Overview(Box::new(self.overview()))),
             Call::Audit { before, limit } => Ok(Answer::Audit(self.audit_list(before, limit))),
+            Call::Decisions { fleet, limit } => {
+                self.decisions(&fleet, limit).map(|list| Answer::Decisions(Box::new(list)))
+            }
+            Call::DryRun { fleet, body } => {
+                self.dry_run(&fleet, &body).map(|body| Answer::DryRun(Box::new(body)))
+            }
             Call::Readiness { minimum } => Ok(Answer::Readiness(self.readiness(minimum))),
             Call::Endpoint(_)
             | Call::Allocate { .. }
@@ -61,6 +67,7 @@ impl World {
             | Call::CancelTicket(_)
             | Call::Finish { .. }
             | Call::Restart { .. }
+            | Call::Scale { .. }
             | Call::Logs { .. } => unreachable!("the world answers calls that change it elsewhere"),
         }
     }
@@ -93,6 +100,7 @@ impl World {
             seats_per_room,
             players,
             tickets: count(&fleet.queue),
+            because: fleet.scaling.last.as_ref().map(ToString::to_string).unwrap_or_default(),
             waiting_on: self.waiting_on(fleet),
             last_failure: fleet.last_failure.as_ref().map(|failure| ServerFailure {
                 server: Text(failure.server.clone()),
@@ -103,12 +111,17 @@ impl World {
     }
 
     /// Why a fleet is short: the plan's reasons, then what is in the way of its servers.
-    fn waiting_on(&self, fleet: &FleetState) -> Vec<String> {
+    pub(super) fn waiting_on(&self, fleet: &FleetState) -> Vec<String> {
         // What the plan would start does not start while the fleet waits after failures.
         let starts =
             !fleet.backoff.waits(self.now) || fleet.view.iter().any(|server| server.state == State::Starting);
         let told = |reason: &&Reason| starts || !matches!(reason, Reason::Starting(_));
         let mut reasons: Vec<String> = fleet.waiting_on.iter().filter(told).map(words).collect();
+        if let Some(decision) = fleet.scaling.last.as_ref().filter(|last| last.target > last.replicas_wanted)
+        {
+            let held: Vec<String> = decision.blocked_by.iter().map(ToString::to_string).collect();
+            reasons.push(format!("{} asked for, held back by {}", decision.target, held.join(", ")));
+        }
         if fleet.unplaced > 0 {
             reasons.push(format!("{} without a host that has a free place", fleet.unplaced));
         }

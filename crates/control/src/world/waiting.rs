@@ -2,7 +2,6 @@
 //!
 //! Never lets a later call that needs a new room pass an earlier one.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use greenroom_core::FleetName;
@@ -131,16 +130,5 @@ impl World {
         };
         // A call that is overdue has just been tried, so something free now came in between: the caller retries.
         chosen.err().unwrap_or(Refusal::Rebuilding { hosts: "none".to_owned() })
-    }
-
-    /// Rooms that waiting calls need: one per key, one per call without.
-    pub(super) fn rooms_asked(&self, name: &FleetName) -> u32 {
-        let Some(fleet) = self.fleets.get(name) else { return 0 };
-        let mut keys = BTreeSet::new();
-        let asked = fleet.waiting.values().filter(|waiting| match &waiting.ask {
-            Ask::Endpoint => false,
-            Ask::Room(ask) => ask.body.key.as_ref().is_none_or(|key| keys.insert(key)),
-        });
-        u32::try_from(asked.count()).unwrap_or(u32::MAX)
     }
 }

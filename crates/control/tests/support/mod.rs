@@ -51,7 +51,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
         replicas_min: replicas.0,
         replicas_max: replicas.1,
         match_players,
-        idle_stop_after: Duration::from_secs(3_600),
+        autoscale: greenroom_core::autoscale::Autoscale::default(),
         start_timeout: Duration::from_secs(60),
         ports: None,
     }
@@ -320,6 +320,7 @@ fn started(order: &StartOrder, port: usize) -> ServerReport {
         connections: 0,
         rooms: Vec::new(),
         linked: true,
+        measured: greenroom_wire::link::Measured::default(),
         message: String::new(),
     }
 }

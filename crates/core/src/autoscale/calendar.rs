@@ -59,6 +59,18 @@ impl Calendar {
         }
     }
 
+    /// The five fields as they were written.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        &self.text
+    }
+
+    /// The zone's name, as in `Asia/Tokyo`.
+    #[must_use]
+    pub fn zone(&self) -> &'static str {
+        self.zone.name()
+    }
+
     /// The last moment at or before `now`.
     #[must_use]
     pub fn last(&self, now: Timestamp) -> Option<Timestamp> {

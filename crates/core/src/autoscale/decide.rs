@@ -21,13 +21,13 @@ pub fn decide(
     memory: &Memory,
     now: Timestamp,
 ) -> Decision {
-    let census = Census::of(shape, observed.servers);
+    let census = Census::of(shape, rules.scale_in, observed.servers);
     let bound = |replicas: u32| replicas.max(shape.replicas_min).min(shape.replicas_max);
     let before = memory.replicas_wanted.unwrap_or_else(|| census.healthy());
     let mut wake_at = None;
     let mut targets = Vec::with_capacity(rules.policies.len());
     for policy in &rules.policies {
-        let word = policy.ask(shape, rules, observed, &census, before, now);
+        let word = policy.ask(shape, rules, observed, &census, now);
         sooner(&mut wake_at, word.wake_at);
         targets.push(PolicyTarget { policy: policy.name(), replicas: word.replicas, because: word.because });
     }

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::{Amount, Autoscale, Because, BufferUnit, Flow, Metric, Observed, Policy, ServerLoad, Shape};
+use super::{
+    Amount, Autoscale, Because, BufferUnit, Flow, Metric, Observed, Policy, ScaleIn, ServerLoad, Shape,
+};
 use crate::Timestamp;
 use crate::fleet::FleetKind;
 use crate::gameserver::State;
@@ -15,6 +17,7 @@ const EXPECTED_MICROS_MIN: u128 = 1_000;
 /// What is counted of the servers. Unhealthy, draining and stopped ones are left out of everything.
 pub(super) struct Census<'a> {
     healthy: Vec<&'a ServerLoad>,
+    scale_in: ScaleIn,
     rooms_per_server: u32,
     seats_per_room: u32,
 }
@@ -27,7 +30,7 @@ pub(super) struct Word {
 }
 
 impl<'a> Census<'a> {
-    pub(super) fn of(shape: &Shape, servers: &'a [ServerLoad]) -> Self {
+    pub(super) fn of(shape: &Shape, scale_in: ScaleIn, servers: &'a [ServerLoad]) -> Self {
         let healthy =
             servers.iter().filter(|s| s.state.takes_players() || s.state == State::Starting).collect();
         let (rooms_per_server, seats_per_room) = match shape.kind {
@@ -36,7 +39,7 @@ impl<'a> Census<'a> {
             }
             FleetKind::Mesh => (1, 1),
         };
-        Self { healthy, rooms_per_server, seats_per_room }
+        Self { healthy, scale_in, rooms_per_server, seats_per_room }
     }
 
     pub(super) fn healthy(&self) -> u32 {
@@ -47,13 +50,26 @@ impl<'a> Census<'a> {
         self.healthy.iter().filter(|s| !s.idle)
     }
 
+    /// Servers that cannot be given up: the busy ones, or as many as their rooms would fill.
     pub(super) fn busy_count(&self) -> u32 {
-        count(self.busy().count())
+        match self.scale_in {
+            ScaleIn::Idle => count(self.busy().count()),
+            ScaleIn::Cordon => self.rooms().div_ceil(self.rooms_per_server),
+        }
     }
 
-    /// Places for rooms on servers that are busy anyway.
+    fn rooms(&self) -> u32 {
+        self.healthy.iter().fold(0, |sum, s| sum.saturating_add(s.rooms))
+    }
+
+    /// Places for rooms on servers that are kept anyway.
     fn places(&self) -> u32 {
-        self.busy().fold(0, |sum, s| sum.saturating_add(self.rooms_per_server.saturating_sub(s.rooms)))
+        match self.scale_in {
+            ScaleIn::Idle => self
+                .busy()
+                .fold(0, |sum, s| sum.saturating_add(self.rooms_per_server.saturating_sub(s.rooms))),
+            ScaleIn::Cordon => self.busy_count().saturating_mul(self.rooms_per_server) - self.rooms(),
+        }
     }
 
     /// Busy servers, and as many more as `rooms` need besides what fits on them.
@@ -155,14 +171,13 @@ impl<'a> Census<'a> {
 }
 
 impl Policy {
-    /// `now` in, this policy's word out. `current` is what the fleet should have had until now.
+    /// `now` in, this policy's word out.
     pub(super) fn ask(
         &self,
         shape: &Shape,
         rules: &Autoscale,
         observed: &Observed<'_>,
         census: &Census<'_>,
-        current: u32,
         now: Timestamp,
     ) -> Word {
         if !self.suits(shape.kind) {
@@ -176,13 +191,8 @@ impl Policy {
                 Word { wake_at, ..timed(*replicas, ends_at.is_some()) }
             }
             Self::Prewarm { replicas, ready_at, until } => {
-                let steps = replicas.saturating_sub(current).div_ceil(rules.step_out_max.max(1)).max(1);
                 let took = observed.start_time.map_or(Duration::from_mins(1), |start| start.p95);
-                // One cool-down may have just begun; each further step waits for one.
-                let lead = rules.cooldown_out.saturating_mul(steps).saturating_add(took);
-                let from = *ready_at - lead;
-                let wake_at = [from, *until].into_iter().find(|at| *at > now);
-                Word { wake_at, ..timed(*replicas, from <= now && now < *until) }
+                prewarm(*replicas, *ready_at - took, *until, rules, now)
             }
             Self::TargetAverage { metric, per_server, spare } => census.average(*metric, *per_server, *spare),
             Self::Buffer { amount, unit } => census.buffer(*amount, *unit, observed.seats_free),
@@ -197,6 +207,34 @@ impl Policy {
             }
         }
     }
+}
+
+/// As many as must have been ordered by now, so that a step each cool-down comes to `replicas` by `ordered_by`. One
+/// cool-down may have just begun, so a step is asked for a whole one before it must be there.
+fn prewarm(
+    replicas: u32,
+    ordered_by: Timestamp,
+    until: Timestamp,
+    rules: &Autoscale,
+    now: Timestamp,
+) -> Word {
+    let step = u64::from(rules.step_out_max.max(1));
+    let cooldown_ms = u64::try_from(rules.cooldown_out.as_millis()).unwrap_or(u64::MAX);
+    let left_ms = ordered_by.unix_ms().saturating_sub(now.unix_ms());
+    if now >= until {
+        return timed(0, false);
+    }
+    if left_ms == 0 {
+        return Word { wake_at: Some(until), ..timed(replicas, true) };
+    }
+    // Whole cool-downs that are left, and with how many of them the first step is asked for.
+    let left = left_ms.checked_div(cooldown_ms).unwrap_or(u64::MAX);
+    let first = u64::from(replicas.saturating_sub(1)) / step;
+    let asked = clamp(u64::from(replicas).saturating_sub(left.saturating_mul(step)));
+    let next = left.saturating_sub(1).min(first);
+    let ahead = if left == 0 { 0 } else { (next + 1).saturating_mul(cooldown_ms) };
+    let wake_at = ordered_by - Duration::from_millis(ahead) + Duration::from_millis(1);
+    Word { wake_at: Some(wake_at), ..timed(asked, asked > 0) }
 }
 
 const fn word(replicas: u32, because: Because) -> Word {

@@ -2,40 +2,77 @@
 //!
 //! Never stops a busy server, and never lets the fleet grow beyond `replicas_max`.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Action, Demand, Fleet, FleetKind, Limits, Plan, Reason, StopReason};
+use super::{Action, Fleet, HostLoads, Limits, Plan, Reason, StopReason, Wanted};
 use crate::Timestamp;
+use crate::autoscale::ScaleIn;
 use crate::gameserver::{GameServer, State};
 
 /// How long an unhealthy server with nobody on it is given to be heard again before it is stopped.
 pub const UNHEALTHY_STOP_AFTER: Duration = Duration::from_secs(60);
+
+/// How long a cordoned server must have been empty before it is stopped: longer than a report takes, so that who was
+/// sent to it in the last moment has been seen.
+pub const CORDON_WAIT: Duration = Duration::from_secs(3);
 
 /// Decides the next step of `fleet`. Safe on stale observations: a later plan corrects.
 ///
 /// `servers` may hold servers of other fleets; they are left out. A start that was ordered must be among `servers` as
 /// [`State::Starting`] at the next call, and a stop as [`State::Stopped`]; otherwise a start is planned twice.
 ///
-/// Outdated servers (another revision) count and are handed out until they are idle. An idle one is stopped once enough
+/// A server that answers is cordoned first and stopped when it has been empty for [`CORDON_WAIT`]; one that is needed
+/// again is un-cordoned before anything is started. Of those that may go, the one whose host empties soonest goes
+/// first. With [`ScaleIn::Idle`] a cordoned server that somebody came to is given back.
+///
+/// Outdated servers (another revision) count and are handed out until they are idle. An idle one goes once enough
 /// others are ready, so a replacement is started first, one at a time; with no room for it below `replicas_max`
 /// nothing is replaced and the plan says [`Reason::AtMaximum`].
-pub fn plan(fleet: &Fleet, servers: &[GameServer], demand: Demand, limits: Limits, now: Timestamp) -> Plan {
+pub fn plan(
+    fleet: &Fleet,
+    servers: &[GameServer],
+    wanted: Wanted,
+    hosts: &HostLoads,
+    limits: Limits,
+    now: Timestamp,
+) -> Plan {
     let census = Census::of(fleet, servers);
-    let target = census.target(fleet, demand);
+    let target = census.target(fleet, wanted);
     let mut plan = Plan { replicas_wanted: target.replicas, ..Plan::default() };
-    let stops = census.stops(fleet, target.available, now, &mut plan.wake_at);
-    let stopped =
-        |matches: fn(&GameServer) -> bool| count(stops.iter().filter(|(server, _)| matches(server)));
-    let start = census.starts(fleet, &target, census.available() - stopped(is_available));
-    let starting = census.starting() - stopped(is_starting) + start.count;
-    let actions_max = limits.actions_max.max(1);
+    let back = census.given_back(target.available);
+    let ends = census.ends(target.available, &back, hosts, now, &mut plan.wake_at);
+    let ended = |matches: fn(&GameServer) -> bool| count(ends.iter().filter(|end| matches(end.server)));
+    let start = census.starts(&target, census.available() - ended(is_available), count(&back));
+    let starting = census.starting() - ended(is_starting) + start.count;
+    let given_back = back.iter().map(|server| Action::Uncordon { server: server.name.clone() });
     let started = (0..start.count).map(|_| Action::Start);
-    let ended =
-        stops.iter().map(|(server, reason)| Action::Stop { server: server.name.clone(), reason: *reason });
-    plan.actions = started.chain(ended).take(actions_max).collect();
-    let ready = census.ready() - stopped(|server| server.state.takes_players());
+    plan.actions = given_back
+        .chain(started)
+        .chain(ends.iter().map(End::action))
+        .take(limits.actions_max.max(1))
+        .collect();
+    let ready = census.ready() - ended(|server| server.state.takes_players()) + count(&back);
     plan.waiting_on = census.reasons(fleet, &target, &start, starting, ready);
     plan
+}
+
+/// One server on its way out.
+struct End<'a> {
+    server: &'a GameServer,
+    reason: StopReason,
+}
+
+impl End<'_> {
+    /// One that answers is cordoned first.
+    fn action(&self) -> Action {
+        let (server, reason) = (self.server.name.clone(), self.reason);
+        if self.server.state.takes_players() {
+            Action::Cordon { server, reason }
+        } else {
+            Action::Stop { server, reason }
+        }
+    }
 }
 
 /// The servers of one fleet that are not stopped, by what they can do.
@@ -92,38 +129,27 @@ impl<'a> Census<'a> {
         server.revision != self.fleet.revision
     }
 
-    /// Busy servers are needed where they are; waiting rooms fill their free places before they need more.
-    fn target(&self, fleet: &Fleet, demand: Demand) -> Target {
-        let busy = || self.live.iter().filter(|s| !s.is_idle());
-        let available: Vec<&GameServer> = busy().filter(|s| is_available(s)).copied().collect();
-        let unhealthy = count(busy().filter(|s| s.state == State::Unhealthy));
-        let needed = match fleet.kind {
-            FleetKind::Room { rooms_per_server, .. } => {
-                let free = available
-                    .iter()
-                    .fold(0u32, |sum, s| sum.saturating_add(u32::from(s.rooms_free(rooms_per_server))));
-                let homeless = demand.rooms_waiting.saturating_sub(free);
-                count(&available).saturating_add(homeless.div_ceil(u32::from(rooms_per_server.max(1))))
-            }
-            FleetKind::Mesh => 0,
-        };
-        let unbounded = needed.max(fleet.replicas_min);
+    fn target(&self, fleet: &Fleet, wanted: Wanted) -> Target {
+        let unhealthy = count(self.live.iter().filter(|s| !s.is_idle() && s.state == State::Unhealthy));
+        let available = wanted.replicas.min(fleet.replicas_max);
+        let beyond = wanted.beyond.saturating_add(wanted.replicas - available);
         Target {
-            available_unbounded: unbounded,
-            available: unbounded.min(fleet.replicas_max),
-            replicas: unbounded.saturating_add(unhealthy).min(fleet.replicas_max),
+            available_unbounded: available.saturating_add(beyond),
+            available,
+            replicas: available.saturating_add(beyond).saturating_add(unhealthy).min(fleet.replicas_max),
         }
     }
 
     /// What may go, in the order of urgency. Sets `wake_at` to when the next one may go by time alone.
-    fn stops(
+    fn ends(
         &self,
-        fleet: &Fleet,
         target: u32,
+        back: &[&GameServer],
+        hosts: &HostLoads,
         now: Timestamp,
         wake_at: &mut Option<Timestamp>,
-    ) -> Vec<(&'a GameServer, StopReason)> {
-        let mut stops = Vec::new();
+    ) -> Vec<End<'a>> {
+        let mut ends = Vec::new();
         let mut due = |at: Timestamp| {
             if at > now {
                 *wake_at = Some(wake_at.map_or(at, |wake| wake.min(at)));
@@ -131,57 +157,106 @@ impl<'a> Census<'a> {
             at <= now
         };
         let mut ready = self.ready();
-        let mut available = self.available();
-        for (server, idle_since) in self.idle() {
+        let mut kept = self.kept();
+        for server in self.candidates(ready > target, hosts) {
+            if back.iter().any(|one| one.name == server.name) {
+                continue;
+            }
             let outdated = self.is_outdated(server);
-            let surplus_at = idle_since + fleet.idle_stop_after;
+            let needless = if outdated { StopReason::Outdated } else { StopReason::Surplus };
+            let idle_since = server.idle_since.filter(|_| server.is_idle());
+            let emptied = |wait: Duration| idle_since.map(|since| since + wait);
             let reason = match server.state {
-                State::Unhealthy => due(idle_since + UNHEALTHY_STOP_AFTER).then_some(StopReason::Unhealthy),
-                State::Draining => Some(if outdated { StopReason::Outdated } else { StopReason::Surplus }),
+                State::Unhealthy => {
+                    emptied(UNHEALTHY_STOP_AFTER).filter(|at| due(*at)).map(|_| StopReason::Unhealthy)
+                }
+                State::Draining => {
+                    emptied(CORDON_WAIT).filter(|at| due(*at)).map(|_| server.cordoned.unwrap_or(needless))
+                }
                 // It answers nobody yet, so the fleet is no shorter of ready servers without it.
+                State::Starting if idle_since.is_none() => None,
                 State::Starting if outdated => Some(StopReason::Outdated),
                 State::Starting => {
-                    let never_ready =
-                        server.starting_since.is_some_and(|since| due(since + fleet.start_timeout));
-                    let surplus = !never_ready && available > target && due(surplus_at);
-                    never_ready
+                    let timed_out =
+                        server.starting_since.is_some_and(|at| due(at + self.fleet.start_timeout));
+                    // One that will take the place of an outdated one is not too many.
+                    let surplus = kept > target;
+                    timed_out
                         .then_some(StopReason::NeverReady)
                         .or_else(|| surplus.then_some(StopReason::Surplus))
                 }
-                State::Ready if outdated => (ready > target).then_some(StopReason::Outdated),
-                State::Ready => (ready > target && due(surplus_at)).then_some(StopReason::Surplus),
-                State::Reserved | State::Allocated | State::Stopped => None,
+                State::Ready | State::Reserved | State::Allocated => {
+                    let may_go = idle_since.is_some() || self.gives_up_busy();
+                    (ready > target && may_go).then_some(needless)
+                }
+                State::Stopped => None,
             };
             if let Some(reason) = reason {
                 ready -= u32::from(server.state.takes_players());
-                available -= u32::from(is_available(server));
-                stops.push((server, reason));
+                kept -= u32::from(self.is_kept(server));
+                ends.push(End { server, reason });
             }
         }
-        stops
+        ends
     }
 
-    /// Idle servers: outdated ones first, then the longest idle, then by name.
-    fn idle(&self) -> Vec<(&'a GameServer, Timestamp)> {
-        let mut idle: Vec<(&GameServer, Timestamp)> = self
-            .live
-            .iter()
-            .filter(|s| s.is_idle())
-            .filter_map(|server| Some((*server, server.idle_since?)))
-            .collect();
-        idle.sort_by_key(|(server, since)| (!self.is_outdated(server), *since, &server.name));
-        idle
+    /// Whether a server may be cordoned while somebody is on it.
+    fn gives_up_busy(&self) -> bool {
+        match self.fleet.autoscale.scale_in {
+            ScaleIn::Idle => false,
+            ScaleIn::Cordon => true,
+        }
     }
 
-    /// What to start when `available` servers remain after the stops of this plan. A server that is being stopped
-    /// still counts against `replicas_max`: its process is there.
-    fn starts(&self, fleet: &Fleet, target: &Target, available: u32) -> Start {
+    /// Whether it counts and need not be replaced.
+    fn is_kept(&self, server: &GameServer) -> bool {
+        is_available(server) && (!self.is_outdated(server) || !server.is_idle())
+    }
+
+    fn kept(&self) -> u32 {
+        count(self.live.iter().filter(|server| self.is_kept(server)))
+    }
+
+    /// Idle servers before busy ones; of those the outdated first, then where the host empties soonest, then the one
+    /// with the least on it, then the longest idle, then by name.
+    fn candidates(&self, surplus: bool, hosts: &HostLoads) -> Vec<&'a GameServer> {
+        let may_go = |server: &&GameServer| surplus || !server.state.takes_players();
+        let mut candidates: Vec<&GameServer> = self.live.iter().copied().filter(may_go).collect();
+        candidates.sort_by_cached_key(|server| {
+            let host = hosts.get(&server.host).copied().unwrap_or_default();
+            let load = (server.rooms, server.connections.saturating_add(server.in_flight));
+            let idle_since = server.idle_since.unwrap_or(Timestamp::from_unix_ms(u64::MAX));
+            (!server.is_idle(), !self.is_outdated(server), host, load, idle_since, server.name.clone())
+        });
+        candidates
+    }
+
+    /// Cordoned servers to give players to again: as many as are missing, the fullest first, and those that somebody
+    /// came to while only idle ones may go.
+    fn given_back(&self, target: u32) -> Vec<&'a GameServer> {
+        let surplus = |server: &&&GameServer| {
+            server.state == State::Draining
+                && server.cordoned == Some(StopReason::Surplus)
+                && !self.is_outdated(server)
+        };
+        let mut back: Vec<&GameServer> = self.live.iter().filter(surplus).copied().collect();
+        back.sort_by_cached_key(|s| (Reverse(s.rooms), Reverse(s.connections), s.name.clone()));
+        let missing = target.saturating_sub(self.available()) as usize;
+        let kept = |(at, server): &(usize, &GameServer)| {
+            *at < missing || (!self.gives_up_busy() && server.is_busy())
+        };
+        back.into_iter().enumerate().filter(kept).map(|(_, server)| server).collect()
+    }
+
+    /// What to start when `available` servers remain after the stops of this plan and `back` are given back. A server
+    /// that is being stopped still counts against `replicas_max`: its process is there.
+    fn starts(&self, target: &Target, available: u32, back: u32) -> Start {
+        let available = available + back;
         let missing = target.available_unbounded.saturating_sub(available);
-        let kept =
-            count(self.live.iter().filter(|s| is_available(s) && (!self.is_outdated(s) || !s.is_idle())));
+        let kept = self.kept() + back;
         let replaces = missing == 0 && available == target.available && kept < target.available;
         let asked = if replaces { 1 } else { missing };
-        let count = asked.min(fleet.replicas_max.saturating_sub(self.live()));
+        let count = asked.min(self.fleet.replicas_max.saturating_sub(self.live()));
         Start { count, refused: asked - count }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use greenroom_core::Timestamp;
 use greenroom_core::autoscale::{
     Amount, ArrivalMeter, Autoscale, Binding, Block, BufferUnit, Calendar, Change, Decision, Flow, Freeze,
-    Memory, Metric, Observed, Policy, ServerLoad, Shape, StartTime, StartTimes, decide,
+    Memory, Metric, Observed, Policy, ScaleIn, ServerLoad, Shape, StartTime, decide,
 };
 use greenroom_core::fleet::FleetKind;
 use greenroom_core::gameserver::State;
@@ -312,6 +312,40 @@ fn only_idle_servers_are_given_up_and_never_more_than_a_step() {
 }
 
 #[test]
+fn with_cordon_as_many_stay_as_the_rooms_would_fill() {
+    let rules = Autoscale {
+        cooldown_in: Duration::ZERO,
+        settle_in: Duration::ZERO,
+        scale_in: ScaleIn::Cordon,
+        ..Autoscale::default()
+    };
+    // Nine servers with a room each, two fit on one.
+    let load = servers(9, 1, 0);
+    let down = first(&SHAPE, &rules, &observed(&load, 0));
+    assert_eq!((down.target, down.replicas_wanted), (5, 5), "{down}");
+    let up = first(&SHAPE, &rules, &observed(&load[..3], 4));
+    assert_eq!(up.replicas_wanted, 4, "three rooms and four that wait need four servers: {up}");
+    // A mesh goes as far as its load allows, though somebody is on each.
+    let by_load = Autoscale {
+        policies: vec![Policy::TargetAverage { metric: Metric::Connections, per_server: 300, spare: 0 }],
+        ..rules
+    };
+    let mesh: Vec<ServerLoad> = servers(9, 1, 0).into_iter().map(|s| ServerLoad { rooms: 0, ..s }).collect();
+    assert_eq!(first(&MESH, &by_load, &observed(&mesh, 0)).replicas_wanted, 3);
+}
+
+#[test]
+fn a_resumed_memory_keeps_its_cool_downs() {
+    let rules = only(Policy::TargetAverage { metric: Metric::Rooms, per_server: 1, spare: 0 });
+    let load = servers(9, 1, 0);
+    let memory = Memory::resumed(3, Some(T0), T0);
+    let held = decide(&SHAPE, &rules, &observed(&load, 0), &memory, T0 + seconds(60));
+    assert_eq!((held.replicas_wanted, held.target), (3, 9), "{held}");
+    let out = decide(&SHAPE, &rules, &observed(&load, 0), &held.memory, T0 + seconds(180));
+    assert_eq!((out.replicas_wanted, out.memory.out_at()), (9, Some(T0 + seconds(180))), "{out}");
+}
+
+#[test]
 fn a_fleet_of_nothing_is_woken_by_who_waits_and_sleeps_again() {
     let shape = Shape { replicas_min: 0, ..SHAPE };
     let rules = only(Policy::BaseStock { z_milli: 3000, start_time: seconds(10) });
@@ -337,42 +371,6 @@ fn a_fleet_of_nothing_is_woken_by_who_waits_and_sleeps_again() {
         }
     }
     assert!(slept_at.is_some_and(|minute| (60..300).contains(&minute)), "{slept_at:?}");
-}
-
-#[test]
-fn a_meter_tells_the_rate_its_growth_and_how_uneven_it_is() {
-    let run = |per_window: &dyn Fn(u64) -> u32, windows: u64| {
-        let mut meter = ArrivalMeter::new(T0);
-        for window in 0..windows {
-            meter.observe(T0 + seconds(window * 5 + 1), per_window(window));
-        }
-        meter.observe(T0 + seconds(windows * 5), 0);
-        meter.flow().unwrap()
-    };
-    let steady = run(&|_| 10, 400);
-    assert_eq!(
-        (steady.per_second_micros, steady.growth_micros, steady.dispersion_milli),
-        (2_000_000, 0, 1000)
-    );
-    let growing = run(&|window| u32::try_from(window / 4).unwrap(), 400);
-    // One room more per window every 20 s is 0.01 rooms/s each second.
-    assert!((7_000..=13_000).contains(&growing.growth_micros), "{growing:?}");
-    let groups = run(&|window| if window % 10 == 0 { 50 } else { 0 }, 2000);
-    assert_eq!(groups.dispersion_milli, 10_000, "{groups:?}");
-    let gone = run(&|window| if window < 10 { 100 } else { 0 }, 10_000);
-    assert_eq!(gone.per_second_micros, 0);
-    assert_eq!(ArrivalMeter::new(T0).flow(), None);
-}
-
-#[test]
-fn start_up_times_are_told_by_rank_over_the_last_ones() {
-    let mut times = StartTimes::default();
-    assert_eq!(times.measured(), None);
-    for took in (0..100).map(seconds) {
-        times.observe(took);
-    }
-    let start = StartTime { median: seconds(67), p95: seconds(96), samples: 64 };
-    assert_eq!(times.measured(), Some(start));
 }
 
 #[test]
@@ -423,6 +421,7 @@ proptest! {
         settle in 0_u64..600,
         steps in (1_u32..9, 1_u32..9),
         demand in any::<bool>(),
+        cordon in any::<bool>(),
     ) {
         let mut policies = vec![
             Policy::TargetAverage { metric: Metric::Connections, per_server: 80, spare: 50 },
@@ -439,6 +438,7 @@ proptest! {
             step_out_max: steps.0,
             step_in_max: steps.1,
             freeze: Freeze::Nothing,
+            scale_in: if cordon { ScaleIn::Cordon } else { ScaleIn::Idle },
         };
         let day = noisy_day(&rules, &noise);
         prop_assert_eq!(&day, &noisy_day(&rules, &noise), "the same input, the same day");

@@ -9,3 +9,4 @@ mod backoff;
 mod choose;
 mod fleet;
 mod matchmake;
+mod measure;

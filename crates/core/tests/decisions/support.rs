@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use greenroom_core::Timestamp;
-use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
+use greenroom_core::autoscale::Autoscale;
+use greenroom_core::fleet::{Fleet, FleetKind, Probe, StopReason, Template};
 use greenroom_core::gameserver::{GameServer, State};
 
 /// Now.
@@ -13,7 +14,7 @@ pub(crate) const NOW: Timestamp = Timestamp::from_unix_ms(100_000_000);
 /// Rooms per server of the fleets here.
 pub(crate) const ROOMS_PER_SERVER: u16 = 2;
 
-/// A fleet of rooms, two per server, that keeps idle servers for an hour.
+/// A fleet of rooms, two per server.
 pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
     Fleet {
         name: "arena".parse().unwrap(),
@@ -29,7 +30,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
         replicas_min,
         replicas_max,
         match_players: 4,
-        idle_stop_after: Duration::from_secs(3_600),
+        autoscale: Autoscale::default(),
         start_timeout: Duration::from_secs(60),
         ports: None,
     }
@@ -40,7 +41,7 @@ pub(crate) fn mesh(replicas_min: u32, replicas_max: u32) -> Fleet {
     Fleet { kind: FleetKind::Mesh, ..fleet(replicas_min, replicas_max) }
 }
 
-/// A server from `<name> <state> [old] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
+/// A server from `<name> <state> [old] [cordoned] [host=NAME] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
 /// [since=SECONDS] [fleet=NAME]`. Idle for a
 /// second unless something is on it or `idle` says otherwise.
 pub(crate) fn server(text: &str) -> GameServer {
@@ -67,6 +68,7 @@ pub(crate) fn server(text: &str) -> GameServer {
         connections: 0,
         in_flight: 0,
         started_at: NOW - Duration::from_secs(10_000),
+        cordoned: None,
         idle_since: Some(NOW - Duration::from_secs(1)),
         starting_since: None,
     };
@@ -74,6 +76,8 @@ pub(crate) fn server(text: &str) -> GameServer {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         match key {
             "old" => server.revision = "old".parse().unwrap(),
+            "cordoned" => server.cordoned = Some(StopReason::Surplus),
+            "host" => server.host = value.parse().unwrap(),
             "rooms" => server.rooms = value.parse().unwrap(),
             "connections" => server.connections = value.parse().unwrap(),
             "flight" => server.in_flight = value.parse().unwrap(),

@@ -348,7 +348,10 @@ pub(super) async fn run_ticks(state: Rc<NodeState>, room: Rc<LiveRoom>) {
     let started_at = Instant::now();
     let mut done = 0;
     while !room.has_ended.get() {
-        tokio::time::sleep_until(started_at + at(done + 1)).await;
+        let due_at = started_at + at(done + 1);
+        tokio::time::sleep_until(due_at).await;
+        let late_us = u64::try_from(due_at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        state.counting.tick_late_us_total.add(late_us);
         let elapsed = u64::try_from(started_at.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let due = (u128::from(elapsed) * u128::from(hz) / 1_000_000_000).try_into().unwrap_or(u64::MAX);
         let behind = due.saturating_sub(done);

@@ -49,6 +49,8 @@ pub enum AuditAction {
     ServerGone,
     /// All gameservers of a fleet were told to begin anew.
     FleetRestarted,
+    /// How many gameservers a fleet has at least was ordered, or what it may not do by itself.
+    FleetScaled,
     /// A room was ended by a call.
     RoomFinished,
 }

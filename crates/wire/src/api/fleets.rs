@@ -46,6 +46,9 @@ pub struct FleetStatus {
     pub players: u32,
     /// Tickets that wait.
     pub tickets: u32,
+    /// Why it should have so many, in words; empty before the first decision.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub because: String,
     /// Why it is short of what it should have, in words; empty when it is not.
     pub waiting_on: Vec<String>,
     /// The server of it that died last, or never answered, since the control process started.

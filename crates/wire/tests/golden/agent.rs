@@ -6,10 +6,11 @@ use greenroom_wire::agent::{
     FromAgent, Hello, ProbeWord, ProcessPhase, Report, ServerReport, StartOrder, ToAgent, VERSION,
 };
 use greenroom_wire::api::LogsAnswer;
+use greenroom_wire::link::Measured;
 use greenroom_wire::rooms::EndReason;
 
 use crate::From::Process;
-use crate::link::{room_ended, room_report};
+use crate::link::{measured, room_ended, room_report};
 use crate::token::keys;
 use crate::{golden, text};
 
@@ -27,6 +28,7 @@ fn server() -> ServerReport {
         connections: 2,
         rooms: vec![room_report()],
         linked: true,
+        measured: Measured::default(),
         message: String::new(),
     }
 }
@@ -51,6 +53,8 @@ fn an_agent_speaks_as_ever() {
         ..server()
     };
     golden(Process, "agent_report", &FromAgent::Report(Report { servers: vec![server(), ended] }));
+    let busy = ServerReport { measured: measured(), ..server() };
+    golden(Process, "agent_report_measured", &FromAgent::Report(Report { servers: vec![busy] }));
     let ended = FromAgent::RoomEnded {
         server: text("arena-a1b2c"),
         instance: text("arena-a1b2c.0"),

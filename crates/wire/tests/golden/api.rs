@@ -126,6 +126,7 @@ fn what_players_are_told_is_written_as_ever() {
 
 fn fleet() -> FleetStatus {
     FleetStatus {
+        because: String::new(),
         name: text("arena"),
         kind: KindWord::Room,
         revision: text("0a1b2c3d4e5f"),

@@ -2,8 +2,8 @@
 
 use greenroom_wire::backplane::{Pid, Shout};
 use greenroom_wire::link::{
-    FromServer, MeshMessage, MeshReply, MeshScope, MeshSend, MeshSocket, MeshTold, Relay, Status, ToServer,
-    VERSION,
+    FromServer, Measured, MeshMessage, MeshReply, MeshScope, MeshSend, MeshSocket, MeshTold, Relay, Status,
+    ToServer, VERSION,
 };
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatReport};
 use serde_json::json;
@@ -22,6 +22,17 @@ pub(crate) fn room_report() -> RoomReport {
             SeatReport { seat: 0, player: text("alice"), phase: SeatPhase::Connected },
             SeatReport { seat: 1, player: text("bob"), phase: SeatPhase::Away },
         ],
+    }
+}
+
+/// What a busy server measures.
+pub(crate) fn measured() -> Measured {
+    Measured {
+        connects_per_minute: Some(90),
+        tick_lateness_ms: Some(2),
+        loop_lag_ms: Some(11),
+        memory_bytes: Some(50_331_648),
+        rooms_served: Some(12),
     }
 }
 
@@ -53,8 +64,10 @@ fn a_server_speaks_as_ever() {
         secret: "not-a-secret".to_owned(),
     };
     golden(Process, "link_hello", &hello);
-    let status = Status { connections: 2, rooms: vec![room_report()] };
+    let status = Status { connections: 2, rooms: vec![room_report()], ..Status::default() };
     golden(Process, "link_status", &FromServer::Status(status));
+    let status = Status { measured: measured(), ..Status::default() };
+    golden(Process, "link_status_measured", &FromServer::Status(status));
     golden(Process, "link_room_ended", &FromServer::RoomEnded(room_ended()));
     golden(Process, "link_publish", &FromServer::Publish(relay()));
 }

@@ -8,6 +8,7 @@ mod api;
 mod backplane;
 mod link;
 mod record;
+mod scaling;
 mod token;
 
 use std::fmt::Debug;

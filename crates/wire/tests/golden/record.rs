@@ -2,7 +2,8 @@
 
 use greenroom_wire::api::{AuditAction, AuditEntry, RoomResult};
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, HostRecord, ResultRecord, RoomRecord, SeatRecord, SigningKeyRecord, TermRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, ResultRecord, RoomRecord, ScaleRecord, SeatRecord,
+    SigningKeyRecord, TermRecord,
 };
 use greenroom_wire::rooms::EndReason;
 use serde_json::{Value, json};
@@ -109,6 +110,21 @@ pub(crate) fn room_result() -> RoomResult {
 #[test]
 fn results_are_stored_as_ever() {
     golden(Process, "record_result", &ResultRecord { version: 1, body: room_result() });
+}
+
+#[test]
+fn decisions_and_orders_are_stored_as_ever() {
+    let record = DecisionRecord {
+        version: 1,
+        fleet: text("arena"),
+        number: 17,
+        out_at_ms: Some(1_700_000_000_000),
+        decision: crate::scaling::decision(),
+    };
+    golden(Process, "record_decision", &record);
+    golden(Process, "record_decision_first", &DecisionRecord { out_at_ms: None, number: 0, ..record });
+    let scale = ScaleRecord { version: 1, fleet: text("arena"), order: crate::scaling::order() };
+    golden(Process, "record_scale", &scale);
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn apply(bench: &mut Bench, step: &Step) {
             bench.linked(u64::from(*number), &of, "secret-1");
         }
         Step::Status(number, connections) => {
-            let status = Status { connections: *connections, rooms: Vec::new() };
+            let status = Status { connections: *connections, rooms: Vec::new(), ..Status::default() };
             bench.link(u64::from(*number), FromServer::Status(status));
         }
         Step::LinkLost(number) => bench.event(Event::LinkLost { link: LinkId(u64::from(*number)) }),

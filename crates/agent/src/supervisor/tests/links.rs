@@ -48,7 +48,7 @@ fn a_link_is_accepted_only_from_the_process_that_was_given_the_secret() {
         bench.take();
         let hello = FromServer::Hello { version, instance: instance(of).into(), secret: secret.to_owned() };
         bench.link(1, hello);
-        bench.link(1, FromServer::Status(Status { connections: 7, rooms: Vec::new() }));
+        bench.link(1, FromServer::Status(Status { connections: 7, rooms: Vec::new(), ..Status::default() }));
         let told = closed(bench.take()).pop().map(|(_, why)| why);
         assert_eq!(told.as_deref(), refused);
         bench.phase("arena-1");
@@ -64,8 +64,8 @@ fn a_new_link_of_the_same_process_replaces_the_old_one() {
     bench.linked(1, "arena-1.0", "secret-1");
     bench.linked(2, "arena-1.0", "secret-1");
     assert_eq!(closed(bench.take()), [(1, "instance arena-1.0 has linked anew".to_owned())]);
-    bench.link(1, FromServer::Status(Status { connections: 1, rooms: Vec::new() }));
-    bench.link(2, FromServer::Status(Status { connections: 2, rooms: Vec::new() }));
+    bench.link(1, FromServer::Status(Status { connections: 1, rooms: Vec::new(), ..Status::default() }));
+    bench.link(2, FromServer::Status(Status { connections: 2, rooms: Vec::new(), ..Status::default() }));
     bench.event(Event::LinkLost { link: LinkId(1) });
     bench.phase("arena-1");
     assert_eq!(bench.told("arena-1").unwrap().connections, 2);
@@ -78,7 +78,7 @@ fn rooms_are_reported_as_told_and_gone_with_their_process() {
     bench.linked(1, "arena-1.0", "secret-1");
     let room: RoomId = "room-1".parse().unwrap();
     let rooms = vec![RoomReport { room: room.into(), epoch: 1, key: None, seats: Vec::new() }];
-    bench.link(1, FromServer::Status(Status { connections: 4, rooms: rooms.clone() }));
+    bench.link(1, FromServer::Status(Status { connections: 4, rooms: rooms.clone(), ..Status::default() }));
     bench.phase("arena-1");
     assert_eq!(bench.told("arena-1").unwrap().rooms, rooms);
     bench.event(Event::LinkLost { link: LinkId(1) });
@@ -102,7 +102,7 @@ fn a_host_with_many_rooms_tells_changes_less_often() {
     bench.pass(1_000);
     bench.report_times();
     for connections in 0..20 {
-        bench.link(1, FromServer::Status(Status { connections, rooms: rooms.clone() }));
+        bench.link(1, FromServer::Status(Status { connections, rooms: rooms.clone(), ..Status::default() }));
         bench.pass(50);
     }
     let times = bench.report_times();

@@ -55,7 +55,7 @@ fn the_first_report_waits_until_adopted_servers_have_told_their_rooms() {
     assert!(bench.report_times().is_empty());
     bench.linked(1, "arena-1.0", "secret-1");
     assert!(bench.report_times().is_empty());
-    bench.link(1, FromServer::Status(Status { connections: 4, rooms: Vec::new() }));
+    bench.link(1, FromServer::Status(Status { connections: 4, rooms: Vec::new(), ..Status::default() }));
     assert_eq!(bench.report_times(), [5_500]);
     bench.pass(21);
     // One that never links again holds nothing up for longer than 3 s, and is not told as healthy then.

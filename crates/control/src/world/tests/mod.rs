@@ -12,4 +12,5 @@ mod laws;
 mod restart;
 mod rig;
 mod rooms;
+mod scaling;
 mod tickets;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use greenroom_core::autoscale::Autoscale;
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
 use greenroom_core::{FleetName, PlayerId, ServerName, Timestamp};
 use greenroom_wire::Text;
@@ -12,6 +13,7 @@ use greenroom_wire::api::{
     TicketsRequest,
 };
 use greenroom_wire::error::Code;
+use greenroom_wire::link::Measured;
 use greenroom_wire::record::RoomRecord;
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatReport};
 use greenroom_wire::token::PublicKeys;
@@ -48,7 +50,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
         replicas_min: replicas.0,
         replicas_max: replicas.1,
         match_players: seats,
-        idle_stop_after: Duration::from_hours(1),
+        autoscale: Autoscale::default(),
         start_timeout: Duration::from_secs(60),
         ports: None,
     }
@@ -210,6 +212,11 @@ impl Rig {
             Write::DeleteHost(host) => records.hosts.retain(|known| known.host.0 != host),
             Write::PutAudit(record) => records.audit.push(record),
             Write::DeleteAudit(number) => records.audit.retain(|known| known.entry.number != number),
+            Write::PutDecision { record, .. } => records.decisions.push(record),
+            Write::PutScale(record) => {
+                records.scale_orders.retain(|known| known.fleet != record.fleet);
+                records.scale_orders.push(record);
+            }
             Write::PutTerm(_) => {}
         }
     }
@@ -233,6 +240,7 @@ impl Rig {
                 connections: 0,
                 rooms: Vec::new(),
                 linked: true,
+                measured: Measured::default(),
                 message: String::new(),
             };
             self.servers.entry(name).or_insert(Running { report });

@@ -162,7 +162,8 @@ fn a_server_without_a_link_keeps_its_seats_until_it_tells_the_end_over_http() {
 #[test]
 fn a_server_is_never_stopped_while_something_is_promised_on_it() {
     let mut fleet = room_fleet("arena", (0, 2), 1, 4);
-    fleet.idle_stop_after = std::time::Duration::from_secs(1);
+    fleet.autoscale.cooldown_in = std::time::Duration::from_secs(1);
+    fleet.autoscale.settle_in = std::time::Duration::from_secs(1);
     let mut rig = Rig::ready(vec![fleet]);
     let mut body = request(None, &["a"]);
     body.timeout_ms = None;
@@ -173,7 +174,7 @@ fn a_server_is_never_stopped_while_something_is_promised_on_it() {
     assert_eq!(rig.servers_of("arena"), std::slice::from_ref(&given.server.0), "reserved");
     rig.seat(&given, &[(0, "a")]);
     rig.end(&given, EndReason::Finished, Value::Null);
-    rig.run_ms(3_000);
+    rig.run_ms(6_000);
     assert!(rig.servers_of("arena").is_empty(), "idle for longer than it is kept");
     assert_eq!(rig.fleet("arena").replicas, 0);
 }
