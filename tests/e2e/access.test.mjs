@@ -6,10 +6,9 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
-import { test } from 'node:test';
 import { promisify } from 'node:util';
 
-import { BIN, until, withGreenroom } from './harness.mjs';
+import { BIN, test, until, withGreenroom } from './harness.mjs';
 
 const run = promisify(execFile);
 const planted = (name) => `${name}-${randomBytes(16).toString('hex')}`;

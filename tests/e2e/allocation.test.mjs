@@ -1,9 +1,8 @@
 // Allocation under races: one live room per key, seats exact (S1-9, S1-11, S2-16).
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 
 import { arena, chat, config, lobby } from './configs.mjs';
-import { until, withGreenroom } from './harness.mjs';
+import { test, until, withGreenroom } from './harness.mjs';
 import { all, connect } from './players.mjs';
 
 test('500 concurrent allocations of one key give one room', async (t) => {

@@ -1,10 +1,9 @@
 // Bad input on every public surface: a clear refusal, the process lives, nobody else is disturbed.
 import assert from 'node:assert/strict';
 import net from 'node:net';
-import { test } from 'node:test';
 
 import { chat, config, lobby, whiteboard } from './configs.mjs';
-import { until, withGreenroom } from './harness.mjs';
+import { test, until, withGreenroom } from './harness.mjs';
 import { connect, next } from './players.mjs';
 
 test('the HTTP API refuses bad requests with a code and a reason, and changes nothing', async (t) => {

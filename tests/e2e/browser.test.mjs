@@ -2,12 +2,11 @@
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import process from 'node:process';
-import { test } from 'node:test';
 
 import { chromium } from 'playwright-core';
 
 import { arena, chat, config, lobby, whiteboard } from './configs.mjs';
-import { until, withGreenroom } from './harness.mjs';
+import { test, until, withGreenroom } from './harness.mjs';
 
 const ARTIFACTS = new URL('./artifacts/', import.meta.url).pathname;
 const FLAGS = [

@@ -1,10 +1,9 @@
 // What is killed with SIGKILL, and what nobody notices of it (S0-4, S1-9, DESIGN section 2).
 import assert from 'node:assert/strict';
 import process from 'node:process';
-import { test } from 'node:test';
 
 import { arena, config, lobby } from './configs.mjs';
-import { groupBy, isAlive, pause, until, withGreenroom } from './harness.mjs';
+import { groupBy, isAlive, pause, test, until, withGreenroom } from './harness.mjs';
 import { all, connect, next } from './players.mjs';
 import { Webhook } from './webhook.mjs';
 

@@ -6,11 +6,10 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
-import { test } from 'node:test';
 import { promisify } from 'node:util';
 
 import { arena, chat, config, lobby } from './configs.mjs';
-import { BIN, freePorts, isAlive, processesOf, until, withGreenroom } from './harness.mjs';
+import { BIN, freePorts, isAlive, processesOf, test, until, withGreenroom } from './harness.mjs';
 import { connect } from './players.mjs';
 
 const run = (args, options = {}) =>

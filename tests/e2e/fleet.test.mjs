@@ -1,10 +1,9 @@
 // Fleets as their players and operators see them: ports, balance, readiness, a full room (S0-1, S0-13, S2-12, S2-19).
 import assert from 'node:assert/strict';
 import process from 'node:process';
-import { test } from 'node:test';
 
 import { arena, config, lobby, whiteboard } from './configs.mjs';
-import { until, withGreenroom } from './harness.mjs';
+import { test, until, withGreenroom } from './harness.mjs';
 import { all, connect } from './players.mjs';
 
 test('fifty servers get fifty ports of the range, all of them reachable', async (t) => {

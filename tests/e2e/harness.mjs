@@ -7,9 +7,18 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
+import { test as run } from 'node:test';
 
 export const BIN = process.env.GREENROOM_BIN;
 if (!BIN) throw new Error('GREENROOM_BIN must name the greenroom binary; `cargo xtask test` sets it');
+
+const LONGEST_TEST_MS = 180_000;
+
+/** As node's own, but one that hangs fails by its name after `LONGEST_TEST_MS`, where node's would wait for ever. */
+export const test = (name, ...rest) => {
+  const body = rest.pop();
+  return run(name, { timeout: LONGEST_TEST_MS, ...rest[0] }, body);
+};
 
 /** Waits until `probe` gives something truthy, and gives it; fails with `what` (text, or a function of it) after `ms`. */
 export async function until(what, probe, ms = 15_000) {
@@ -120,9 +129,12 @@ export class Greenroom {
   /** Ctrl-C, and waits for the end. */
   async interrupt() {
     if (this.dev.exitCode === null && this.dev.signalCode === null) {
-      const ended = once(this.dev, 'exit');
+      const ended = once(this.dev, 'exit', { signal: AbortSignal.timeout(60_000) });
       this.dev.kill('SIGINT');
-      await ended;
+      await ended.catch(() => {
+        this.dev.kill('SIGKILL');
+        throw new Error(`dev did not end within 60 s of Ctrl-C; it said:\n${this.output}`);
+      });
     }
     return this.dev.exitCode;
   }

@@ -1,11 +1,10 @@
 // The helper of clients/js against the real thing: it finds rooms and nodes, and finds them again.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { test } from 'node:test';
 
 import { Follower, endpointOf, roomOf } from '../../clients/js/dist/index.js';
 import { chat, config, whiteboard } from './configs.mjs';
-import { isAlive, until, withGreenroom } from './harness.mjs';
+import { isAlive, test, until, withGreenroom } from './harness.mjs';
 
 const QUICK = { reconnectionDelay: 100, reconnectionDelayMax: 500, timeout: 1_000 };
 
@@ -45,8 +44,9 @@ test('a node that does not answer any more is left for another one of its fleet,
   const frozen = await serverAt(greenroom, led.address.url);
   process.kill(frozen.pid, 'SIGSTOP');
   try {
+    const left = once(led.socket, 'disconnect'); // before the close, which may say so at once
     led.socket.io.engine.close(); // as a network cut would
-    await once(led.socket, 'disconnect');
+    await left;
     await until('it is on another node', () => led.socket.connected && !led.address.url.endsWith(frozen.endpoint), 30_000);
     await until('the server said how it went', () => led.recovery);
     assert.deepEqual([led.recovery, led.socket.id], [{ recovered: true }, id], 'its session came along');

@@ -1,9 +1,8 @@
 // The main job: lobby, match, game, finish, with 200 players of the published client (S2-1, S2-7, S2-16, S2-32, S0-5, S0-6).
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 
 import { arena, config, lobby } from './configs.mjs';
-import { groupBy, until, withGreenroom } from './harness.mjs';
+import { groupBy, test, until, withGreenroom } from './harness.mjs';
 import { all, next, play } from './players.mjs';
 import { Webhook } from './webhook.mjs';
 

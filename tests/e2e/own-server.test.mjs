@@ -1,10 +1,9 @@
 // A server in another language under Greenroom: allocated, kept while people are in it, its result delivered (S0-2, L-1).
 import assert from 'node:assert/strict';
 import process from 'node:process';
-import { test } from 'node:test';
 
 import { config } from './configs.mjs';
-import { pause, until, withGreenroom } from './harness.mjs';
+import { pause, test, until, withGreenroom } from './harness.mjs';
 import { connect, next, refusal } from './players.mjs';
 import { Webhook } from './webhook.mjs';
 

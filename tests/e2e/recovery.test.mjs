@@ -1,7 +1,8 @@
 // Sessions through deploys and crashes, small: every case, a few stock clients. `cargo xtask nightly` plays it large.
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 
+import { test } from './harness.mjs';
 import { compare, placesOf } from './recovery/players.mjs';
 import { faultsOf, play } from './recovery/run.mjs';
 import { SCENARIOS } from './recovery/scenarios.mjs';

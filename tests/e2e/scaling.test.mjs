@@ -1,11 +1,10 @@
 // A fleet grows by itself and shrinks by itself, and nobody who plays notices (S2-3, S2-18, S2-20, L-3).
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { test } from 'node:test';
 import { promisify } from 'node:util';
 
 import { arena, config } from './configs.mjs';
-import { BIN, until, withGreenroom } from './harness.mjs';
+import { BIN, test, until, withGreenroom } from './harness.mjs';
 import { all, connect } from './players.mjs';
 
 const quick = (fleet) => `${fleet}

@@ -8,10 +8,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
-import { after, before, describe, test } from 'node:test';
+import { after, before, describe } from 'node:test';
 
 import { io } from 'socket.io-client';
 import msgpack from 'socket.io-msgpack-parser';
+
+import { test } from './harness.mjs';
 
 const BIN = process.env.GREENROOM_ECHO_BIN;
 if (!BIN) throw new Error('GREENROOM_ECHO_BIN must name the example server; `cargo xtask test` sets it');

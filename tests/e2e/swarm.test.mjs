@@ -7,11 +7,10 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
-import { test } from 'node:test';
 import { WebSocketServer } from 'ws';
 
 import { arena, chat, config, lobby, whiteboard } from './configs.mjs';
-import { BIN, freePorts, until, withGreenroom } from './harness.mjs';
+import { BIN, freePorts, test, until, withGreenroom } from './harness.mjs';
 
 const SEED = 4711;
 console.log(`seed ${SEED}`);

@@ -1,10 +1,9 @@
 // JoinTokens at the gameserver: each refusal has its own error, and the seat's own player always gets back in (S1-11).
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 
 import { joinClaims } from '../../docs/recipes/join-token.mjs';
 import { chat, config } from './configs.mjs';
-import { pause, until, withGreenroom } from './harness.mjs';
+import { pause, test, until, withGreenroom } from './harness.mjs';
 import { connect, next, refusal } from './players.mjs';
 
 const seatOf = async (greenroom, room, player) =>

@@ -6,9 +6,8 @@ import { chmod, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import os from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
-import { test } from 'node:test';
 
-import { BIN, freePorts, processesOf, until } from './harness.mjs';
+import { BIN, freePorts, processesOf, test, until } from './harness.mjs';
 
 const PAGE = new URL('../../docs/tutorial-recovery.md', import.meta.url);
 const MODULES = new URL('node_modules', import.meta.url).pathname;

@@ -174,7 +174,9 @@ fn run_e2e(root: &Path, part: &str) -> anyhow::Result<()> {
         bail!("no file of {} matches {part:?}", folder.display());
     }
     let built = target_dir(root)?.join("debug");
-    let mut command = Command::new("node", &folder).args(&["--test", "--test-concurrency=1"]);
+    // Each test has a deadline of its own; this one is for a file whose process would not end after its tests.
+    let mut command =
+        Command::new("node", &folder).args(&["--test", "--test-concurrency=1", "--test-timeout=900000"]);
     for file in &files {
         command = command.args(&[file]);
     }
