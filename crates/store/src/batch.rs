@@ -151,6 +151,6 @@ impl FromIterator<Write> for Batch {
     }
 }
 
-fn to_bytes(record: &impl Serialize) -> Vec<u8> {
+pub(crate) fn to_bytes(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("records have text keys only and no failing serializers")
 }

@@ -1,8 +1,11 @@
-//! The `Store` port: where the control plane keeps its promises. Two implementations: memory and file.
+//! The `Store` port: where the control plane keeps its promises. Three implementations: memory, file and Redis.
 //!
 //! Never decides what a promise is and never reads one: records pass through as bytes, [`records`] gives them types.
 
+pub mod lease;
 pub mod records;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod term;
 
 mod batch;
@@ -39,13 +42,15 @@ pub enum Kind {
     Scale,
     /// The last term used.
     Term,
+    /// Who leads, and until when.
+    Lease,
     /// Who changed what.
     Audit,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Room,
         Self::Answer,
         Self::Result,
@@ -54,6 +59,7 @@ impl Kind {
         Self::Decision,
         Self::Scale,
         Self::Term,
+        Self::Lease,
         Self::Audit,
     ];
 
@@ -69,6 +75,7 @@ impl Kind {
             Self::Decision => "decision",
             Self::Scale => "scale",
             Self::Term => "term",
+            Self::Lease => "lease",
             Self::Audit => "audit",
         }
     }
@@ -108,6 +115,10 @@ pub enum ReadError {
     /// The store cannot be reached or is damaged.
     #[error("the store cannot be read")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store has lost something that it had confirmed to this process. Told once: a second call loads what is there
+    /// now, and its caller begins anew from that.
+    #[error("the store came back without what it had confirmed: {0}")]
+    Rewound(String),
 }
 
 /// Why a batch was not committed.
@@ -129,6 +140,10 @@ pub enum CommitError {
     /// or nothing. The caller must not go on as if either were true; it ends, and its successor loads.
     #[error("the store did not confirm the batch")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store has lost something that it had confirmed to this process. Nothing of the batch was stored. What this
+    /// process believes is not what is stored: it ends, and its successor loads.
+    #[error("the store came back without what it had confirmed: {0}")]
+    Rewound(String),
 }
 
 fn found_text(found: Option<Version>) -> String {

@@ -3,8 +3,8 @@
 //! Never changes a record's shape: that is `wire`'s.
 
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, ResultRecord, RoomRecord, ScaleRecord,
-    SigningKeyRecord, TermRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, LeaseRecord, ResultRecord, RoomRecord,
+    ScaleRecord, SigningKeyRecord, TermRecord,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,11 @@ impl Record for ScaleRecord {
 
 impl Record for TermRecord {
     const KIND: Kind = Kind::Term;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for LeaseRecord {
+    const KIND: Kind = Kind::Lease;
     const VERSION_MAX: u32 = 1;
 }
 

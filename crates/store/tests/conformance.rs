@@ -2,11 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "the functions beside the tests are tests too")]
 
+#[cfg(feature = "redis")]
+#[path = "../../backplane/tests/ways/store.rs"]
+#[expect(dead_code, reason = "this suite troubles no store")]
+mod server;
+
 use std::sync::Arc;
 
 use greenroom_core::Term;
 use greenroom_store::{
-    Batch, CommitError, Expect, FileStore, Kind, MemoryStore, Store, Stored, Version, Write, term,
+    Batch, CommitError, Expect, FileStore, Kind, MemoryStore, Store, Stored, Version, Write, lease, term,
 };
 use tokio::task::JoinSet;
 
@@ -15,6 +20,13 @@ async fn each_store<F: Future<Output = ()>>(check: impl Fn(&'static str, Arc<dyn
     check("memory", Arc::new(MemoryStore::default())).await;
     let folder = tempfile::tempdir().unwrap();
     check("file", Arc::new(FileStore::open(&folder.path().join("deep/control")).unwrap())).await;
+    #[cfg(feature = "redis")]
+    {
+        use greenroom_store::redis::{RedisConfig, RedisStore};
+        let server = server::Store::start(&[]);
+        let config = RedisConfig::new(format!("redis://127.0.0.1:{}", server.port));
+        check("redis", Arc::new(RedisStore::open(config).unwrap())).await;
+    }
 }
 
 fn put(kind: Kind, key: &str, text: &str, expect: Expect) -> Write {
@@ -171,6 +183,36 @@ async fn a_load_sees_a_batch_whole_or_not_at_all() {
             assert!(stored.is_empty() || stored.len() == 3, "{name}");
             assert!(stored.windows(2).all(|pair| pair[0].bytes == pair[1].bytes), "{name}");
             tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_replicas_that_take_a_lease_together_one_gets_it() {
+    each_store(|name, store| async move {
+        let holder = |name: &str| lease::Holder { name: name.to_owned(), url: format!("http://{name}") };
+        let mut seen = None;
+        for round in 1..=3u64 {
+            let mut taking = JoinSet::new();
+            for replica in ["a", "b", "c", "d"] {
+                let (store, holder) = (Arc::clone(&store), holder(replica));
+                taking.spawn(async move {
+                    lease::take(&*store, seen, Term(10), &holder).await.map(|h| (h, holder))
+                });
+            }
+            let taken: Vec<_> = taking.join_all().await.into_iter().filter_map(Result::ok).collect();
+            let [(held, holder)] = &taken[..] else { panic!("{name}: {} got it", taken.len()) };
+            assert_eq!(held.term, Term(10 + round), "{name}: above all that is known");
+            let stored = lease::read(&*store).await.unwrap().unwrap();
+            assert_eq!((&stored.record.holder, stored.record.beat), (&holder.name, 0), "{name}");
+            commit(&store, [held.check(), lease::renewal(held, holder, 1)]).await;
+            let late = lease::take(&*store, Some(stored.version), Term(10), holder).await.unwrap_err();
+            assert_eq!(late.to_string(), "another replica was faster", "{name}: it was renewed");
+            commit(&store, [held.check(), lease::release(held, holder, 2)]).await;
+            let stored = lease::read(&*store).await.unwrap().unwrap();
+            assert!(stored.record.released, "{name}");
+            seen = Some(stored.version);
         }
     })
     .await;

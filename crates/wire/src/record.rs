@@ -174,3 +174,22 @@ pub struct TermRecord {
     /// The term.
     pub term: u64,
 }
+
+/// Who leads the replicas of a control plane. Key `lease`. Written at each renewal: whoever sees it unchanged for longer
+/// than a lease lasts may take it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    /// 1.
+    pub version: u32,
+    /// The leader's term.
+    pub term: u64,
+    /// The leader's name among the replicas.
+    pub holder: String,
+    /// Base URL under which the other replicas reach it.
+    pub url: String,
+    /// Counts the renewals of this term.
+    pub beat: u64,
+    /// Whether the leader has given it back: it may be taken at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
+}

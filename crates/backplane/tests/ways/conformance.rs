@@ -7,7 +7,8 @@ use greenroom_backplane::memory::Memory;
 use greenroom_backplane::{Board, memory};
 use greenroom_core::Timestamp;
 
-use crate::store::{HEARTBEAT, Store};
+use crate::config::{HEARTBEAT, config_at};
+use crate::store::Store;
 
 fn board() -> Board {
     Board::new(limits(), 7, std::collections::BTreeSet::new(), Timestamp::from_unix_ms(0))
@@ -32,6 +33,6 @@ async fn a_board_ends_with_its_last_way() {
 #[tokio::test]
 async fn a_redis_is_a_backplane() {
     let store = Store::start(&[]);
-    let mut way = |node| greenroom_backplane::redis::connect(store.config(node));
+    let mut way = |node| greenroom_backplane::redis::connect(config_at(store.port, node));
     all(&mut Stand { way: &mut way, gone_within: HEARTBEAT * 3 }).await;
 }

@@ -10,8 +10,9 @@ use greenroom_wire::backplane::{NotRestored, Pid};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::config::config_at;
 use crate::proxy::Proxy;
-use crate::store::{Store, config_at};
+use crate::store::Store;
 
 /// Everything that is answered survives a crash.
 const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];

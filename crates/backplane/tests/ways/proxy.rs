@@ -1,4 +1,5 @@
-//! A TCP proxy in front of a store: slow, cut in the middle of a word, or aimed elsewhere, as a test wants it.
+//! A TCP proxy in front of a store: slow, cut in the middle of a word, or aimed elsewhere, as a test wants it. The tests
+//! of `store` have this file too.
 //! Never looks at what it passes on.
 
 use std::sync::Arc;

@@ -1,16 +1,9 @@
-//! A real Redis for one test: on a free port, in a folder of its own.
+//! A real Redis for one test: on a free port, in a folder of its own. The tests of `store` have this file too.
 //! Never leaves a process behind.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-use greenroom_backplane::conformance::limits;
-use greenroom_backplane::redis::RedisConfig;
-use greenroom_core::InstanceId;
-
-/// How often nodes of tests say that they are there.
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(200);
 
 pub(crate) struct Store {
     folder: tempfile::TempDir,
@@ -82,18 +75,6 @@ impl Store {
         let pid = self.child.as_ref().expect("it runs").id().to_string();
         signal("-STOP", &pid);
         Frozen { pid }
-    }
-
-    pub(crate) fn config(&self, node: InstanceId) -> RedisConfig {
-        config_at(self.port, node)
-    }
-}
-
-pub(crate) fn config_at(port: u16, node: InstanceId) -> RedisConfig {
-    RedisConfig {
-        heartbeat: HEARTBEAT,
-        limits: limits(),
-        ..RedisConfig::new(format!("redis://127.0.0.1:{port}"), node)
     }
 }
 

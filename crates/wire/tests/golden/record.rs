@@ -2,8 +2,8 @@
 
 use greenroom_wire::api::{AuditAction, AuditEntry, RoomResult};
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, ResultRecord, RoomRecord, ScaleRecord, SeatRecord,
-    SigningKeyRecord, TermRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, LeaseRecord, ResultRecord, RoomRecord,
+    ScaleRecord, SeatRecord, SigningKeyRecord, TermRecord,
 };
 use greenroom_wire::rooms::EndReason;
 use serde_json::{Value, json};
@@ -139,4 +139,16 @@ fn keys_hosts_and_terms_are_stored_as_ever() {
     assert!(!format!("{key:?}").contains(&key.secret), "the secret is never printed");
     golden(Process, "record_host", &HostRecord { version: 1, host: text("host-1") });
     golden(Process, "record_term", &TermRecord { version: 1, term: 7 });
+    golden(
+        Process,
+        "record_lease",
+        &LeaseRecord {
+            version: 1,
+            term: 7,
+            holder: "a".to_owned(),
+            url: "http://127.0.0.1:8700".to_owned(),
+            beat: 3,
+            released: true,
+        },
+    );
 }

@@ -1,0 +1,143 @@
+//! The store of several machines: a Redis, or whatever speaks its words. Behind the feature `redis`.
+//!
+//! Never guesses: a batch whose answer was lost is sent again under its number until the store says what became of it,
+//! and a store that has lost what it had confirmed is told as [`CommitError::Rewound`], not gone on with.
+//!
+//! One batch is one script, so that it is stored whole or not at all, checked against its expectations and against its
+//! number in one step. What is "kept" is what the store's own settings keep: `appendonly yes` and `appendfsync always`
+//! for what must outlive the machine. `docs/high-availability.md` has the table of faults and outcomes; each row is a
+//! test in `tests/redis`.
+//!
+//! Three marks tell a store that is not the one it was. Its *history*, a random name that an empty store is given with
+//! its first batch; the number of its *commits*, which only grows; and the version under which it stored this process's
+//! own last batch, because a replica that took over without it may have given that number to another one.
+
+mod line;
+mod replies;
+
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{Batch, BoxFuture, CommitError, Kind, ReadError, Store, Stored, Version};
+
+/// Operations that wait for the store; more are refused.
+const WAITING_MAX: usize = 1024;
+
+/// How a process reaches its Redis.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `redis://[user:password@]host:port[/database]`, or `redis+unix:///path`. Of the primary: a replica takes no
+    /// writes.
+    pub url: String,
+    /// What all keys begin with: processes of one prefix share one store. Default `greenroom`.
+    pub prefix: String,
+    /// A store that takes longer for one answer is asked again over a new connection. Default 1 s.
+    pub answer_within: Duration,
+    /// How long an operation is tried before it fails as [`CommitError::Unavailable`]. Default 10 s.
+    pub give_up_after: Duration,
+}
+
+impl RedisConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "greenroom".to_owned(),
+            answer_within: Duration::from_secs(1),
+            give_up_after: Duration::from_secs(10),
+        }
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("RedisConfig").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// Why no store can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisOpenError {
+    /// Not a URL of a Redis. Mend it.
+    #[error("the store's URL must be redis://[user:password@]host:port[/database]: {0}")]
+    Url(String),
+    /// The system gave no random bytes, thread or descriptors.
+    #[error("the store's client cannot be started: {0}")]
+    System(String),
+}
+
+/// Records in a Redis. A thread of its own speaks to it and ends with the last clone of the handle.
+///
+/// Whether the store can be reached shows with the first operation; until `give_up_after` has passed each waits for it.
+///
+/// Once a commit has failed as [`CommitError::Rewound`], all do until a [`Store::load`] was answered: whoever loads has been
+/// told, and begins anew from what is there.
+#[derive(Clone)]
+pub struct RedisStore {
+    ops: mpsc::Sender<Op>,
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").finish_non_exhaustive()
+    }
+}
+
+/// What the thread is asked for.
+enum Op {
+    Load { kind: Kind, done: oneshot::Sender<Result<Vec<Stored>, ReadError>> },
+    Commit { batch: Batch, done: oneshot::Sender<Result<Version, CommitError>> },
+}
+
+impl RedisStore {
+    /// Starts the client. Connects with the first operation.
+    ///
+    /// # Errors
+    /// When the URL is none, or the system gives no thread.
+    pub fn open(config: RedisConfig) -> Result<Self, RedisOpenError> {
+        let line = line::Line::new(config)?;
+        let (ops, waiting) = mpsc::channel(WAITING_MAX);
+        let system = |error: std::io::Error| RedisOpenError::System(error.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+        let serve = move || runtime.block_on(line.serve(waiting));
+        let _ends_with_the_store =
+            thread::Builder::new().name("store".to_owned()).spawn(serve).map_err(system)?;
+        Ok(Self { ops })
+    }
+}
+
+fn gone() -> Box<dyn std::error::Error + Send + Sync> {
+    "the store's client has ended".into()
+}
+
+impl Store for RedisStore {
+    fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>> {
+        Box::pin(async move {
+            let (done, answer) = oneshot::channel();
+            let asked = self.ops.send(Op::Load { kind, done }).await;
+            asked.map_err(|_| ReadError::Unavailable(gone()))?;
+            answer.await.map_err(|_| ReadError::Unavailable(gone()))?
+        })
+    }
+
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Version, CommitError>> {
+        // Sent before the first poll, so that of two commits the one that was called first is stored first.
+        let (done, answer) = oneshot::channel();
+        let asked = self.ops.try_send(Op::Commit { batch, done });
+        Box::pin(async move {
+            match asked {
+                Ok(()) => answer.await.map_err(|_| CommitError::Unavailable(gone()))?,
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(CommitError::Unavailable(gone())),
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    let why = format!("{WAITING_MAX} operations wait for the store already");
+                    Err(CommitError::Unavailable(why.into()))
+                }
+            }
+        })
+    }
+}
