@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of this test belong to it")]
 
+mod channel;
 mod servers;
 mod sessions;
 

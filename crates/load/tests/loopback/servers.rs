@@ -4,21 +4,20 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    time::Duration,
 };
 
 use greenroom_socketio::{
-    Limits, SocketId,
-    engine::{EnginePacket, Open},
-    packet::{Decoder, Draft, Packet, PacketKind, Prepared},
-    ws,
+    SocketId,
+    packet::{Draft, Packet, PacketKind, Prepared},
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinSet,
 };
+
+use crate::channel::{read_head, talk, upgrade};
 
 /// What the servers do wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,41 +146,8 @@ async fn serve(shared: &Rc<Shared>, mut stream: TcpStream, part: Part) {
     converse(shared, stream, part).await;
 }
 
-async fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap();
-    assert!(head.starts_with("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n"), "{head}");
-    head
-}
-
-/// Opens the WebSocket and says the first word.
-pub(crate) async fn upgrade(stream: &mut TcpStream) {
-    let head = read_head(stream).await;
-    let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
-    assert!(ws::is_client_key(key));
-    let mut out = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {}\r\n\r\n",
-        ws::accept_key(key)
-    )
-    .into_bytes();
-    let open = Open {
-        sid: "sid".into(),
-        upgrades: Vec::new(),
-        ping_interval: Duration::from_secs(25),
-        ping_timeout: Duration::from_secs(20),
-        max_payload: 1_000_000,
-    };
-    EnginePacket::Open(&open.to_json()).write_frame(None, &mut out);
-    // In one piece, so that the first frame comes together with the answer.
-    stream.write_all(&out).await.unwrap();
-}
-
-async fn converse(shared: &Rc<Shared>, mut stream: TcpStream, part: Part) {
-    let (outbox, mut outgoing) = mpsc::channel(64);
+async fn converse(shared: &Rc<Shared>, stream: TcpStream, part: Part) {
+    let (outbox, outgoing) = mpsc::channel(64);
     let mut visitor = Visitor {
         shared: Rc::clone(shared),
         part,
@@ -191,32 +157,7 @@ async fn converse(shared: &Rc<Shared>, mut stream: TcpStream, part: Part) {
         serial: shared.opened.get(),
         at: stream.local_addr().unwrap(),
     };
-    let (mut frames, mut packets) = (ws::Decoder::new(ws::Role::Server, 10_000), Decoder::new());
-    let mut buffer = [0; 1024];
-    loop {
-        let bytes = tokio::select! {
-            Some(packet) = outgoing.recv() => {
-                for frame in packet.frames() {
-                    // A player who is gone is noticed by the next read.
-                    let _gone = stream.write_all(frame).await;
-                }
-                continue;
-            }
-            read = stream.read(&mut buffer) => match read {
-                Ok(0) | Err(_) => return,
-                Ok(bytes) => bytes,
-            },
-        };
-        let mut feed = frames.feed(&mut buffer[..bytes]);
-        while let Some(event) = feed.next().unwrap() {
-            let ws::Event::Text(text) = event else { continue };
-            let EnginePacket::Text(text) = EnginePacket::decode_text(text).unwrap() else { continue };
-            let packet = packets.handle_text(text, &Limits::DEFAULT).unwrap().unwrap();
-            if !visitor.handle(&packet) {
-                return;
-            }
-        }
-    }
+    talk(stream, outgoing, |packet| visitor.handle(packet)).await;
 }
 
 /// One connection's end at a server.

@@ -5,20 +5,17 @@
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
 use greenroom_socketio::{
-    Limits, SocketId,
-    engine::EnginePacket,
-    packet::{Decoder, Draft, Packet, PacketKind, Prepared},
-    ws,
+    SocketId,
+    packet::{Draft, Packet, PacketKind, Prepared},
 };
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinSet,
 };
 
-use crate::servers::upgrade;
+use crate::channel::{talk, upgrade};
 
 /// What goes wrong with sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,32 +86,14 @@ async fn beat(sessions: Sessions) {
 
 async fn serve(sessions: Sessions, mut stream: TcpStream, slip: Slip) {
     upgrade(&mut stream).await;
-    let (outbox, mut outgoing) = mpsc::channel::<Prepared>(1_000);
-    let (mut frames, mut packets) = (ws::Decoder::new(ws::Role::Server, 10_000), Decoder::new());
-    let mut buffer = [0; 1024];
-    loop {
-        let bytes = tokio::select! {
-            Some(packet) = outgoing.recv() => {
-                for frame in packet.frames() {
-                    let _gone = stream.write_all(frame).await;
-                }
-                continue;
-            }
-            read = stream.read(&mut buffer) => match read {
-                Ok(0) | Err(_) => return,
-                Ok(bytes) => bytes,
-            },
-        };
-        let mut feed = frames.feed(&mut buffer[..bytes]);
-        while let Some(event) = feed.next().unwrap() {
-            let ws::Event::Text(text) = event else { continue };
-            let EnginePacket::Text(text) = EnginePacket::decode_text(text).unwrap() else { continue };
-            let packet = packets.handle_text(text, &Limits::DEFAULT).unwrap().unwrap();
-            if packet.kind() == PacketKind::Connect {
-                connect(&sessions, &packet, &outbox, slip);
-            }
+    let (outbox, outgoing) = mpsc::channel(1_000);
+    talk(stream, outgoing, |packet| {
+        if packet.kind() == PacketKind::Connect {
+            connect(&sessions, packet, &outbox, slip);
         }
-    }
+        true
+    })
+    .await;
 }
 
 fn connect(sessions: &Sessions, packet: &Packet, outbox: &mpsc::Sender<Prepared>, slip: Slip) {
