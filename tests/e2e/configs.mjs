@@ -20,7 +20,7 @@ match_players = 4
 env = { ARENA_ROUND_SECONDS = "${seconds}"${env} }
 `;
 
-const chat = ({ seats = 20, rooms = 100, min = 2 } = {}) => `
+const chat = ({ seats = 20, rooms = 100, min = 2, recovery } = {}) => `
 [fleets.chat]
 kind = "room"
 command = ["greenroom", "example", "chat"]
@@ -28,6 +28,7 @@ rooms_per_server = ${rooms}
 seats_per_room = ${seats}
 replicas_min = ${min}
 replicas_max = ${min}
+${recovery ? `recovery = "${recovery}"` : ''}
 `;
 
 const whiteboard = (min = 2, { recovery } = {}) => `

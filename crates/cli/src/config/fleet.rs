@@ -56,7 +56,7 @@ pub(super) fn read(
     let kind = kind(&mut section, faults);
     let command = command(&mut section, faults);
     let (mut env, secrets) = env(&mut section, faults);
-    env.extend(recovery(&mut section, kind, faults).map(|window| (RECOVERY_ENV.to_owned(), window)));
+    env.extend(recovery(&mut section, faults).map(|window| (RECOVERY_ENV.to_owned(), window)));
     let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
     let start_timeout = section.duration("start_timeout", Duration::from_secs(1)..=HOUR, faults);
@@ -209,18 +209,8 @@ fn secret(
 }
 
 /// How long a client may be away, as a node reads it.
-fn recovery(section: &mut Section<'_>, kind: Option<KindWord>, faults: &mut Vec<Fault>) -> Option<String> {
+fn recovery(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Option<String> {
     let window = section.duration("recovery", Duration::from_secs(1)..=HOUR * 24, faults)?;
-    if kind == Some(KindWord::Room) {
-        faults.push(value_fault(
-            window.span,
-            format!(
-                "recovery belongs to kind = \"mesh\"; {} has rooms, which give seats back",
-                section.title
-            ),
-        ));
-        return None;
-    }
     Some(humantime::format_duration(window.value).to_string())
 }
 
