@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use args::SwarmArgs;
 use args::{ChaosArgs, LimitArgs, RunOptions, SwarmVerb};
-use chaos::{Chaos, Disruption};
+use chaos::{Chaos, Plan};
 use live::Live;
 use servers::Watch;
 use target::Target;
@@ -89,14 +89,14 @@ fn load(name: &str, players: Option<u32>, seed: Option<u64>) -> Result<Scenario,
 }
 
 async fn whole(scenario: &Scenario, options: &RunOptions, global: &Global) -> Result<(), Failure> {
-    hurt(scenario, options, &[], global).await
+    hurt(scenario, options, Plan::default(), global).await
 }
 
 /// One run, with disruptions: told, written down, judged.
 async fn hurt(
     scenario: &Scenario,
     options: &RunOptions,
-    plan: &[Disruption],
+    plan: Plan<'_>,
     global: &Global,
 ) -> Result<(), Failure> {
     if let Some(part) = &options.part {
@@ -143,7 +143,7 @@ fn breaches(report: &Report) -> Vec<String> {
 async fn once(
     scenario: &Scenario,
     options: &RunOptions,
-    plan: &[Disruption],
+    plan: Plan<'_>,
     global: &Global,
 ) -> Result<Report, Failure> {
     let target = Target::start(options, scenario.group_players, global).await?;
@@ -157,7 +157,7 @@ async fn against(
     target: &Target,
     scenario: &Scenario,
     options: &RunOptions,
-    plan: &[Disruption],
+    plan: Plan<'_>,
 ) -> Result<Report, Failure> {
     target.check_fleet(&fleets(scenario), &scenario.name).await?;
     let control = ask::client(&target.global)?;
@@ -227,7 +227,8 @@ async fn chaos(args: &ChaosArgs, global: &Global) -> Result<(), Failure> {
     if plan.is_empty() {
         return Err(Failure::usage("nothing is to be hurt", "Write for example --plan kill:chat@5s"));
     }
-    hurt(&scenario, &args.options, &plan, global).await
+    let plan = Plan { disruptions: &plan, store: args.store.as_deref() };
+    hurt(&scenario, &args.options, plan, global).await
 }
 
 async fn find_limit(args: &LimitArgs, global: &Global) -> Result<(), Failure> {
@@ -270,7 +271,7 @@ async fn search_all(
         // Each run has players of its own: those of the one before may still hold seats.
         scenario.seed = scenario.seed.wrapping_add(1);
         eprintln!("{players} players");
-        let report = against(target, scenario, options, &[]).await?;
+        let report = against(target, scenario, options, Plan::default()).await?;
         let mut wrong = breaches(&report);
         match report.outcome {
             Outcome::Passed => {}

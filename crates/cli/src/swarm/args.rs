@@ -80,8 +80,8 @@ pub(super) struct ChaosArgs {
     /// Settles every choice, also who is hurt. A new one each time without it.
     #[arg(long, value_name = "NUMBER")]
     pub(super) seed: Option<u64>,
-    /// What to do and when: kill:FLEET@5s, freeze:FLEET@5s+3s, or to `control` (with its store) or `agent`. May be given
-    /// several times; without it some are drawn by the seed.
+    /// What to do and when: kill:FLEET@5s, freeze:FLEET@5s+3s, or to `control`, `agent` or `store`; cut:store@5s+3s cuts
+    /// everybody off from it. May be given several times; without it some are drawn by the seed.
     #[arg(long, value_name = "ACT:WHOM@WHEN")]
     pub(super) plan: Vec<Disruption>,
     /// How many are drawn when there is no plan.
@@ -90,6 +90,9 @@ pub(super) struct ChaosArgs {
     /// Within which time of the run.
     #[arg(long, default_value = "15s", value_parser = humantime::parse_duration, value_name = "TIME", conflicts_with = "plan")]
     pub(super) within: Duration,
+    /// The Redis that the servers share, for plans to `store`.
+    #[arg(long, value_name = "URL")]
+    pub(super) store: Option<String>,
     #[command(flatten)]
     pub(super) options: RunOptions,
 }

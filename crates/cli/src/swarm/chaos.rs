@@ -1,7 +1,9 @@
-//! Hurting processes while players play: kill, freeze, cut the control plane and with it the store.
+//! Hurting processes while players play: kill, freeze, cut the store off.
 //!
-//! Never touches a process of another machine, nor one that the control plane or `dev` of this run does not name. What
-//! was frozen is thawed, however the run ends.
+//! Never touches a process of another machine, nor one that neither the control plane, nor `dev` of this run, nor the
+//! store itself names. What was frozen is thawed, however the run ends.
+
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use self::store::Store;
 use super::target::Target;
 use crate::ask;
 use crate::failure::Failure;
@@ -26,7 +29,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// Freezes that are drawn last this long to twice as long.
 const FREEZE: Duration = Duration::from_secs(2);
 
-/// What is done to one process at one moment of a run: `kill:chat@5s`, `freeze:control@8s+3s`.
+/// What is done to one process at one moment of a run: `kill:chat@5s`, `freeze:control@8s+3s`, `cut:store@4s+2s`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Disruption {
     act: Act,
@@ -38,12 +41,16 @@ pub(super) struct Disruption {
 enum Act {
     Kill,
     Freeze(Duration),
+    /// Nobody keeps a connection to the store for so long.
+    Cut(Duration),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Whom {
     Control,
     Agent,
+    /// The Redis that `--store` names.
+    Store,
     /// One of this fleet's servers, drawn among those on which somebody plays.
     Fleet(FleetName),
 }
@@ -55,7 +62,7 @@ impl FromStr for Disruption {
         let wrong = || {
             format!(
                 "{text:?} is nothing to be done; write kill:WHOM@WHEN or freeze:WHOM@WHEN+HOW_LONG, such as kill:chat@5s or \
-                 freeze:control@8s+3s; WHOM is a fleet, control (with its store) or agent"
+                 freeze:control@8s+3s; WHOM is a fleet, control, agent or store; cut:store@WHEN+HOW_LONG cuts it off"
             )
         };
         let (act, rest) = text.split_once(':').ok_or_else(wrong)?;
@@ -64,11 +71,13 @@ impl FromStr for Disruption {
         let (at, act) = match (act, when.split_once('+')) {
             ("kill", None) => (span(when)?, Act::Kill),
             ("freeze", Some((at, lasting))) => (span(at)?, Act::Freeze(span(lasting)?)),
+            ("cut", Some((at, lasting))) if whom == "store" => (span(at)?, Act::Cut(span(lasting)?)),
             (_, _) => return Err(wrong()),
         };
         let whom = match whom {
             "control" => Whom::Control,
             "agent" => Whom::Agent,
+            "store" => Whom::Store,
             fleet => Whom::Fleet(fleet.parse().map_err(|_| wrong())?),
         };
         Ok(Self { act, whom, at })
@@ -81,16 +90,24 @@ impl std::fmt::Display for Disruption {
         let whom: &dyn std::fmt::Display = match whom {
             Whom::Control => &"control",
             Whom::Agent => &"agent",
+            Whom::Store => &"store",
             Whom::Fleet(fleet) => fleet,
         };
         let at = humantime::format_duration(*at);
-        match act {
-            Act::Kill => write!(f, "kill:{whom}@{at}"),
-            Act::Freeze(lasting) => {
-                write!(f, "freeze:{whom}@{at}+{}", humantime::format_duration(*lasting))
-            }
-        }
+        let (word, lasting) = match act {
+            Act::Kill => return write!(f, "kill:{whom}@{at}"),
+            Act::Freeze(lasting) => ("freeze", lasting),
+            Act::Cut(lasting) => ("cut", lasting),
+        };
+        write!(f, "{word}:{whom}@{at}+{}", humantime::format_duration(*lasting))
     }
+}
+
+/// Everything that is done in a run, and to which store.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Plan<'a> {
+    pub(super) disruptions: &'a [Disruption],
+    pub(super) store: Option<&'a str>,
 }
 
 /// `count` disruptions within a time, by the seed: of the fleets that the scenario plays on, control and the agent.
@@ -123,19 +140,21 @@ pub(super) struct Chaos {
 impl Chaos {
     /// Begins. Every moment counts from `started`.
     pub(super) async fn start(
-        plan: &[Disruption],
+        plan: Plan<'_>,
         target: &Target,
         seed: u64,
         started: Instant,
     ) -> Result<Self, Failure> {
         let mut tasks = JoinSet::new();
-        if !plan.is_empty() {
+        if plan.disruptions.iter().any(|disruption| disruption.whom != Whom::Store) {
             check(target)?;
         }
-        for (nth, disruption) in (0..).zip(plan) {
+        let store = store_of(plan).await?;
+        for (nth, disruption) in (0..).zip(plan.disruptions) {
             let hand = Hand {
                 control: ask::client(&target.global)?,
                 data_dir: target.data_dir.clone(),
+                store: store.clone(),
                 draw: Draws::new(seed, (3 << 40) | (1 + nth)).bits(),
                 known: Vec::new(),
             };
@@ -183,10 +202,23 @@ fn check(target: &Target) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The store, when something of the plan hurts it: reached before the players come, so that a wrong address is told at once.
+async fn store_of(plan: Plan<'_>) -> Result<Option<Store>, Failure> {
+    if !plan.disruptions.iter().any(|disruption| disruption.whom == Whom::Store) {
+        return Ok(None);
+    }
+    let Some(url) = plan.store else {
+        let next = "Name the Redis that the servers share: --store redis://127.0.0.1:6379";
+        return Err(Failure::usage("the plan hurts the store, and which one is not told", next));
+    };
+    Store::reach(url).await.map(Some)
+}
+
 /// Does one disruption.
 struct Hand {
     control: ControlClient,
     data_dir: PathBuf,
+    store: Option<Store>,
     draw: u64,
     known: Vec<u32>,
 }
@@ -197,25 +229,35 @@ impl Hand {
             self.known = pids(&self.control, fleet).await.unwrap_or_default();
         }
         sleep_until(started + disruption.at).await;
-        let undone = |why: &str| format!("{disruption} was not done: {why}");
-        let pid = self.find(&disruption.whom).await.map_err(|why| undone(&why))?;
-        let signal = |signal| kill_process(pid, signal).map_err(|error| undone(&error.to_string()));
         let second = u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX);
+        let done = self.act(&disruption).await;
+        done.map_err(|why| format!("{disruption} was not done: {why}"))?;
+        Ok(Mark { second, text: disruption.to_string() })
+    }
+
+    async fn act(&self, disruption: &Disruption) -> Result<(), String> {
+        if let (Act::Cut(lasting), Some(store)) = (disruption.act, &self.store) {
+            return store.cut(lasting).await;
+        }
+        let pid = self.find(&disruption.whom).await?;
+        let signal = |signal| kill_process(pid, signal).map_err(|error| error.to_string());
         match disruption.act {
-            Act::Kill => signal(Signal::KILL)?,
+            Act::Kill => signal(Signal::KILL),
             Act::Freeze(lasting) => {
                 signal(Signal::STOP)?;
                 let _thaws = Frozen(pid);
                 sleep(lasting).await;
+                Ok(())
             }
+            Act::Cut(_) => Err("only the store can be cut off".to_owned()),
         }
-        Ok(Mark { second, text: disruption.to_string() })
     }
 
     async fn find(&self, whom: &Whom) -> Result<Pid, String> {
         let pid = match whom {
             Whom::Control => part(&self.data_dir, "control")?,
             Whom::Agent => part(&self.data_dir, "agent")?,
+            Whom::Store => self.store.as_ref().ok_or("no store is named")?.pid()?,
             Whom::Fleet(fleet) => {
                 let now = pids(&self.control, fleet).await;
                 let pids = now.as_deref().unwrap_or(&self.known);
@@ -266,10 +308,11 @@ mod tests {
 
     #[test]
     fn disruptions_are_read_as_they_are_written() {
-        for text in ["kill:chat@5s", "freeze:control@8s+3s", "kill:agent@1m"] {
+        for text in ["kill:chat@5s", "freeze:control@8s+3s", "kill:agent@1m", "cut:store@4s+2s"] {
             assert_eq!(text.parse::<Disruption>().unwrap().to_string(), text);
         }
-        for text in ["", "kill:chat", "kill:chat@5s+2s", "freeze:chat@5s", "melt:chat@5s", "kill:Chat!@5s"] {
+        let wrong = ["", "kill:chat", "kill:chat@5s+2s", "freeze:chat@5s", "melt:chat@5s", "kill:Chat!@5s"];
+        for text in wrong.into_iter().chain(["cut:chat@5s+1s", "cut:store@5s"]) {
             let error = text.parse::<Disruption>().unwrap_err();
             assert!(error.contains("is nothing to be done"), "{error}");
         }
