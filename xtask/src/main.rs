@@ -90,6 +90,7 @@ fn run(task: &Task, steps: &mut Steps) -> anyhow::Result<()> {
         Task::Nightly { minutes } => {
             fuzz::run_each(&root, steps, minutes.saturating_mul(60))?;
             sim(&root, steps, None, 10_000)?;
+            sim_day(&root, steps)?;
             soak(&root, steps)?;
             recovery(&root, steps, "1000")
         }
@@ -225,6 +226,12 @@ fn sim(root: &Path, steps: &mut Steps, seed: Option<u64>, count: u32) -> anyhow:
             play(&["--count", &count.to_string()])
         }
     })
+}
+
+/// 24 hours of noisy load, simulated.
+fn sim_day(root: &Path, steps: &mut Steps) -> anyhow::Result<()> {
+    let run = ["run", "--quiet", "--locked", "--release", "--package", "greenroom-sim", "--", "--day"];
+    steps.run("simulated day", || Command::cargo(root, &run).run())
 }
 
 fn target_dir(root: &Path) -> anyhow::Result<PathBuf> {

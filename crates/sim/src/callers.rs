@@ -17,7 +17,7 @@ use crate::Summary;
 use crate::invariant::Broken;
 
 /// How late an answer may be: a tick and a step.
-const LATE_MS_MAX: u64 = 300;
+pub(crate) const LATE_MS_MAX: u64 = 600;
 
 /// Rooms that several parties ask for.
 const KEYS: u32 = 6;
@@ -46,9 +46,15 @@ pub(crate) struct Callers {
     /// What each idempotency key was answered with.
     answers: BTreeMap<String, String>,
     number: u64,
+    stay_ms_max: u64,
 }
 
 impl Callers {
+    /// Nobody has called yet; players stay for up to `stay_ms_max`.
+    pub(crate) fn new(stay_ms_max: u64) -> Self {
+        Self { stay_ms_max, ..Self::default() }
+    }
+
     /// A new call for a room or for a lobby server.
     pub(crate) fn ask(&mut self, now_ms: u64, request: RequestId, rng: &mut ChaCha8Rng) -> Call {
         if rng.random_bool(0.3) {
@@ -115,7 +121,7 @@ impl Callers {
                 let player = self.player(rng);
                 // It asks again when it could not dial before the answer expires.
                 let at = now_ms + rng.random_range(10..=4_000);
-                let leaves_ms = at + rng.random_range(100..=20_000);
+                let leaves_ms = at + rng.random_range(100..=self.stay_ms_max);
                 self.arrivals.push((at, Arrival::Mesh { server: answer.server.0, player, leaves_ms }));
             }
             (Ok(_) | Err(_), _) => summary.refused += 1,
@@ -140,6 +146,12 @@ impl Callers {
                 self.repeats.push((now_ms + rng.random_range(10..=30_000), body));
             }
         }
+        self.seated(now_ms, grant, rng);
+        Ok(())
+    }
+
+    /// The players of a grant set out.
+    pub(crate) fn seated(&mut self, now_ms: u64, grant: &Grant, rng: &mut ChaCha8Rng) {
         for seat in &grant.record.seats {
             // Some never come, some come too late.
             let delay_ms = match rng.random_range(0..20) {
@@ -148,12 +160,11 @@ impl Callers {
                 _ => rng.random_range(10..=4_000),
             };
             let at = now_ms + delay_ms;
-            let leaves_ms = at + rng.random_range(500..=20_000);
+            let leaves_ms = at + rng.random_range(500..=self.stay_ms_max);
             let claims = Box::new(grant.claims(seat));
             let server = grant.record.server.0.clone();
             self.arrivals.push((at, Arrival::Room { server, claims, leaves_ms }));
         }
-        Ok(())
     }
 
     /// Who arrives in this step.
@@ -186,7 +197,7 @@ impl Callers {
     }
 }
 
-fn fingerprint(grant: &Grant) -> String {
+pub(crate) fn fingerprint(grant: &Grant) -> String {
     let seats =
         grant.record.seats.iter().map(|seat| format!("{}:{}:{}", seat.seat, seat.player, seat.token_id));
     format!("{} {}", grant.record.room, seats.collect::<Vec<_>>().join(" "))

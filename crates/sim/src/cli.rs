@@ -3,13 +3,15 @@
 //! Never part of a run: it only chooses seeds and prints.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Seeds that once failed, one a line; `#` begins a remark.
 const SEEDS: &str = include_str!("../seeds.txt");
 
-const USAGE: &str = "usage: greenroom-sim [--seed N | --count N | --seeds | --trace NAME]
+const USAGE: &str = "usage: greenroom-sim [--seed N | --count N | --day [N] | --seeds | --trace NAME]
   --seed N    play seed N
   --count N   play N fresh seeds (default 200)
+  --day [N]   play seed N, or a fresh one, as 24 hours of noisy load
   --seeds     play the seeds of crates/sim/seeds.txt
   --trace NAME  print the trace day, spike, release or evenings as it is made";
 
@@ -24,22 +26,44 @@ pub fn main_with_args(args: impl Iterator<Item = String>) -> ExitCode {
         print!("{text}");
         return ExitCode::SUCCESS;
     }
-    let Some(seeds) = seeds_of(&args) else {
+    let (seeds, run): (_, fn(u64) -> Played) = match args.as_slice() {
+        [option, rest @ ..] if option == "--day" => (day_of(rest), |seed| crate::run_day(seed, 24)),
+        _ => (seeds_of(&args), crate::run),
+    };
+    let Some(seeds) = seeds else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let mut failed = 0;
-    for seed in &seeds {
-        match crate::run(*seed) {
-            Ok(summary) => println!("seed {seed}: {summary:?}"),
-            Err(violation) => {
-                failed += 1;
-                println!("seed {seed}: VIOLATION {violation}");
-            }
+    let begun = Instant::now();
+    let steps: Vec<Option<u64>> = seeds.iter().map(|seed| play(*seed, run)).collect();
+    let failed = steps.iter().filter(|steps| steps.is_none()).count();
+    let (seconds, steps) = (begun.elapsed().as_secs_f64(), steps.into_iter().flatten().sum::<u64>());
+    println!("{} seeds, {failed} failed, {steps} steps in {seconds:.1} s", seeds.len());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+type Played = Result<crate::Summary, crate::Violation>;
+
+/// Plays one seed and prints what came of it. Its steps, when every promise was kept.
+fn play(seed: u64, run: fn(u64) -> Played) -> Option<u64> {
+    match run(seed) {
+        Ok(summary) => {
+            println!("seed {seed}: {summary:?}");
+            Some(summary.steps)
+        }
+        Err(violation) => {
+            println!("seed {seed}: VIOLATION {violation}");
+            None
         }
     }
-    println!("{} seeds, {failed} failed", seeds.len());
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn day_of(args: &[String]) -> Option<Vec<u64>> {
+    match args {
+        [] => fresh(1),
+        [seed] => Some(vec![seed.parse().ok()?]),
+        _ => None,
+    }
 }
 
 fn seeds_of(args: &[String]) -> Option<Vec<u64>> {

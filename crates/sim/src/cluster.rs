@@ -2,20 +2,24 @@
 //!
 //! Never random beyond its seed, and never asks what time it is.
 
+mod rest;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use greenroom_control::world::{Effect, Event, StreamId};
+use greenroom_control::world::{Actor, Answer, Call, Effect, Event, Refusal, RequestId, StreamId};
 use greenroom_core::{RoomId, RoomKey, Timestamp};
 use greenroom_wire::agent::{FromAgent, ToAgent};
+use greenroom_wire::api::{FreezeWord, ScaleRequest};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::Summary;
 use crate::callers::{Arrival, Callers};
-use crate::control::Control;
+use crate::control::{Control, Failing};
 use crate::host::Host;
-use crate::invariant::{Broken, Violation, short_fleet_says_why, start_within_maximum};
-use crate::scenario::{STEP_MS, Scenario, happens};
+use crate::invariant::{Broken, Laws, Violation, short_fleet_says_why, start_within_maximum};
+use crate::lobby::Lobby;
+use crate::scenario::{Scenario, happens};
 
 /// When runs begin.
 const BEGIN_MS: u64 = 1_700_000_000_000;
@@ -33,6 +37,12 @@ pub(crate) struct Cluster {
     /// Streams whose end control has not noticed yet.
     closing: Vec<(u64, StreamId)>,
     callers: Callers,
+    lobby: Lobby,
+    laws: Laws,
+    /// Calls of the person at the desk.
+    orders: BTreeSet<RequestId>,
+    /// Whether that person has taken everything back.
+    tidied: bool,
     /// Results on their way to the webhook.
     posting: Vec<(u64, String)>,
     delivered: BTreeSet<(RoomId, u32)>,
@@ -41,9 +51,10 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, draw: impl FnOnce(&mut ChaCha8Rng) -> Scenario) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let scenario = Scenario::draw(&mut rng);
+        let scenario = draw(&mut rng);
+        let callers = Callers::new(scenario.stay_ms_max);
         let hosts = (0..scenario.hosts).map(|number| Host::new(number, scenario.servers_per_host)).collect();
         Self {
             rng,
@@ -54,7 +65,11 @@ impl Cluster {
             hosts,
             stream_next: 0,
             closing: Vec::new(),
-            callers: Callers::default(),
+            callers,
+            lobby: Lobby::default(),
+            laws: Laws::default(),
+            orders: BTreeSet::new(),
+            tidied: false,
             posting: Vec::new(),
             delivered: BTreeSet::new(),
             owed: BTreeSet::new(),
@@ -78,7 +93,8 @@ impl Cluster {
                     Some(_) => {}
                 }
             }
-            self.now_ms += STEP_MS;
+            self.now_ms += self.scenario.step_ms;
+            self.summary.steps += 1;
         }
         let lost = self.owed.difference(&self.delivered).next().cloned();
         if let Some((room, epoch)) = lost {
@@ -104,6 +120,8 @@ impl Cluster {
         self.notice_closed()?;
         self.dial_and_hear()?;
         self.call(trouble)?;
+        self.match_players(trouble)?;
+        self.order(trouble)?;
         self.players_arrive()?;
         self.servers_live(trouble);
         self.post_results()?;
@@ -111,6 +129,7 @@ impl Cluster {
             self.handle(Event::Tick)?;
             self.check()?;
         }
+        self.lobby.check(self.now_ms)?;
         self.callers.check(self.now_ms)
     }
 
@@ -122,19 +141,48 @@ impl Cluster {
                 self.closing.push((now_ms + self.rng.random_range(0..=3_000), stream));
             }
         }
-        if self.control.is_up() && happens(&mut self.rng, self.scenario.control_crash_ms) {
-            self.summary.control_crashes += 1;
+        let step_ms = self.scenario.step_ms;
+        if happens(&mut self.rng, step_ms, self.scenario.host_loss_ms) {
+            self.lose_host();
+        }
+        if happens(&mut self.rng, step_ms, self.scenario.store_fault_ms) {
+            let how = if self.rng.random_bool(0.5) { Failing::Lost } else { Failing::Unconfirmed };
+            self.control.fail_commit(how);
+        }
+        if self.control.is_up() && happens(&mut self.rng, step_ms, self.scenario.control_crash_ms) {
             self.control.crash();
-            self.control_up_ms = now_ms + self.rng.random_range(50..=8_000);
-            self.callers.hang_up();
-            self.posting.clear();
-            self.closing.clear();
-            for host in &mut self.hosts {
-                host.drop_stream(now_ms, &mut self.rng);
-            }
-            if self.rng.random_bool(0.3) {
-                self.scenario.deploy();
-            }
+            self.control_died();
+        }
+    }
+
+    fn lose_host(&mut self) {
+        let now_ms = self.now_ms;
+        let at = self.rng.random_range(0..self.hosts.len());
+        let absence_ms = self.scenario.absence_ms(&mut self.rng);
+        let (stream, lost) = self.hosts[at].die(now_ms, absence_ms, &mut self.rng);
+        self.closing.extend(stream.map(|stream| (now_ms + self.rng.random_range(0..=3_000), stream)));
+        // Nobody is owed what died unheard with its machine.
+        for (_, _, ended) in lost {
+            self.owed.remove(&(ended.room.0, ended.epoch));
+        }
+        self.summary.hosts_lost += 1;
+    }
+
+    fn control_died(&mut self) {
+        let now_ms = self.now_ms;
+        self.summary.control_crashes += 1;
+        self.control_up_ms = now_ms + self.rng.random_range(50..=8_000);
+        self.callers.hang_up();
+        self.lobby.hang_up();
+        self.laws.control_died();
+        self.orders.clear();
+        self.posting.clear();
+        self.closing.clear();
+        for host in &mut self.hosts {
+            host.drop_stream(now_ms, &mut self.rng);
+        }
+        if self.rng.random_bool(0.3) {
+            self.scenario.deploy();
         }
     }
 
@@ -205,10 +253,85 @@ impl Cluster {
             let call = Box::new(self.callers.ask_again(self.now_ms, request, body));
             self.handle(Event::Asked { request, call })?;
         }
-        if trouble && happens(&mut self.rng, 1_000_000 / self.scenario.calls_per_1000_s) {
+        let per_1000_s = self.scenario.calls_per_1000_s * self.scenario.load_permille(self.now_ms) / 1_000;
+        let mean_ms = 1_000_000_u64.checked_div(per_1000_s).unwrap_or(u64::MAX);
+        if trouble && happens(&mut self.rng, self.scenario.step_ms, mean_ms) {
             let request = self.control.new_request();
             let call = Box::new(self.callers.ask(self.now_ms, request, &mut self.rng));
             self.handle(Event::Asked { request, call })?;
+        }
+        Ok(())
+    }
+
+    fn match_players(&mut self, trouble: bool) -> Result<(), Broken> {
+        if !self.control.is_up() {
+            return Ok(());
+        }
+        for call in self.lobby.calls(&self.scenario, trouble, &mut self.rng) {
+            let request = self.control.new_request();
+            self.lobby.asked(self.now_ms, request, &call);
+            self.handle(Event::Asked { request, call: Box::new(call) })?;
+        }
+        Ok(())
+    }
+
+    /// A person orders servers or freezes a fleet, and takes all of it back when the trouble is over.
+    fn order(&mut self, trouble: bool) -> Result<(), Broken> {
+        if !self.control.is_up() || (self.tidied && !trouble) {
+            return Ok(());
+        }
+        let now_ms = self.now_ms;
+        if trouble && happens(&mut self.rng, self.scenario.step_ms, self.scenario.order_ms) {
+            let at = self.rng.random_range(0..self.scenario.fleets.len());
+            let most = self.scenario.fleets[at].replicas_max;
+            let freezes = [FreezeWord::Nothing, FreezeWord::ScaleIn, FreezeWord::Everything];
+            let freeze = freezes[self.rng.random_range(0..freezes.len())];
+            let ready_at_ms = now_ms + self.rng.random_range(0..=20_000);
+            let until_ms = ready_at_ms + self.rng.random_range(1_000..=30_000);
+            let body = ScaleRequest {
+                replicas: Some(self.rng.random_range(0..=most)),
+                ready_at_ms: Some(ready_at_ms),
+                until_ms: Some(until_ms),
+                freeze: self.rng.random_bool(0.5).then_some(freeze),
+            };
+            return self.ask_scale(at, body);
+        }
+        if !trouble {
+            self.tidied = true;
+            for at in 0..self.scenario.fleets.len() {
+                let freeze = Some(FreezeWord::Nothing);
+                self.ask_scale(at, ScaleRequest { replicas: Some(0), freeze, ..ScaleRequest::default() })?;
+            }
+            // A process that died over it has not obeyed.
+            self.tidied = self.control.is_up();
+        }
+        Ok(())
+    }
+
+    fn ask_scale(&mut self, fleet: usize, body: ScaleRequest) -> Result<(), Broken> {
+        if !self.control.is_up() {
+            return Ok(());
+        }
+        let request = self.control.new_request();
+        self.orders.insert(request);
+        self.summary.orders += 1;
+        let fleet = self.scenario.fleets[fleet].name.clone();
+        self.handle(Event::Asked {
+            request,
+            call: Box::new(Call::Scale { fleet, body, by: Actor::Anonymous }),
+        })
+    }
+
+    fn answered(&mut self, request: RequestId, answer: Result<Answer, Refusal>) -> Result<(), Broken> {
+        if self.orders.remove(&request) {
+            return Ok(());
+        }
+        let Some(assigned) = self.lobby.answered(request, &answer) else {
+            return self.callers.answered(self.now_ms, request, answer, &mut self.rng, &mut self.summary);
+        };
+        for ticket in assigned? {
+            self.summary.matched += 1;
+            self.callers.seated(self.now_ms, &ticket.grant, &mut self.rng);
         }
         Ok(())
     }
@@ -259,12 +382,25 @@ impl Cluster {
 
     fn handle(&mut self, event: Event) -> Result<(), Broken> {
         let now = self.now();
+        let was_up = self.control.is_up();
         let effects = self.control.handle(now, event);
+        if was_up && !self.control.is_up() {
+            self.summary.store_faults += 1;
+            self.control_died();
+        }
+        for record in self.control.decided() {
+            self.summary.decisions += 1;
+            let fleet = self.scenario.fleets.iter().find(|fleet| fleet.name == record.fleet.0);
+            if let Some(fleet) = fleet {
+                self.laws.decided(&fleet.autoscale, &record)?;
+            }
+        }
         self.carry_out(effects)
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), Broken> {
         for effect in effects {
+            self.laws.told(self.now_ms, &effect)?;
             match effect {
                 Effect::Write(_) => unreachable!("control has stored it"),
                 Effect::Order { stream, message } => self.send(stream, *message)?,
@@ -277,7 +413,7 @@ impl Cluster {
                     }
                 }
                 Effect::Reply { request, answer } => {
-                    self.callers.answered(self.now_ms, request, *answer, &mut self.rng, &mut self.summary)?;
+                    self.answered(request, *answer)?;
                 }
                 Effect::Deliver(record) => {
                     let body = &record.body;
@@ -292,6 +428,7 @@ impl Cluster {
     }
 
     fn send(&mut self, id: StreamId, message: ToAgent) -> Result<(), Broken> {
+        self.summary.servers_stopped += u64::from(matches!(message, ToAgent::Stop { .. }));
         if let ToAgent::Start { order, .. } = &message {
             let now = self.now();
             let fleets = self.control.fleets(now);
@@ -324,37 +461,5 @@ impl Cluster {
             }
         }
         Ok(())
-    }
-
-    /// What still moves; `None` when the cluster is as its fleets ask for, with nobody in it.
-    fn restless(&mut self) -> Option<String> {
-        let under_way = self.callers.under_way();
-        let unacked: usize = self.hosts.iter().map(|host| host.unacked.len()).sum();
-        let (rooms, results) = self.control.open_promises();
-        if under_way + unacked + rooms + results > 0 {
-            return Some(format!(
-                "{under_way} calls and players, {unacked} unacknowledged results, {rooms} rooms, {results} results"
-            ));
-        }
-        let now = self.now();
-        let fleets = self.control.fleets(now);
-        if fleets.len() != self.scenario.fleets.len() {
-            return Some("control is down".to_owned());
-        }
-        for fleet in &fleets {
-            let servers = self.hosts.iter().flat_map(|host| host.servers.values());
-            let ours: Vec<_> = servers.filter(|server| server.order.fleet == fleet.name).collect();
-            let current = ours.iter().filter(|server| server.order.revision == fleet.revision).count();
-            let wanted = fleet.replicas_min;
-            let settled = fleet.replicas_wanted == wanted
-                && (fleet.replicas, fleet.ready) == (wanted, wanted)
-                && (ours.len(), current) == (wanted as usize, wanted as usize)
-                && fleet.waiting_on.is_empty();
-            if !settled {
-                let counts = format!("{} run, {current} of them current", ours.len());
-                return Some(format!("{counts}, and control says {fleet:?}"));
-            }
-        }
-        None
     }
 }

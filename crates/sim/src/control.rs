@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 
 use greenroom_control::world::{
-    Answer, Bounds, Call, Effect, Event, IdSource, Records, RequestId, Results, Timings, World, WorldConfig,
-    Write,
+    Answer, Bounds, Call, Effect, Event, IdSource, Records, RequestId, Results, World, WorldConfig, Write,
 };
 use greenroom_core::{FleetName, HostName, RoomId, Timestamp};
 use greenroom_wire::api::FleetStatus;
@@ -94,11 +93,24 @@ pub(crate) struct Control {
     stored: Stored,
     world: Option<World>,
     request_next: u64,
+    /// Decisions stored since the last look.
+    decided: Vec<DecisionRecord>,
+    /// What becomes of the next batch that writes.
+    failing: Option<Failing>,
+}
+
+/// How a commit fails. The process ends either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// Nothing of the batch was stored.
+    Lost,
+    /// All of it was stored, and nobody was told.
+    Unconfirmed,
 }
 
 impl Control {
     pub(crate) fn new() -> Self {
-        Self { stored: Stored::default(), world: None, request_next: 0 }
+        Self { stored: Stored::default(), world: None, request_next: 0, decided: Vec::new(), failing: None }
     }
 
     pub(crate) const fn is_up(&self) -> bool {
@@ -113,13 +125,23 @@ impl Control {
             keys: PublicKeys::default(),
             term: self.stored.term,
             results: Results::Deliver,
-            timings: Timings::default(),
+            timings: scenario.timings(),
             bounds: Bounds::default(),
         };
         let ids = IdSource::new(rng.random());
         let (world, effects) = World::restore(self.stored.records(), config, ids, now);
         self.world = Some(world);
         self.store(effects)
+    }
+
+    /// Lets the next commit fail.
+    pub(crate) const fn fail_commit(&mut self, how: Failing) {
+        self.failing = Some(how);
+    }
+
+    /// Decisions that were stored since the last call.
+    pub(crate) fn decided(&mut self) -> Vec<DecisionRecord> {
+        std::mem::take(&mut self.decided)
     }
 
     pub(crate) fn crash(&mut self) {
@@ -130,14 +152,30 @@ impl Control {
     pub(crate) fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
         let Some(world) = &mut self.world else { return Vec::new() };
         let effects = world.handle(now, event);
-        self.store(effects)
+        let writes = effects.iter().any(|effect| matches!(effect, Effect::Write(_)));
+        match self.failing.filter(|_| writes) {
+            None => self.store(effects),
+            Some(how) => {
+                self.failing = None;
+                if how == Failing::Unconfirmed {
+                    drop(self.store(effects));
+                }
+                self.crash();
+                Vec::new()
+            }
+        }
     }
 
     fn store(&mut self, effects: Vec<Effect>) -> Vec<Effect> {
         let mut others = Vec::with_capacity(effects.len());
         for effect in effects {
             match effect {
-                Effect::Write(write) => self.stored.write(*write),
+                Effect::Write(write) => {
+                    if let Write::PutDecision { record, .. } = &*write {
+                        self.decided.push(record.clone());
+                    }
+                    self.stored.write(*write);
+                }
                 other @ (Effect::Order { .. }
                 | Effect::CloseStream { .. }
                 | Effect::Reply { .. }

@@ -93,7 +93,7 @@ impl Host {
         rng: &mut ChaCha8Rng,
         summary: &mut Summary,
     ) -> Option<StreamId> {
-        if self.is_silent(now_ms) || !happens(rng, scenario.agent_fault_ms) {
+        if self.is_silent(now_ms) || !happens(rng, scenario.step_ms, scenario.agent_fault_ms) {
             return None;
         }
         summary.agent_faults += 1;
@@ -115,6 +115,20 @@ impl Host {
             }
             _ => self.drop_stream(now_ms, rng),
         }
+    }
+
+    /// The machine dies with all that runs on it, and comes back empty. Results that nobody had heard are gone with it;
+    /// they come back for who still hopes for them.
+    pub(crate) fn die(
+        &mut self,
+        now_ms: u64,
+        absence_ms: u64,
+        rng: &mut ChaCha8Rng,
+    ) -> (Option<StreamId>, Vec<(ServerName, InstanceId, RoomEnded)>) {
+        self.servers.clear();
+        self.boot += 1;
+        self.silent_until_ms = now_ms + absence_ms;
+        (self.drop_stream(now_ms, rng), std::mem::take(&mut self.unacked))
     }
 
     /// Lets the servers live for a step.
@@ -139,11 +153,12 @@ impl Host {
             }
             let Some(scenario) = faults else { continue };
             let runs = matches!(server.phase, ProcessPhase::Ready | ProcessPhase::Starting);
-            if runs && happens(rng, scenario.crash_ms) {
+            if runs && happens(rng, scenario.step_ms, scenario.crash_ms) {
                 server.crash(now_ms + rng.random_range(100..=2_000));
                 summary.servers_crashed += 1;
                 self.changed = true;
-            } else if server.phase == ProcessPhase::Ready && happens(rng, scenario.crash_ms) {
+            } else if server.phase == ProcessPhase::Ready && happens(rng, scenario.step_ms, scenario.crash_ms)
+            {
                 server.phase = ProcessPhase::Unhealthy;
                 server.phase_until_ms = now_ms + rng.random_range(100..=8_000);
                 self.changed = true;

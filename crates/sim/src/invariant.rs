@@ -2,8 +2,15 @@
 //!
 //! Never mends anything: a run ends at its first violation.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use greenroom_control::world::{Answer, Effect, Grant};
+use greenroom_core::autoscale::{Autoscale, ScaleIn};
 use greenroom_core::{FleetName, InstanceId, PlayerId, RoomId, RoomKey, ServerName};
-use greenroom_wire::api::FleetStatus;
+use greenroom_wire::agent::ToAgent;
+use greenroom_wire::api::{ChangeWord, FleetStatus};
+use greenroom_wire::record::DecisionRecord;
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +109,48 @@ pub enum Broken {
         /// Wanted ones.
         wanted: u32,
     },
+    /// A server that control had told to stop was given out.
+    #[error("gameserver {server} was given out after it had been told to stop")]
+    StoppedGivenOut {
+        /// The server.
+        server: ServerName,
+    },
+    /// A decision came too soon after another one.
+    #[error("fleet {fleet} was scaled {change:?} after {gap:?}, the cool-down is {cooldown:?}")]
+    CoolDown {
+        /// The fleet.
+        fleet: FleetName,
+        /// Out or in.
+        change: ChangeWord,
+        /// Time since the decision that it had to wait for.
+        gap: Duration,
+        /// What was set.
+        cooldown: Duration,
+    },
+    /// A decision went further than it may.
+    #[error("fleet {fleet} was scaled {change:?} from {from} to {to}: {why}")]
+    StepTooLarge {
+        /// The fleet.
+        fleet: FleetName,
+        /// Out or in.
+        change: ChangeWord,
+        /// Before.
+        from: u32,
+        /// After.
+        to: u32,
+        /// Which bound.
+        why: &'static str,
+    },
+    /// A decision did not begin where the last one ended.
+    #[error("fleet {fleet} was scaled from {from}, but {wanted} were wanted before")]
+    NumberForgotten {
+        /// The fleet.
+        fleet: FleetName,
+        /// What the decision began with.
+        from: u32,
+        /// What the decision before had ended with.
+        wanted: u32,
+    },
     /// A room's result never reached the webhook.
     #[error("the result of room {room} (epoch {epoch}) was never delivered")]
     ResultLost {
@@ -120,8 +169,124 @@ pub enum Broken {
     },
 }
 
+/// Watches a control plane from outside: told all that it says and stores, it names the first promise that was broken.
+/// Knows nothing of how the plane decides.
+#[derive(Debug, Default)]
+pub struct Laws {
+    /// When each server was told to stop by the present process.
+    stopped: BTreeMap<ServerName, u64>,
+    decided: BTreeMap<FleetName, Decided>,
+}
+
+/// What is known of a fleet's decisions.
+#[derive(Debug, Clone, Copy)]
+struct Decided {
+    wanted: u32,
+    out_at_ms: Option<u64>,
+    changed_at_ms: u64,
+}
+
+impl Laws {
+    /// An effect of the control plane, in order.
+    ///
+    /// # Errors
+    /// The promise that it breaks.
+    pub fn told(&mut self, now_ms: u64, effect: &Effect) -> Result<(), Broken> {
+        match effect {
+            Effect::Order { message, .. } => {
+                if let ToAgent::Stop { server, .. } = &**message {
+                    self.stopped.entry(server.0.clone()).or_insert(now_ms);
+                }
+            }
+            Effect::Reply { answer, .. } => match &**answer {
+                Ok(Answer::Allocated(grant)) => self.granted(grant)?,
+                Ok(Answer::Assignments { assignments, .. }) => {
+                    assignments.iter().try_for_each(|assigned| self.granted(&assigned.grant))?;
+                }
+                Ok(Answer::Endpoint(answer)) => self.given_out(&answer.server.0, now_ms)?,
+                Ok(_) | Err(_) => {}
+            },
+            Effect::Write(_) | Effect::CloseStream { .. } | Effect::Deliver(_) | Effect::Note(_) => {}
+        }
+        Ok(())
+    }
+
+    /// An answer may be told again after its server was stopped; it may not be made then.
+    fn granted(&self, grant: &Grant) -> Result<(), Broken> {
+        self.given_out(&grant.record.server.0, grant.record.answered_at_ms)
+    }
+
+    fn given_out(&self, server: &ServerName, at_ms: u64) -> Result<(), Broken> {
+        match self.stopped.get(server) {
+            Some(stopped_ms) if at_ms >= *stopped_ms => {
+                Err(Broken::StoppedGivenOut { server: server.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A decision was stored, made by these rules.
+    ///
+    /// # Errors
+    /// The promise that it breaks.
+    pub fn decided(&mut self, rules: &Autoscale, record: &DecisionRecord) -> Result<(), Broken> {
+        let (fleet, one) = (record.fleet.0.clone(), &record.decision);
+        let (from, to, change) = (one.replicas_before, one.replicas_wanted, one.change);
+        let last = self.decided.get(&fleet).copied();
+        if let Some(last) = last.filter(|last| last.wanted != from) {
+            return Err(Broken::NumberForgotten { fleet, from, wanted: last.wanted });
+        }
+        let waited = |since: Option<u64>, cooldown: Duration| {
+            let gap =
+                since.map_or(Duration::MAX, |since| Duration::from_millis(one.at_ms.saturating_sub(since)));
+            if gap < cooldown {
+                return Err(Broken::CoolDown { fleet: fleet.clone(), change, gap, cooldown });
+            }
+            Ok(())
+        };
+        let step = |why, is_within: bool| {
+            if is_within {
+                Ok(())
+            } else {
+                Err(Broken::StepTooLarge { fleet: fleet.clone(), change, from, to, why })
+            }
+        };
+        match change {
+            ChangeWord::None => {}
+            ChangeWord::AtOnce => step("it changes nothing", from != to)?,
+            ChangeWord::Out => {
+                waited(last.and_then(|last| last.out_at_ms), rules.cooldown_out)?;
+                step("it is no growth", to > from)?;
+            }
+            ChangeWord::In => {
+                waited(last.map(|last| last.changed_at_ms), rules.cooldown_in)?;
+                step("it is no shrinking", to < from)?;
+                step("the step is bounded", from - to <= rules.step_in_max)?;
+                let busy = rules.scale_in == ScaleIn::Idle;
+                step("servers are busy", !busy || to >= one.inputs.busy)?;
+            }
+        }
+        let out = (change == ChangeWord::Out).then_some(one.at_ms);
+        let decided = Decided {
+            wanted: to,
+            out_at_ms: out.or(last.and_then(|last| last.out_at_ms)),
+            changed_at_ms: one.at_ms,
+        };
+        self.decided.insert(fleet, decided);
+        Ok(())
+    }
+
+    /// The process that gave the orders is gone; its successor may find that one never arrived.
+    pub fn control_died(&mut self) {
+        self.stopped.clear();
+    }
+}
+
 /// A fleet that is short says why. To be asked right after a step of planning.
-pub(crate) fn short_fleet_says_why(fleet: &FleetStatus) -> Result<(), Broken> {
+///
+/// # Errors
+/// [`Broken::ShortWithoutReason`].
+pub fn short_fleet_says_why(fleet: &FleetStatus) -> Result<(), Broken> {
     if fleet.ready < fleet.replicas_wanted && fleet.waiting_on.is_empty() {
         let (ready, wanted) = (fleet.ready, fleet.replicas_wanted);
         return Err(Broken::ShortWithoutReason { fleet: fleet.name.0.clone(), ready, wanted });
@@ -130,7 +295,10 @@ pub(crate) fn short_fleet_says_why(fleet: &FleetStatus) -> Result<(), Broken> {
 }
 
 /// A start that was just ordered leaves the fleet within its bound.
-pub(crate) fn start_within_maximum(fleet: &FleetStatus) -> Result<(), Broken> {
+///
+/// # Errors
+/// [`Broken::AboveMaximum`].
+pub fn start_within_maximum(fleet: &FleetStatus) -> Result<(), Broken> {
     if fleet.replicas > fleet.replicas_max {
         let (replicas, replicas_max) = (fleet.replicas, fleet.replicas_max);
         return Err(Broken::AboveMaximum { fleet: fleet.name.0.clone(), replicas, replicas_max });

@@ -9,7 +9,8 @@ mod cli;
 mod cluster;
 mod control;
 mod host;
-mod invariant;
+pub mod invariant;
+mod lobby;
 pub mod replay;
 mod scenario;
 mod server;
@@ -41,8 +42,22 @@ pub struct Summary {
     pub servers_crashed: u64,
     /// Streams that broke and agents that fell silent or started again.
     pub agent_faults: u64,
+    /// Whole hosts that died with all that ran on them.
+    pub hosts_lost: u64,
     /// Control processes that died.
     pub control_crashes: u64,
+    /// Of them, those whose commit had failed.
+    pub store_faults: u64,
+    /// Tickets that were assigned.
+    pub matched: u64,
+    /// Decisions that changed how many servers a fleet should have.
+    pub decisions: u64,
+    /// Orders of a person.
+    pub orders: u64,
+    /// Gameservers told to stop.
+    pub servers_stopped: u64,
+    /// Steps that were simulated.
+    pub steps: u64,
 }
 
 /// Runs one simulated cluster. The same seed gives the same run on every machine.
@@ -50,5 +65,13 @@ pub struct Summary {
 /// # Errors
 /// The first invariant that did not hold, with the simulated moment.
 pub fn run(seed: u64) -> Result<Summary, Violation> {
-    cluster::Cluster::new(seed).run()
+    cluster::Cluster::new(seed, scenario::Scenario::draw).run()
+}
+
+/// Runs so many simulated hours of noisy load under the cool-downs of a real fleet, with a fault now and then.
+///
+/// # Errors
+/// The first invariant that did not hold, with the simulated moment.
+pub fn run_day(seed: u64, hours: u32) -> Result<Summary, Violation> {
+    cluster::Cluster::new(seed, |rng| scenario::Scenario::day(rng, hours)).run()
 }

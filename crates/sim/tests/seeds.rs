@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use greenroom_sim::{Summary, main_with_args, run};
+use greenroom_sim::{Summary, main_with_args, run, run_day};
 
 /// Fresh seeds in each test run.
 const FRESH: usize = 200;
@@ -28,6 +28,12 @@ fn fresh_seeds_hold_and_meet_every_kind_of_trouble() {
         all.servers_crashed += summary.servers_crashed;
         all.agent_faults += summary.agent_faults;
         all.control_crashes += summary.control_crashes;
+        all.hosts_lost += summary.hosts_lost;
+        all.store_faults += summary.store_faults;
+        all.matched += summary.matched;
+        all.decisions += summary.decisions;
+        all.orders += summary.orders;
+        all.servers_stopped += summary.servers_stopped;
     }
     let counts = [
         all.granted,
@@ -39,8 +45,28 @@ fn fresh_seeds_hold_and_meet_every_kind_of_trouble() {
         all.servers_crashed,
         all.agent_faults,
         all.control_crashes,
+        all.hosts_lost,
+        all.store_faults,
+        all.matched,
+        all.decisions,
+        all.orders,
+        all.servers_stopped,
     ];
     assert!(counts.iter().all(|count| *count > 100), "a simulation without trouble proves nothing: {all:?}");
+}
+
+/// `cargo xtask nightly` plays 24 hours; so many are enough here to see each cool-down more than once.
+const HOURS: u32 = 3;
+
+#[test]
+fn hours_of_noise_shorten_no_cool_down_and_stop_nobody_who_plays() {
+    let seed = getrandom::u64().unwrap();
+    println!("seed {seed}");
+    let day = run_day(seed, HOURS).unwrap_or_else(|violation| panic!("day {seed}: {violation}"));
+    println!("{day:?}");
+    // The laws are checked at every step; this is that there was something to check.
+    assert!(day.ran_ms >= u64::from(HOURS) * 3_600_000 && day.granted > 500 && day.arrived > 500, "{day:?}");
+    assert!(day.decisions > 3 && day.servers_stopped > 3, "{day:?}");
 }
 
 #[test]
@@ -51,7 +77,9 @@ fn a_seed_gives_the_same_run_each_time() {
 
 #[test]
 fn arguments_that_make_no_sense_are_refused() {
-    for words in [vec!["--seed"], vec!["--seed", "x"], vec!["--count", "-1"], vec!["more"]] {
+    for words in
+        [vec!["--seed"], vec!["--seed", "x"], vec!["--count", "-1"], vec!["--day", "x"], vec!["more"]]
+    {
         let arguments = words.into_iter().map(str::to_owned);
         assert_eq!(main_with_args(arguments), ExitCode::from(2));
     }

@@ -1,0 +1,49 @@
+//! When a cluster has come to rest.
+//!
+//! Never moves anything.
+
+use greenroom_wire::api::FleetStatus;
+
+use super::Cluster;
+
+impl Cluster {
+    /// What still moves; `None` when the cluster is as its fleets ask for, with nobody in it.
+    pub(super) fn restless(&mut self) -> Option<String> {
+        let under_way = self.callers.under_way() + self.lobby.under_way();
+        let unacked: usize = self.hosts.iter().map(|host| host.unacked.len()).sum();
+        let (rooms, results) = self.control.open_promises();
+        if under_way + unacked + rooms + results > 0 {
+            return Some(format!(
+                "{under_way} calls and players, {unacked} unacknowledged results, {rooms} rooms, {results} results"
+            ));
+        }
+        let now = self.now();
+        let fleets = self.control.fleets(now);
+        if fleets.len() != self.scenario.fleets.len() {
+            return Some("control is down".to_owned());
+        }
+        fleets.iter().find_map(|fleet| self.unsettled(fleet))
+    }
+
+    /// What of this fleet is not as it should be for good.
+    fn unsettled(&self, fleet: &FleetStatus) -> Option<String> {
+        let servers = self.hosts.iter().flat_map(|host| host.servers.values());
+        let ours: Vec<_> = servers.filter(|server| server.order.fleet == fleet.name).collect();
+        let current = ours.iter().filter(|server| server.order.revision == fleet.revision).count();
+        let rules = self.scenario.fleets.iter().find(|spec| spec.name == fleet.name.0);
+        let plain = rules.is_some_and(|spec| spec.autoscale.policies.len() == 1);
+        // What other policies want of a fleet that nobody is on depends on what they remember.
+        let wanted = if plain { fleet.replicas_min } else { fleet.replicas_wanted };
+        let settled = fleet.replicas_wanted == wanted
+            && (fleet.replicas_min..=fleet.replicas_max).contains(&wanted)
+            && (fleet.replicas, fleet.ready) == (wanted, wanted)
+            && ours.len() == wanted as usize;
+        // Where the policies want all that is allowed, there is no place to start what takes an outdated one's place.
+        let full = wanted == fleet.replicas_max && !fleet.waiting_on.is_empty();
+        let replaced = current == ours.len() && fleet.waiting_on.is_empty();
+        if settled && (replaced || full) {
+            return None;
+        }
+        Some(format!("{} run, {current} of them current, and control says {fleet:?}", ours.len()))
+    }
+}
