@@ -56,7 +56,9 @@ impl World {
         self.note_phase(&name, before.map(|(phase, restarts, _)| (phase, restarts)), occupied);
         if let Some(reason) = before.and_then(|(_, _, stop)| stop)
             && report.phase != ProcessPhase::Stopping
+            && !self.is_occupied(&name)
         {
+            // Its order was lost. Somebody who came before the agent heard of it stays; nobody new is sent there.
             self.order_stop(&name, reason);
         }
     }
@@ -186,6 +188,8 @@ impl World {
         let state = self.state_of(name, server);
         let rooms = self.rooms_of.get(name).map_or(0, BTreeSet::len);
         let now = self.now;
+        // Answers that a process before this one gave out may still bring somebody: doubt counts as busy.
+        let doubtful = now < self.started_at + self.config.timings.endpoint_answer;
         let Some(fleet) = self.fleets.get_mut(&server.fleet) else { return };
         let place = fleet.view.binary_search_by(|seen| seen.name.cmp(name));
         let old = place.ok().map(|place| &fleet.view[place]);
@@ -205,7 +209,7 @@ impl World {
             starting_since: (state == State::Starting)
                 .then(|| old.and_then(|old| old.starting_since).unwrap_or(now)),
         };
-        if !seen.is_busy() {
+        if !(seen.is_busy() || (doubtful && fleet.is_mesh())) {
             let anew = matches!(state, State::Unhealthy | State::Draining);
             let turned = anew && old.is_some_and(|old| old.state != state);
             let since = old.and_then(|old| old.idle_since).filter(|_| !turned);

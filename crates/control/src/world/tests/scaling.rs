@@ -114,6 +114,30 @@ fn an_idle_server_is_cordoned_and_stopped_only_when_it_stayed_empty() {
 }
 
 #[test]
+fn a_lost_stop_is_not_repeated_while_somebody_is_on_the_server() {
+    let mut rig = Rig::ready(vec![quick((0, 3))]);
+    let call = rig.ask(waits(&["a"]));
+    rig.run_ms(2_000);
+    let given = allocation(rig.answer(call).unwrap());
+    rig.seat(&given, &[(0, "a")]);
+    rig.end(&given, EndReason::Finished, Value::Null);
+    rig.agent_obeys = false;
+    while stops(&rig) == 0 {
+        rig.run_ms(100);
+    }
+    rig.servers.get_mut(&given.server.0).unwrap().report.connections = 1;
+    rig.report();
+    let before = stops(&rig);
+    rig.run_ms(10_000);
+    assert_eq!(stops(&rig), before, "somebody came before the agent had heard of it");
+    let Ok(Answer::Gameservers(list)) = rig.now_answered(Call::Gameservers(None)) else { panic!() };
+    assert_eq!(list.gameservers[0].state, StateWord::Stopped, "and nobody is sent after them");
+    rig.servers.get_mut(&given.server.0).unwrap().report.connections = 0;
+    rig.report();
+    assert!(stops(&rig) > before);
+}
+
+#[test]
 fn a_server_that_is_needed_again_is_given_back_before_anything_is_started() {
     let mut rig = Rig::ready(vec![quick((0, 3))]);
     let call = rig.ask(waits(&["a"]));
