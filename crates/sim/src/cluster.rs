@@ -248,14 +248,17 @@ impl Cluster {
         if !self.control.is_up() {
             return Ok(());
         }
-        while let Some(body) = self.callers.repeat(self.now_ms) {
+        while self.control.is_up()
+            && let Some(body) = self.callers.repeat(self.now_ms)
+        {
             let request = self.control.new_request();
             let call = Box::new(self.callers.ask_again(self.now_ms, request, body));
             self.handle(Event::Asked { request, call })?;
         }
         let per_1000_s = self.scenario.calls_per_1000_s * self.scenario.load_permille(self.now_ms) / 1_000;
         let mean_ms = 1_000_000_u64.checked_div(per_1000_s).unwrap_or(u64::MAX);
-        if trouble && happens(&mut self.rng, self.scenario.step_ms, mean_ms) {
+        let calls = trouble && happens(&mut self.rng, self.scenario.step_ms, mean_ms);
+        if calls && self.control.is_up() {
             let request = self.control.new_request();
             let call = Box::new(self.callers.ask(self.now_ms, request, &mut self.rng));
             self.handle(Event::Asked { request, call })?;
@@ -268,6 +271,10 @@ impl Cluster {
             return Ok(());
         }
         for call in self.lobby.calls(&self.scenario, trouble, &mut self.rng) {
+            // The call before it may have been the last of its process; nobody dials one that is gone.
+            if !self.control.is_up() {
+                break;
+            }
             let request = self.control.new_request();
             self.lobby.asked(self.now_ms, request, &call);
             self.handle(Event::Asked { request, call: Box::new(call) })?;
