@@ -1,28 +1,32 @@
 //! The comparison: starts each server in turn, one core for it and one for the load, and prints medians and ratios.
 //! Never asserts a time: a machine that is busy elsewhere must not break a build.
 
+mod kernel;
 mod peer;
 mod scenario;
+mod secure;
 mod swarm;
 mod table;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 
 use crate::peer::Subject;
-use crate::scenario::Scenario;
+use crate::scenario::{Payload, Scenario};
+use crate::secure::Secure;
 use crate::table::Table;
 
 /// Measures the relay beside its peers. Build with --release first; see docs/performance.md.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Servers: ours, ours-5ms, ours-20ms (flushed every so often), npm, socketioxide.
+    /// Servers: ours, ours-5ms, ours-20ms (flushed every so often), ours-recovery, ours-tls, npm, socketioxide.
     #[arg(long, value_delimiter = ',', default_value = "ours,npm,socketioxide")]
     servers: Vec<String>,
-    /// Scenarios: idle, idle-full, echo, rooms4, rooms20, rooms20-full, burst, storm, soak.
+    /// Scenarios: idle, idle-full, echo, rooms4, rooms4-binary, rooms20, rooms20-full, burst, storm, soak.
     #[arg(long, value_delimiter = ',', default_value = "idle,echo,rooms4,rooms20,burst,storm")]
     scenarios: Vec<String>,
     /// How often each is measured; the median is shown.
@@ -50,15 +54,18 @@ fn subject(arguments: &Arguments, name: &str) -> anyhow::Result<Subject> {
         let own = std::env::current_exe()?;
         Ok(own.parent().context("a program lies in a folder")?.join("relay"))
     };
-    let (command, after) = match name {
-        "ours" => (vec![ours()?], vec![]),
-        "ours-5ms" => (vec![ours()?], vec!["5".to_owned()]),
-        "ours-20ms" => (vec![ours()?], vec!["20".to_owned()]),
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let (command, after): (_, Vec<String>) = match name {
+        "ours" | "ours-tls" => (vec![ours()?], vec![]),
+        "ours-5ms" => (vec![ours()?], words(&["5"])),
+        "ours-20ms" => (vec![ours()?], words(&["20"])),
+        "ours-recovery" => (vec![ours()?], words(&["--recovery", "2m"])),
         "npm" => (vec!["node".into(), arguments.npm.join("relay.mjs")], vec![]),
         "socketioxide" => (vec![arguments.socketioxide.clone()], vec![]),
         _ => anyhow::bail!("there is no server {name:?}"),
     };
-    Ok(Subject { name: name.to_owned(), command, arguments: after })
+    let secure = if name == "ours-tls" { Some(Arc::new(Secure::new()?)) } else { None };
+    Ok(Subject { name: name.to_owned(), command, arguments: after, secure })
 }
 
 fn scenario(arguments: &Arguments, name: &str) -> anyhow::Result<Scenario> {
@@ -67,9 +74,10 @@ fn scenario(arguments: &Arguments, name: &str) -> anyhow::Result<Scenario> {
         "idle" => Scenario::Idle { connections: 10_000, rest },
         "idle-full" => Scenario::Idle { connections: 19_900, rest },
         "echo" => Scenario::Echo { connections: 100 },
-        "rooms4" => Scenario::Rooms { rooms: 100, players: 4 },
-        "rooms20" => Scenario::Rooms { rooms: 10, players: 20 },
-        "rooms20-full" => Scenario::Rooms { rooms: 50, players: 20 },
+        "rooms4" => Scenario::Rooms { rooms: 100, players: 4, payload: Payload::Json },
+        "rooms4-binary" => Scenario::Rooms { rooms: 100, players: 4, payload: Payload::Binary },
+        "rooms20" => Scenario::Rooms { rooms: 10, players: 20, payload: Payload::Json },
+        "rooms20-full" => Scenario::Rooms { rooms: 50, players: 20, payload: Payload::Json },
         "burst" => Scenario::Burst { connections: 1_000, in_flight: 16 },
         "storm" => Scenario::Storm { connections: 10_000 },
         "soak" => Scenario::Soak { connections: 10_000 },

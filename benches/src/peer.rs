@@ -4,10 +4,14 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::thread::{CpuSet, sched_setaffinity};
+use rustls::ClientConfig;
+
+use crate::secure::Secure;
 
 /// Ticks a second of `/proc/PID/stat`; the kernel's interface has had no other number for decades.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -24,12 +28,16 @@ pub(crate) struct Subject {
     pub(crate) command: Vec<PathBuf>,
     /// What comes after the port.
     pub(crate) arguments: Vec<String>,
+    /// The certificate that its port speaks TLS with, if it does.
+    pub(crate) secure: Option<Arc<Secure>>,
 }
 
 /// A subject that runs.
 pub(crate) struct Peer {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// How its port is spoken to, where it is not plaintext.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 /// What a process used so far, in seconds of one core.
@@ -69,12 +77,15 @@ impl Peer {
             .args(before)
             .arg(port.to_string())
             .args(&subject.arguments)
+            .envs(subject.secure.iter().flat_map(|secure| secure.environment()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()));
         pin(1)?;
-        Ok(Self { child: child?, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) })
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let tls = subject.secure.as_ref().map(|secure| secure.client());
+        Ok(Self { child: child?, address, tls })
     }
 
     /// Waits until the port answers.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::kernel::Tcp;
 use crate::peer::{Peer, Subject};
 use crate::swarm::{Arrival, Swarm};
 
@@ -20,6 +21,14 @@ const BEAT: Duration = Duration::from_millis(50);
 /// Connects in flight where a storm is not what is measured.
 const POLITE: usize = 64;
 
+/// What a player says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payload {
+    Json,
+    /// An attachment: two frames for each delivery.
+    Binary,
+}
+
 /// One thing to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scenario {
@@ -28,7 +37,7 @@ pub(crate) enum Scenario {
     /// Everybody sends again as soon as the ack is there.
     Echo { connections: usize },
     /// Everybody tells the others of their room where they are, 20 times a second.
-    Rooms { rooms: usize, players: usize },
+    Rooms { rooms: usize, players: usize, payload: Payload },
     /// So many broadcasts always in flight.
     Burst { connections: usize, in_flight: usize },
     /// The server is killed and started again; everybody comes back at once.
@@ -42,7 +51,10 @@ impl Scenario {
         match self {
             Self::Idle { connections, .. } => format!("idle {connections}"),
             Self::Echo { connections } => format!("echo {connections}"),
-            Self::Rooms { rooms, players } => format!("rooms {rooms}x{players}"),
+            Self::Rooms { rooms, players, payload: Payload::Json } => format!("rooms {rooms}x{players}"),
+            Self::Rooms { rooms, players, payload: Payload::Binary } => {
+                format!("rooms {rooms}x{players} binary")
+            }
             Self::Burst { connections, in_flight } => format!("burst {in_flight}x{connections}"),
             Self::Storm { connections } => format!("storm {connections}"),
             Self::Soak { connections } => format!("soak {connections}"),
@@ -56,7 +68,7 @@ impl Scenario {
         match self {
             Self::Idle { connections, rest } => idle(&peer, connections, rest),
             Self::Echo { connections } => echo(&peer, connections, lasting),
-            Self::Rooms { rooms, players } => play(&peer, rooms, players, lasting),
+            Self::Rooms { rooms, players, payload } => play(&peer, rooms, players, payload, lasting),
             Self::Burst { connections, in_flight } => burst(&peer, connections, in_flight, lasting),
             Self::Storm { connections } => storm(peer, subject, connections),
             Self::Soak { connections } => soak(&peer, connections),
@@ -83,7 +95,7 @@ fn rest(swarm: &mut Swarm, span: Duration) -> anyhow::Result<()> {
 }
 
 fn idle(peer: &Peer, connections: usize, span: Duration) -> anyhow::Result<Figures> {
-    let mut swarm = Swarm::new(peer.address, connections)?;
+    let mut swarm = Swarm::new(peer, connections)?;
     rest(&mut swarm, Duration::from_millis(300))?;
     let (memory, cpu, began) = (peer.memory_kib()?, peer.cpu()?, Instant::now());
     swarm.connect_all(POLITE, Duration::from_secs(60))?;
@@ -140,7 +152,7 @@ fn broadcast(peer: &Peer, swarm: &mut Swarm) -> anyhow::Result<Figures> {
 }
 
 fn echo(peer: &Peer, connections: usize, lasting: Duration) -> anyhow::Result<Figures> {
-    let mut swarm = Swarm::new(peer.address, connections)?;
+    let mut swarm = Swarm::new(peer, connections)?;
     swarm.connect_all(POLITE, Duration::from_secs(60))?;
     for who in 0..connections {
         swarm.send_event(who, "echo", true, 1);
@@ -187,9 +199,15 @@ fn phase_of(who: usize) -> Duration {
     BEAT.mul_f64(((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64)
 }
 
-fn play(peer: &Peer, rooms: usize, players: usize, lasting: Duration) -> anyhow::Result<Figures> {
+fn play(
+    peer: &Peer,
+    rooms: usize,
+    players: usize,
+    payload: Payload,
+    lasting: Duration,
+) -> anyhow::Result<Figures> {
     let all = rooms * players;
-    let mut swarm = Swarm::new(peer.address, all)?;
+    let mut swarm = Swarm::new(peer, all)?;
     swarm.connect_all(POLITE, Duration::from_secs(60))?;
     let mut joined = 0;
     for who in 0..all {
@@ -221,7 +239,10 @@ fn play(peer: &Peer, rooms: usize, players: usize, lasting: Duration) -> anyhow:
             if due > began.elapsed() {
                 break due;
             }
-            swarm.send_event(order[place].1, "pos", false, 1);
+            match payload {
+                Payload::Json => swarm.send_event(order[place].1, "pos", false, 1),
+                Payload::Binary => swarm.send_binary(order[place].1, "pos"),
+            }
             sent += 1;
             place += 1;
             if place == all {
@@ -244,7 +265,7 @@ fn play(peer: &Peer, rooms: usize, players: usize, lasting: Duration) -> anyhow:
 }
 
 fn burst(peer: &Peer, connections: usize, in_flight: usize, lasting: Duration) -> anyhow::Result<Figures> {
-    let mut swarm = Swarm::new(peer.address, connections)?;
+    let mut swarm = Swarm::new(peer, connections)?;
     swarm.connect_all(POLITE, Duration::from_secs(60))?;
     let mut latencies = histogram();
     let mut arrived = 0u64;
@@ -280,7 +301,7 @@ const CREEP_MAX: f64 = 1.05;
 
 fn soak(peer: &Peer, connections: usize) -> anyhow::Result<Figures> {
     const ROUNDS: usize = 10;
-    let mut swarm = Swarm::new(peer.address, connections)?;
+    let mut swarm = Swarm::new(peer, connections)?;
     swarm.connect_all(POLITE, Duration::from_secs(120))?;
     let mut peaks = Vec::new();
     for _ in 0..ROUNDS {
@@ -318,7 +339,7 @@ fn is_healthy(address: SocketAddr) -> bool {
 
 fn storm(peer: Peer, subject: &Subject, connections: usize) -> anyhow::Result<Figures> {
     let address = peer.address;
-    let mut swarm = Swarm::new(address, connections)?;
+    let mut swarm = Swarm::new(&peer, connections)?;
     swarm.connect_all(POLITE, Duration::from_secs(60))?;
     drop(peer);
     while swarm.ready > 0 {
@@ -326,7 +347,7 @@ fn storm(peer: Peer, subject: &Subject, connections: usize) -> anyhow::Result<Fi
     }
     let mut peer = Peer::start(subject, Some(address.port()))?;
     peer.wait_listening()?;
-    let cpu = peer.cpu()?;
+    let (cpu, tcp, lost) = (peer.cpu()?, Tcp::read()?, swarm.lost);
     let began = Instant::now();
     let asking = std::thread::spawn(move || {
         let (mut asked, mut refused) = (0u32, 0u32);
@@ -340,11 +361,15 @@ fn storm(peer: Peer, subject: &Subject, connections: usize) -> anyhow::Result<Fi
     swarm.connect_all(connections, Duration::from_secs(60))?;
     let took = began.elapsed();
     let used = peer.cpu()?.since(cpu).total();
+    let tcp = Tcp::read()?.since(&tcp);
     let (asked, refused) = asking.join().map_err(|_| anyhow::anyhow!("the health checks broke"))?;
-    Ok(Figures::from([
+    let mut figures = Figures::from([
         ("all_back_s", took.as_secs_f64()),
         ("cpu_s", used),
+        ("refused", (swarm.lost - lost) as f64),
         ("health_asked", f64::from(asked)),
         ("health_refused", f64::from(refused)),
-    ]))
+    ]);
+    figures.extend(tcp);
+    Ok(figures)
 }

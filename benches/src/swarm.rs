@@ -1,15 +1,21 @@
 //! Many lean clients on one thread: one epoll, one read buffer, the client role of our own protocol crate.
 //! Never judges a server: it counts what arrives and when.
 
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use greenroom_socketio::ws::{Decoder, Event, Opcode, Role, write_frame};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
-use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fd::OwnedFd;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, Socket, Type};
+
+use crate::peer::Peer;
 
 /// Connections of one source address; a port range has about 28,000.
 const PORTS_PER_ADDRESS: usize = 10_000;
@@ -33,6 +39,7 @@ enum Phase {
 
 struct Client {
     socket: Option<Socket>,
+    tls: Option<Box<ClientConnection>>,
     phase: Phase,
     frames: Decoder,
 }
@@ -54,6 +61,8 @@ pub(crate) enum Arrival {
 pub(crate) struct Swarm {
     epoll: OwnedFd,
     server: SocketAddr,
+    /// What the server's port wants, if anything.
+    tls: Option<Arc<ClientConfig>>,
     clients: Vec<Client>,
     scratch: Vec<u8>,
     ready_events: Vec<epoll::Event>,
@@ -61,23 +70,31 @@ pub(crate) struct Swarm {
     started_at: Instant,
     /// Clients whose namespace is connected.
     pub(crate) ready: usize,
+    /// Connections that ended, also before they were in.
+    pub(crate) lost: usize,
     /// Frames the kernel did not take whole.
     pub(crate) unsent: usize,
 }
 
 impl Swarm {
-    pub(crate) fn new(server: SocketAddr, clients: usize) -> anyhow::Result<Self> {
-        let fresh =
-            || Client { socket: None, phase: Phase::Closed, frames: Decoder::new(Role::Client, 1 << 20) };
+    pub(crate) fn new(peer: &Peer, clients: usize) -> anyhow::Result<Self> {
+        let fresh = || Client {
+            socket: None,
+            tls: None,
+            phase: Phase::Closed,
+            frames: Decoder::new(Role::Client, 1 << 20),
+        };
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            server,
+            server: peer.address,
+            tls: peer.tls.clone(),
             clients: (0..clients).map(|_| fresh()).collect(),
             scratch: vec![0; 256 * 1024],
             ready_events: Vec::with_capacity(512),
             out: Vec::new(),
             started_at: Instant::now(),
             ready: 0,
+            lost: 0,
             unsent: 0,
         })
     }
@@ -159,6 +176,10 @@ impl Swarm {
         client.phase = Phase::Connecting;
         client.frames = Decoder::new(Role::Client, 1 << 20);
         client.socket = Some(socket);
+        if let Some(config) = &self.tls {
+            let name = ServerName::from(self.server.ip());
+            client.tls = Some(Box::new(ClientConnection::new(Arc::clone(config), name)?));
+        }
         Ok(())
     }
 
@@ -219,19 +240,22 @@ impl Swarm {
         }
         client.phase = Phase::Closed;
         client.socket = None;
+        client.tls = None;
+        self.lost += 1;
         handle(self, who, Arrival::Gone);
     }
 
     fn read(&mut self, who: usize, handle: &mut impl FnMut(&mut Self, usize, Arrival)) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let got = match &self.clients[who].socket {
-            Some(socket) => rustix::io::read(socket.as_fd(), &mut scratch[..]),
-            None => Err(rustix::io::Errno::AGAIN),
+        let got = match &mut self.clients[who] {
+            Client { socket: Some(socket), tls: None, .. } => (&*socket).read(&mut scratch),
+            Client { socket: Some(socket), tls: Some(tls), .. } => read_secure(tls, socket, &mut scratch),
+            Client { socket: None, .. } => return self.scratch = scratch,
         };
         match got {
             Ok(0) => self.lose(who, handle),
             Ok(bytes) => self.take_in(who, &mut scratch[..bytes], handle),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.lose(who, handle),
         }
         self.scratch = scratch;
@@ -259,7 +283,11 @@ impl Swarm {
         loop {
             match feed.next() {
                 Ok(Some(Event::Text(text))) => self.take_text(who, text, handle),
-                Ok(Some(Event::Binary(_) | Event::Ping(_) | Event::Pong(_))) => {}
+                Ok(Some(Event::Binary(bytes))) => {
+                    let sent_us = bytes.first_chunk().map_or(0, |stamp| u64::from_be_bytes(*stamp));
+                    handle(self, who, Arrival::Event(sent_us));
+                }
+                Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
                 Ok(None) => break,
                 Ok(Some(Event::Close(_))) | Err(_) => return self.lose(who, handle),
             }
@@ -317,12 +345,55 @@ impl Swarm {
         self.send_text(who, &format!("420[\"join\",\"room {room}\"]"));
     }
 
+    /// Sends an event with a binary payload, the present moment in it.
+    pub(crate) fn send_binary(&mut self, who: usize, event: &str) {
+        let mut payload = [b'x'; PAYLOAD_BYTES];
+        payload[..8].copy_from_slice(&self.now_us().to_be_bytes());
+        let text = format!("451-[\"{event}\",{{\"_placeholder\":true,\"num\":0}}]");
+        self.out.clear();
+        write_frame(Opcode::Text, text.as_bytes(), Some(KEY), &mut self.out);
+        write_frame(Opcode::Binary, &payload, Some(KEY), &mut self.out);
+        self.write_out(who);
+    }
+
     fn write_out(&mut self, who: usize) {
-        let Some(socket) = &self.clients[who].socket else { return };
-        if rustix::io::write(socket.as_fd(), &self.out) != Ok(self.out.len()) {
-            self.unsent += 1;
+        let written = match &mut self.clients[who] {
+            Client { socket: Some(socket), tls: None, .. } => {
+                (&*socket).write(&self.out).is_ok_and(|written| written == self.out.len())
+            }
+            Client { socket: Some(socket), tls: Some(tls), .. } => {
+                tls.writer().write_all(&self.out).and_then(|()| flush_secure(tls, socket)).is_ok()
+            }
+            Client { socket: None, .. } => return,
+        };
+        self.unsent += usize::from(!written);
+    }
+}
+
+/// Reads once, and gives what plaintext there is by then; what the handshake wants to say is said.
+fn read_secure(tls: &mut ClientConnection, socket: &Socket, into: &mut [u8]) -> io::Result<usize> {
+    if tls.read_tls(&mut &*socket)? == 0 {
+        return Ok(0);
+    }
+    tls.process_new_packets().map_err(io::Error::other)?;
+    flush_secure(tls, socket)?;
+    let mut got = 0;
+    while got < into.len() {
+        match tls.reader().read(&mut into[got..]) {
+            Ok(0) => break,
+            Ok(bytes) => got += bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
         }
     }
+    if got == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(got) }
+}
+
+fn flush_secure(tls: &mut ClientConnection, socket: &Socket) -> io::Result<()> {
+    while tls.wants_write() {
+        tls.write_tls(&mut &*socket)?;
+    }
+    Ok(())
 }
 
 /// Makes every stamp sixteen digits, without leading zeros: JSON has none.

@@ -25,8 +25,9 @@ use crate::journal::{Journal, JournalFile};
 use crate::last_words::last_words;
 use crate::lock::Lock;
 use crate::outbox::Outbox;
+use crate::probe::Prober;
 use crate::supervisor::{Effect, Event, LinkId, Process, Settings, Supervisor};
-use crate::{AgentConfig, JournalError, OnExit, RunError, link, memory, probe};
+use crate::{AgentConfig, JournalError, OnExit, RunError, link, memory};
 
 /// Inputs that may wait for the loop; whoever brings more waits.
 const INBOX_MAX: usize = 1024;
@@ -107,6 +108,7 @@ pub(crate) async fn run(
         allowed_origins: config.allowed_origins.clone(),
         servers_max: config.servers_max,
         link,
+        boards: greenroom_backplane::Limits::default(),
     };
     let clock = Clock::new();
     let secrets = Box::new(|| random_hex().expect("the system gave random bytes before"));
@@ -129,7 +131,7 @@ pub(crate) async fn run(
         control: None,
         links: BTreeMap::new(),
         overflows_total: 0,
-        probe_ip: reachable(config.bind),
+        prober: Prober::new(reachable(config.bind)),
         bind: config.bind,
         term_seen: term_seen.clone(),
         clock,
@@ -213,7 +215,7 @@ struct Shell {
     control: Option<Outbox>,
     links: BTreeMap<LinkId, Outbox>,
     overflows_total: u64,
-    probe_ip: IpAddr,
+    prober: Prober,
     bind: IpAddr,
     term_seen: Arc<AtomicU64>,
     clock: Clock,
@@ -329,9 +331,9 @@ impl Shell {
                 });
             }
             Effect::Probe { server, instance, port, probe } => {
-                let (address, inbox) = (SocketAddr::new(self.probe_ip, port), self.inbox.clone());
+                let (prober, inbox) = (self.prober.clone(), self.inbox.clone());
                 self.tasks.spawn(async move {
-                    let outcome = probe::probe(address, &probe).await.map_err(|error| error.to_string());
+                    let outcome = prober.probe(port, &probe).await.map_err(|error| error.to_string());
                     tell(&inbox, Event::Probed { server, instance, outcome }).await;
                 });
             }

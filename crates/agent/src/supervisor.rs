@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use greenroom_backplane::Limits;
 use greenroom_core::{FleetName, HostName, InstanceId, ServerName, Timestamp};
 use greenroom_provider::{Exit, StartSpec};
 use greenroom_wire::Text;
@@ -71,6 +72,8 @@ pub struct Settings {
     pub servers_max: u32,
     /// Where the link listens.
     pub link: SocketAddr,
+    /// What the board of each fleet may hold.
+    pub boards: Limits,
 }
 
 impl Settings {
@@ -185,13 +188,14 @@ impl Supervisor {
         let ports =
             Ports::new(settings.ports.clone(), journal.quarantined_ports.into_iter().map(at).collect(), now);
         let key = |result: &JournalRoomEnded| (result.ended.room.to_string(), result.ended.epoch);
+        let boards = Boards::new(settings.boards, now);
         let mut supervisor = Self {
             settings,
             secrets,
             servers: BTreeMap::new(),
             ports,
             links: BTreeMap::new(),
-            boards: Boards::new(now),
+            boards,
             room_ended: journal.room_ended.into_iter().map(|result| (key(&result), result)).collect(),
             ended: journal
                 .ended_servers

@@ -57,14 +57,20 @@ pub struct Way {
     pub from: UnboundedReceiver<FromBackplane>,
 }
 
-/// The backplane's end.
-pub(crate) struct WayEnd {
-    pub(crate) to: UnboundedReceiver<ToBackplane>,
-    pub(crate) from: UnboundedSender<FromBackplane>,
+/// The backplane's end, for whoever serves it. Its first word is [`FromBackplane::Up`], and the end of
+/// [`Self::to`] is the node's.
+#[derive(Debug)]
+pub struct WayEnd {
+    /// What the node says.
+    pub to: UnboundedReceiver<ToBackplane>,
+    /// For what it is told.
+    pub from: UnboundedSender<FromBackplane>,
 }
 
 impl Way {
-    pub(crate) fn new() -> (Self, WayEnd) {
+    /// Both ends of a way.
+    #[must_use]
+    pub fn new() -> (Self, WayEnd) {
         let (to, heard) = unbounded_channel();
         let (telling, from) = unbounded_channel();
         (Self { to, from }, WayEnd { to: heard, from: telling })

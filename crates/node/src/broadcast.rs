@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::answers::{Answers, Collector};
 use crate::link::relay;
-use crate::mesh::{Fetched, Mesh, ServerAnswers, add_answers, add_server_answers, local_socket, read_socket};
+use crate::mesh::{Fetched, Mesh, RemoteSocket, ServerAnswers, add_answers, add_server_answers};
 use crate::namespace::Namespace;
 use crate::recovery::Recovery;
 use crate::session::Urgency;
@@ -192,26 +192,27 @@ impl Broadcast {
     /// Tells of all sockets that it would reach, on other nodes of the mesh too, as far as they answer within `timeout`
     /// and half a second.
     pub async fn fetch(&self, timeout: Duration) -> Fetched {
-        let sockets = self.sockets().iter().map(local_socket).collect();
+        let sockets = self.sockets().iter().map(Socket::remote).collect();
         let mut fetched = Fetched { sockets, ..Fetched::default() };
         if !self.has_peers() {
             return fetched;
         }
         let mut waiting = Vec::new();
-        for scope in self.scopes() {
+        for (scope, namespace) in self.scopes().into_iter().zip(self.namespaces()) {
             let (answer, answered) = tokio::sync::oneshot::channel();
             Mesh::ask(&self.state, MeshMessage::Fetch { scope }, timeout, move |heard| {
                 // Whoever asked may have stopped waiting.
                 let _unheard = answer.send(heard);
             });
-            waiting.push(answered);
+            waiting.push((namespace, answered));
         }
-        for answered in waiting {
+        for (namespace, answered) in waiting {
             let heard = answered.await.unwrap_or_default();
             fetched.nodes_missing.extend(heard.nodes_missing);
             for (_, message) in heard.messages {
                 if let MeshMessage::Sockets { sockets } = message {
-                    fetched.sockets.extend(sockets.into_iter().filter_map(read_socket));
+                    let read = |told| RemoteSocket::read(told, Self::new(&self.state, namespace));
+                    fetched.sockets.extend(sockets.into_iter().filter_map(read));
                 }
             }
         }

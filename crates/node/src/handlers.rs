@@ -52,6 +52,8 @@ pub struct Handlers {
     pub(crate) server_events: HashMap<String, OnServerEvent>,
     pub(crate) on_upgrade: Option<OnConnect>,
     pub(crate) keeps_auth: bool,
+    /// Single packets are told to the program, which may come back to the namespace.
+    pub(crate) is_watched: bool,
     pub(crate) flush: Flush,
     pub(crate) on_disconnecting: Option<OnDisconnect>,
     pub(crate) on_disconnect: Option<OnDisconnect>,

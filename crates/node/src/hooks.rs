@@ -1,5 +1,5 @@
-//! What a program says to the HTTP side of the node: who may open a session, which headers answers carry, and what it
-//! hears of refusals.
+//! What a program says to the side of the node below namespaces: who may open a session, which headers answers carry, and
+//! what it hears of refusals and single packets.
 //! Never asked for health endpoints or for requests of refused origins.
 
 use std::net::SocketAddr;
@@ -7,8 +7,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use greenroom_socketio::engine::{Query, RequestError};
+use greenroom_socketio::engine::{EnginePacket, Query, RequestError};
 use http::{HeaderMap, Method, Response, Uri};
+
+use crate::connection::Connection;
+use crate::node::Node;
 
 /// The head of one HTTP request to the Engine.IO endpoint.
 #[derive(Debug)]
@@ -117,6 +120,8 @@ type Allow = Box<dyn Fn(Rc<EngineRequest>) -> Allowing>;
 type EngineMiddleware = Box<dyn Fn(&EngineRequest) -> Option<Response<Bytes>>>;
 type OnHeaders = Box<dyn Fn(&EngineRequest, &mut HeaderMap)>;
 type OnConnectionError = Box<dyn Fn(&ConnectionError<'_>)>;
+type OnPacket = Box<dyn Fn(&Connection, &EnginePacket<'_>)>;
+type OnDrain = Box<dyn Fn(&Connection)>;
 
 /// All that a program registered. Each is empty by default and then costs nothing.
 #[derive(Default)]
@@ -126,6 +131,9 @@ pub(crate) struct Hooks {
     pub(crate) on_initial_headers: Option<OnHeaders>,
     pub(crate) on_headers: Option<OnHeaders>,
     pub(crate) on_connection_error: Option<OnConnectionError>,
+    pub(crate) on_packet: Option<OnPacket>,
+    pub(crate) on_packet_create: Option<OnPacket>,
+    pub(crate) on_drain: Option<OnDrain>,
 }
 
 impl Hooks {
@@ -151,5 +159,74 @@ impl Hooks {
         if let Some(on_headers) = &self.on_headers {
             on_headers(request, headers);
         }
+    }
+}
+
+impl Node {
+    /// Judges who may open a session, before anything is kept for it: the text of an error is the message of a refusal
+    /// `403` with code 4. It may wait, for the connect timeout at most, after which it counts as a no. A second
+    /// registration replaces the first.
+    pub fn allow_request<F>(&mut self, judge: impl Fn(Rc<EngineRequest>) -> F + 'static) -> &mut Self
+    where
+        F: Future<Output = Result<(), String>> + 'static,
+    {
+        self.hooks.allow = Some(Box::new(move |request| Box::pin(judge(request))));
+        self
+    }
+
+    /// Called for every HTTP request to the Engine.IO endpoint, of which a WebSocket has one. An answer of its own ends
+    /// the request. Several run in the order of their registration.
+    pub fn engine_middleware(
+        &mut self,
+        middleware: impl Fn(&EngineRequest) -> Option<Response<Bytes>> + 'static,
+    ) -> &mut Self {
+        self.hooks.middlewares.push(Box::new(middleware));
+        self
+    }
+
+    /// Called to change the headers of the answer that opens a session. A second registration replaces the first.
+    pub fn on_initial_headers(
+        &mut self,
+        handler: impl Fn(&EngineRequest, &mut HeaderMap) + 'static,
+    ) -> &mut Self {
+        self.hooks.on_initial_headers = Some(Box::new(handler));
+        self
+    }
+
+    /// Called to change the headers of every answer of the Engine.IO endpoint. A second registration replaces the
+    /// first.
+    pub fn on_headers(&mut self, handler: impl Fn(&EngineRequest, &mut HeaderMap) + 'static) -> &mut Self {
+        self.hooks.on_headers = Some(Box::new(handler));
+        self
+    }
+
+    /// Called for every request that was refused with an Engine.IO error. A second registration replaces the first.
+    pub fn on_connection_error(&mut self, handler: impl Fn(&ConnectionError<'_>) + 'static) -> &mut Self {
+        self.hooks.on_connection_error = Some(Box::new(handler));
+        self
+    }
+
+    /// Called for each Engine.IO packet of a client on an open session, before it is acted on: messages, pongs and the
+    /// close. A second registration replaces the first.
+    pub fn on_packet(&mut self, handler: impl Fn(&Connection, &EnginePacket<'_>) + 'static) -> &mut Self {
+        self.hooks.on_packet = Some(Box::new(handler));
+        self
+    }
+
+    /// Called for each Engine.IO packet that is queued for a client: the open packet, messages and pings, of broadcasts
+    /// once for each receiver. A handler that emits is called for that too. A second registration replaces the first.
+    pub fn on_packet_create(
+        &mut self,
+        handler: impl Fn(&Connection, &EnginePacket<'_>) + 'static,
+    ) -> &mut Self {
+        self.hooks.on_packet_create = Some(Box::new(handler));
+        self
+    }
+
+    /// Called when all that waited for a client has left for it: the moment to produce more for a slow one, of which
+    /// [`Connection::waiting_bytes`] tells. A second registration replaces the first.
+    pub fn on_drain(&mut self, handler: impl Fn(&Connection) + 'static) -> &mut Self {
+        self.hooks.on_drain = Some(Box::new(handler));
+        self
     }
 }

@@ -34,9 +34,9 @@ const SERVER_ACK: AckId = AckId::ZERO;
 /// The name under which the way to the others is missing.
 const AGENT: &str = "agent";
 
-/// A socket of this node or of another, as [`Broadcast::fetch`] finds it. To act on it use its id as a group, which
-/// reaches it wherever it is: `node.to(socket.id.as_str())`.
-#[derive(Debug, Clone, PartialEq)]
+/// A socket of this node or of another, as it was when [`Broadcast::fetch`] found it. What is done to it reaches it
+/// wherever it is, and nobody once it is gone.
+#[derive(Clone)]
 pub struct RemoteSocket {
     /// Its public id.
     pub id: SocketId,
@@ -48,6 +48,61 @@ pub struct RemoteSocket {
     pub address: String,
     /// Path and query that the session was opened with.
     pub url: String,
+    reach: Broadcast,
+}
+
+impl std::fmt::Debug for RemoteSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RemoteSocket({})", self.id)
+    }
+}
+
+impl RemoteSocket {
+    /// What another node told of one of its sockets. `everybody` is its whole namespace.
+    pub(crate) fn read(told: MeshSocket, everybody: Broadcast) -> Option<Self> {
+        let MeshSocket { id, groups, data, address, url } = told;
+        let reach = everybody.to(&*id);
+        Some(Self { id: id.parse().ok()?, groups, data, address, url, reach })
+    }
+
+    /// Everything that can be sent to it, and asked of it.
+    pub fn broadcast(&self) -> Broadcast {
+        self.reach.clone()
+    }
+
+    /// Sends it an event with one argument, see [`Broadcast::emit`].
+    pub fn emit<T: serde::Serialize + ?Sized>(&self, event: &str, argument: &T) {
+        self.reach.emit(event, argument);
+    }
+
+    /// Puts it into a group.
+    pub fn join(&self, group: &str) {
+        self.reach.join(group);
+    }
+
+    /// Takes it out of a group.
+    pub fn leave(&self, group: &str) {
+        self.reach.leave(group);
+    }
+
+    /// Ends its namespace for the client, see [`Socket::disconnect`].
+    pub fn disconnect(&self) {
+        self.reach.disconnect();
+    }
+
+    /// Ends the client's whole connection, see [`Socket::close_transport`].
+    pub fn close_transport(&self) {
+        self.reach.close_transports();
+    }
+}
+
+impl Socket {
+    /// The same socket as any node of the mesh would see it.
+    pub(crate) fn remote(&self) -> RemoteSocket {
+        let MeshSocket { id, groups, data, address, url } = tell_socket(self);
+        let reach = Broadcast::new(&self.node().0, self.namespace()).to(id);
+        RemoteSocket { id: self.id(), groups, data, address, url, reach }
+    }
 }
 
 /// What [`Broadcast::fetch`] found.
@@ -325,17 +380,6 @@ fn tell_socket(socket: &Socket) -> MeshSocket {
         address: socket.handshake().address().to_string(),
         url: socket.handshake().url().to_owned(),
     }
-}
-
-/// A socket of this node or what another node told of one.
-pub(crate) fn read_socket(told: MeshSocket) -> Option<RemoteSocket> {
-    let MeshSocket { id, groups, data, address, url } = told;
-    Some(RemoteSocket { id: id.parse().ok()?, groups, data, address, url })
-}
-
-pub(crate) fn local_socket(socket: &Socket) -> RemoteSocket {
-    let MeshSocket { id: _, groups, data, address, url } = tell_socket(socket);
-    RemoteSocket { id: socket.id(), groups, data, address, url }
 }
 
 fn tell_answers(answers: &Answers) -> MeshMessage {

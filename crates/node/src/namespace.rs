@@ -101,7 +101,7 @@ impl Namespace {
 
     /// Queues a packet for everybody in `groups` (all, where it is empty) but not in `except`; each once.
     pub(crate) fn deliver(&self, packet: &Prepared, groups: &[String], except: &[String], urgency: Urgency) {
-        if self.handlers.on_any_outgoing.is_empty() {
+        if self.handlers.on_any_outgoing.is_empty() && !self.handlers.is_watched {
             self.visit(groups, except, |socket| socket.send_prepared(packet, urgency));
         } else {
             // A listener may come back to this namespace.

@@ -9,8 +9,6 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ::http::{HeaderMap, Response};
-use bytes::Bytes;
 use greenroom_room::{Room, RoomKind};
 use greenroom_socketio::engine::DisconnectReason;
 use greenroom_wire::rooms::EndReason;
@@ -24,7 +22,7 @@ use crate::env::EnvError;
 use crate::env::STORE;
 use crate::handlers::Handlers;
 use crate::handshake::ConnectRequest;
-use crate::hooks::{ConnectionError, EngineRequest, Hooks};
+use crate::hooks::Hooks;
 use crate::http;
 use crate::link::Link;
 use crate::namespaces::{Namespaces, Parent, Rule};
@@ -62,7 +60,7 @@ pub struct Node {
     namespaces: BTreeMap<String, Handlers>,
     rules: Vec<(String, Rule, Handlers)>,
     on_namespace: Option<OnNamespace>,
-    hooks: Hooks,
+    pub(crate) hooks: Hooks,
     kind: Option<RoomKind>,
     on_start: Vec<StartHandler>,
 }
@@ -142,49 +140,6 @@ impl Node {
         self
     }
 
-    /// Judges who may open a session, before anything is kept for it: the text of an error is the message of a refusal
-    /// `403` with code 4. It may wait, for the connect timeout at most, after which it counts as a no. A second
-    /// registration replaces the first.
-    pub fn allow_request<F>(&mut self, judge: impl Fn(Rc<EngineRequest>) -> F + 'static) -> &mut Self
-    where
-        F: Future<Output = Result<(), String>> + 'static,
-    {
-        self.hooks.allow = Some(Box::new(move |request| Box::pin(judge(request))));
-        self
-    }
-
-    /// Called for every HTTP request to the Engine.IO endpoint, of which a WebSocket has one. An answer of its own ends
-    /// the request. Several run in the order of their registration.
-    pub fn engine_middleware(
-        &mut self,
-        middleware: impl Fn(&EngineRequest) -> Option<Response<Bytes>> + 'static,
-    ) -> &mut Self {
-        self.hooks.middlewares.push(Box::new(middleware));
-        self
-    }
-
-    /// Called to change the headers of the answer that opens a session. A second registration replaces the first.
-    pub fn on_initial_headers(
-        &mut self,
-        handler: impl Fn(&EngineRequest, &mut HeaderMap) + 'static,
-    ) -> &mut Self {
-        self.hooks.on_initial_headers = Some(Box::new(handler));
-        self
-    }
-
-    /// Called to change the headers of every answer of the Engine.IO endpoint. A second registration replaces the
-    /// first.
-    pub fn on_headers(&mut self, handler: impl Fn(&EngineRequest, &mut HeaderMap) + 'static) -> &mut Self {
-        self.hooks.on_headers = Some(Box::new(handler));
-        self
-    }
-
-    /// Called for every request that was refused with an Engine.IO error. A second registration replaces the first.
-    pub fn on_connection_error(&mut self, handler: impl Fn(&ConnectionError<'_>) + 'static) -> &mut Self {
-        self.hooks.on_connection_error = Some(Box::new(handler));
-        self
-    }
-
     /// Makes it a room server: who connects to `/` needs a JoinToken and sits in a room of the kind `R`. The room gets
     /// all events that `/` has no handler for. A second call replaces the kind.
     pub fn rooms<R: Room>(&mut self) -> &mut Self {
@@ -256,11 +211,15 @@ impl Node {
         let certificate = config.tls.clone().map(Certificate::load).transpose()?;
         let listener = listen(config.bind, config.ipv6)?;
         let address = listener.local_addr()?;
-        let parents = self.rules.into_iter();
-        let parents = parents.map(|(label, rule, handlers)| Parent::new(label, rule, handlers)).collect();
+        let is_watched = self.hooks.on_packet_create.is_some();
+        let parents = self
+            .rules
+            .into_iter()
+            .map(|(label, rule, handlers)| Parent::new(label, rule, Handlers { is_watched, ..handlers }));
         let dynamic_max = config.dynamic_namespaces_max;
-        let namespaces =
-            Namespaces::new(self.namespaces.into_iter(), parents, dynamic_max, self.on_namespace);
+        let named =
+            self.namespaces.into_iter().map(|(name, handlers)| (name, Handlers { is_watched, ..handlers }));
+        let namespaces = Namespaces::new(named, parents.collect(), dynamic_max, self.on_namespace);
         let (ways, store_work) = store::ways(&config, link)?;
         let state = NodeState::new(config, namespaces, self.hooks, rooms, ways, certificate)?;
         Ok(BoundNode { state, listener, address, store_work, on_start: self.on_start })

@@ -97,8 +97,11 @@ impl Session {
     ) -> Rc<Self> {
         let session = Self::open(state, handshake, Line::WebSocket(WebSocket::new(wire)));
         let mut frame = answer;
-        EnginePacket::Open(&session.open_payload(Transport::WebSocket)).write_frame(None, &mut frame);
+        let payload = session.open_payload(Transport::WebSocket);
+        let open = EnginePacket::Open(&payload);
+        open.write_frame(None, &mut frame);
         session.push_frame(Bytes::from(frame));
+        session.tell_created(&open);
         session
     }
 
@@ -200,6 +203,7 @@ impl Session {
             line.push_packet(packet);
         }
         drop(line);
+        self.tell_created_prepared(packet);
         let flush = if self.is_open() { flush } else { Flush::AtOnce };
         self.state.held.hold(self, flush);
     }
@@ -231,9 +235,11 @@ impl Session {
             return self.close(DisconnectReason::TransportError, Goodbye::HangUp);
         }
         let is_closing = self.is_closing();
+        let may_drain = self.may_drain();
         let flushed = self.line.borrow_mut().flush(self, is_closing);
         match flushed {
             Ok(()) if is_closing && self.line.borrow().is_spent() => self.end(),
+            Ok(()) if may_drain => self.tell_drained(),
             Ok(()) => {}
             Err(_) if is_closing => self.end(),
             Err(error) => {
@@ -251,6 +257,10 @@ impl Session {
 
     /// Takes in one packet of the active line.
     pub(crate) fn handle_packet(self: &Rc<Self>, packet: EnginePacket<'_>) {
+        if !self.is_open() {
+            return;
+        }
+        self.tell_packet(&packet);
         if !self.is_open() {
             return;
         }
@@ -378,6 +388,7 @@ impl Session {
         let mut step = heartbeat.poll(self.state.config.ping_timeout, now);
         if step == HeartbeatStep::Ping {
             self.line.borrow_mut().push_engine("2", PING_FRAME);
+            self.tell_created(&EnginePacket::Ping(""));
             if let Some(recovery) = &self.state.recovery {
                 self.sockets.borrow().iter().for_each(|socket| recovery.mark(socket));
             }

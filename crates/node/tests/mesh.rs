@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::agent::Agent;
 use common::{Served, run, serve, until};
-use greenroom_node::{Config, Draft, Node};
+use greenroom_node::{Config, Draft, Node, RemoteSocket};
 use greenroom_wire::link::{
     FromServer, MeshMessage, MeshReply, MeshSend, MeshSocket, MeshTold, Relay, ToServer,
 };
@@ -318,5 +318,54 @@ fn servers_ask_each_other_and_who_has_no_answer_is_named() {
         let alone = serve(Node::new(common::config())).handle.everybody();
         let answers = alone.server_side_ask("load", &1, Duration::from_secs(5)).await;
         assert!(answers.replies.is_empty() && answers.nodes_missing.is_empty(), "{answers:?}");
+    });
+}
+
+#[test]
+fn a_fetched_socket_is_acted_on_wherever_it_is() {
+    run(async {
+        let (mut here, mut there) = (Agent::listen().await, Agent::listen().await);
+        let (one, two) = (serve(Node::new(here.config())), serve(Node::new(there.config())));
+        here.welcome().await;
+        there.welcome().await;
+        linked(&one, &mut here).await;
+        let (mut ann, ann_id) = one.connect().await;
+        let (mut bob, bob_id) = two.connect().await;
+        let everybody = one.handle.everybody();
+        let (fetched, ()) = tokio::join!(everybody.fetch(Duration::from_secs(5)), async {
+            let send = here.find(sent).await;
+            here.send(&asked(&send)).await;
+            there.send(&told(send)).await;
+            here.send(&told(there.find(sent).await)).await;
+        });
+        let (own, far) = (&fetched.sockets[0], &fetched.sockets[1]);
+        assert_eq!((own.id.to_string(), far.id.to_string()), (ann_id.clone(), bob_id.clone()));
+        let (ann_socket, bob_socket) =
+            (one.handle.to(ann_id).sockets().remove(0), two.handle.to(bob_id).sockets().remove(0));
+
+        // One of this node is reached at once; the others are told and have none of that id.
+        own.join("red");
+        assert_eq!(ann_socket.groups(), ["red"]);
+        there.send(&told(here.find(sent).await)).await;
+        own.emit("hello", &1);
+        assert_eq!(ann.recv().await, "42[\"hello\",1]");
+        here.find(published).await;
+        own.disconnect();
+        assert_eq!(ann.recv().await, "41");
+        here.find(sent).await;
+
+        far.emit("hello", &2);
+        there.send(&ToServer::Deliver(here.find(published).await)).await;
+        assert_eq!(bob.recv().await, "42[\"hello\",2]");
+        for (act, groups) in
+            [(RemoteSocket::join as fn(&RemoteSocket, &str), vec!["blue"]), (RemoteSocket::leave, vec![])]
+        {
+            act(far, "blue");
+            there.send(&told(here.find(sent).await)).await;
+            until("the other node has done it", || bob_socket.groups() == groups).await;
+        }
+        far.close_transport();
+        there.send(&told(here.find(sent).await)).await;
+        assert_eq!(bob.closed().await, [], "nothing else reached it");
     });
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{Served, config, run, serve, until};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use greenroom_node::config::{Cookie, Cors, Ipv6, KeptHeaders, Origins, Transports};
-use greenroom_node::{Bytes, Config, HeaderName, HeaderValue, Node, Response, StatusCode};
+use greenroom_node::{Bytes, Config, EnginePacket, HeaderName, HeaderValue, Node, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -333,5 +333,88 @@ fn long_polling_answers_are_compressed_for_who_takes_it_unless_the_program_forbi
             assert_eq!(read, format!("42[\"text\",\"{text}\"]"));
             assert!(expected.is_none() || body.len() < 100, "{} bytes", body.len());
         }
+    });
+}
+
+/// A packet in one word, long payloads cut.
+fn word(packet: &EnginePacket<'_>) -> String {
+    match packet {
+        EnginePacket::Open(_) => "open".to_owned(),
+        EnginePacket::Text(text) => text.chars().take(12).collect(),
+        EnginePacket::Binary(bytes) => format!("{bytes:?}"),
+        EnginePacket::Ping(_) => "ping".to_owned(),
+        EnginePacket::Pong(_) => "pong".to_owned(),
+        EnginePacket::Close => "close".to_owned(),
+        EnginePacket::Upgrade | EnginePacket::Noop => format!("{packet:?}"),
+    }
+}
+
+#[test]
+fn the_program_sees_single_packets_both_ways_and_when_all_have_left() {
+    run(async {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let note = |seen: &Rc<RefCell<Vec<String>>>| {
+            let seen = Rc::clone(seen);
+            move |line: String| seen.borrow_mut().push(line)
+        };
+        let mut node = Node::new(Config { ping_interval: Duration::from_millis(200), ..config() });
+        let (came, left, drained) = (note(&seen), note(&seen), note(&seen));
+        node.on_packet(move |_, packet| came(format!("< {}", word(packet))));
+        node.on_packet_create(move |_, packet| left(format!("> {}", word(packet))));
+        node.on_drain(move |connection| {
+            drained(format!("drain {} {}", connection.waiting_bytes(), connection.sockets().len()));
+        });
+        node.namespace("/").on("bytes", |socket, event| {
+            socket.broadcast().forward("bytes", &event);
+            socket.node().everybody().forward("bytes", &event);
+        });
+        let served = serve(node);
+        let (mut client, _) = served.connect().await;
+        client.send("451-[\"bytes\",{\"_placeholder\":true,\"num\":0}]").await;
+        client.send_binary(&[7]).await;
+        client.recv_starting("451-").await;
+        assert_eq!(client.recv_binary().await, [7]);
+        tokio::select! {
+            other = client.next() => panic!("nothing else was due: {other:?}"),
+            () = until("a ping was answered", || seen.borrow().iter().any(|line| line == "< pong")) => {}
+        }
+        client.send("1").await;
+        client.closed().await;
+        until("the close was heard", || seen.borrow().iter().any(|line| line == "< close")).await;
+        let told = seen.borrow();
+        let packets: Vec<&str> =
+            told.iter().map(String::as_str).filter(|line| !line.starts_with('d')).collect();
+        let first = ["> open", "< 0", "> 0{\"sid\":", "< 51-[\"bytes", "< [7]", "> 51-[\"bytes", "> [7]"];
+        for (line, expected) in packets.iter().zip(first) {
+            assert!(line.starts_with(expected), "{line} of {packets:?}");
+        }
+        let rest = &packets[first.len()..];
+        assert_eq!((&rest[..2], rest.last()), (&["> ping", "< pong"][..], Some(&"< close")), "{rest:?}");
+        let drains: Vec<&str> =
+            told.iter().map(String::as_str).filter(|line| line.starts_with('d')).collect();
+        assert_eq!(drains[0], "drain 0 0", "before a namespace was connected");
+        assert!(drains[1..].iter().all(|line| *line == "drain 0 1"), "{drains:?}");
+    });
+}
+
+#[test]
+fn a_polling_session_tells_its_packets_too() {
+    run(async {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let (left, drained) = (Rc::clone(&seen), Rc::clone(&seen));
+        let mut node = Node::new(config());
+        node.on_packet_create(move |connection, packet| {
+            left.borrow_mut().push(format!("{} {}", connection.transport().as_str(), word(packet)));
+        });
+        node.on_drain(move |_| drained.borrow_mut().push("drain".to_owned()));
+        let served = serve(node);
+        let session = served.open_polling().await;
+        served.http("POST", &session, "40").await;
+        let answer = served.http("GET", &session, "").await;
+        assert!(answer.body.starts_with("40{"), "{answer:?}");
+        let told = seen.borrow();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert_eq!((&*told[0], &*told[2]), ("polling open", "drain"));
+        assert!(told[1].starts_with("polling 0{"), "{told:?}");
     });
 }

@@ -25,13 +25,14 @@ pub(super) struct Boards {
     links: BTreeMap<String, LinkId>,
     /// Processes that ran before this agent did.
     adopted: BTreeSet<(FleetName, String)>,
+    limits: Limits,
     started_at: Timestamp,
     tick_at: Timestamp,
 }
 
 impl Boards {
-    pub(super) fn new(now: Timestamp) -> Self {
-        Self { started_at: now, tick_at: now, ..Self::default() }
+    pub(super) fn new(limits: Limits, now: Timestamp) -> Self {
+        Self { limits, started_at: now, tick_at: now, ..Self::default() }
     }
 
     pub(super) fn adopt(&mut self, fleet: FleetName, instance: &InstanceId) {
@@ -58,7 +59,7 @@ impl Boards {
             let is_early = now.since(self.started_at) < ADOPTED_FOR;
             let adopted = self.adopted.iter().filter(|(of, _)| is_early && of == fleet);
             let expected = adopted.map(|(_, instance)| instance.clone()).collect();
-            let board = Board::new(Limits::default(), seed(), expected, now);
+            let board = Board::new(self.limits, seed(), expected, now);
             self.by_fleet.insert(fleet.clone(), board);
         }
         self.by_fleet.get_mut(fleet).expect("it was just put there")

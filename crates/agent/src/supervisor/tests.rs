@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use greenroom_backplane::Limits;
 use greenroom_core::{InstanceId, ServerName, Timestamp};
 use greenroom_provider::{Exit, Handle};
 use greenroom_wire::agent::{FromAgent, ProbeWord, ProcessPhase, ServerReport, StartOrder, ToAgent};
@@ -15,6 +16,7 @@ use greenroom_wire::token::PublicKeys;
 use super::{Effect, Event, LinkId, Process, Settings, Supervisor};
 use crate::journal::Journal;
 
+mod boards;
 mod laws;
 mod life;
 mod links;
@@ -33,6 +35,7 @@ fn settings() -> Settings {
         allowed_origins: vec!["https://a.example".to_owned(), "https://b.example".to_owned()],
         servers_max: 3,
         link: SocketAddr::from((Ipv4Addr::LOCALHOST, 9999)),
+        boards: Limits::default(),
     }
 }
 
@@ -81,12 +84,16 @@ impl Bench {
     }
 
     fn from_journal(journal: Journal, now: Timestamp) -> Self {
+        Self::with(settings(), journal, now)
+    }
+
+    fn with(settings: Settings, journal: Journal, now: Timestamp) -> Self {
         let mut secrets = 0;
         let secret = move || {
             secrets += 1;
             format!("secret-{secrets}")
         };
-        let supervisor = Supervisor::new(settings(), journal, Box::new(secret), now);
+        let supervisor = Supervisor::new(settings, journal, Box::new(secret), now);
         let mut bench = Self { supervisor, now, done: Vec::new(), processes: 0 };
         bench.event(Event::Tick);
         bench

@@ -4,7 +4,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use greenroom_socketio::engine::{DisconnectReason, PayloadError, PayloadReader, RequestError, Transport};
+use greenroom_socketio::engine::{
+    DisconnectReason, EnginePacket, PayloadError, PayloadReader, RequestError, Transport,
+};
 use http::{StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -25,7 +27,9 @@ fn packets(session: &Session, request: &EngineRequest, body: Body) -> Response {
 
 pub(super) fn open(state: &Rc<NodeState>, handshake: Handshake) -> Response {
     let session = Session::open_polling(state, handshake);
-    let open = Bytes::from(format!("0{}", session.open_payload(Transport::Polling)));
+    let payload = session.open_payload(Transport::Polling);
+    session.tell_created(&EnginePacket::Open(&payload));
+    let open = Bytes::from(format!("0{payload}"));
     let mut response = respond(StatusCode::OK, "text/plain; charset=UTF-8", open);
     let cookie = state.config.cookie.as_ref().and_then(|cookie| cookie.header(&session.sid));
     if let Some(cookie) = cookie {
@@ -54,6 +58,7 @@ pub(super) async fn poll(session: &Rc<Session>, request: &EngineRequest) -> Resp
             if session.is_closing() {
                 session.flush();
             }
+            session.tell_drained();
             packets(session, request, body)
         }
         Met::Nothing(waiting) => {

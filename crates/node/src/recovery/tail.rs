@@ -260,3 +260,94 @@ impl Tail {
         self.log.after(self.log.floor()).into_iter().flatten().map(|kept| &kept.event.logged)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use greenroom_socketio::packet::Draft;
+    use greenroom_wire::link::Relay;
+
+    use super::*;
+
+    const EPOCH: u64 = 7;
+
+    fn at(offset: u64, n: u32) -> Position {
+        Position { epoch: EPOCH, offset, n }
+    }
+
+    fn logged(offset: u64, origin: &str, seq: u64) -> Logged {
+        let relay = Relay {
+            namespace: "/".to_owned(),
+            groups: vec![],
+            except: vec![],
+            packet: "2[\"x\"]".to_owned(),
+            attachments: vec![],
+        };
+        Logged { offset, at_ms: 1, origin: origin.to_owned(), seq, relay }
+    }
+
+    fn take_in(tail: &mut Tail, origin: &str, seq: u64) {
+        let packet = Draft::event("x").and_then(|draft| draft.prepare("/", None)).expect("an event");
+        tail.append(TailEvent::new(logged(tail.next(), origin, seq), packet));
+    }
+
+    fn attached(head: u64) -> Tail {
+        let mut tail = Tail::new();
+        tail.handle_attached(EPOCH, head, head);
+        tail
+    }
+
+    #[test]
+    fn an_event_for_one_socket_waits_for_those_for_many_before_it() {
+        let mut tail = attached(0);
+        take_in(&mut tail, "a.0", 1);
+        assert!(!tail.keep_early_own(at(1, 1), 5), "all before it are here");
+        assert!(tail.keep_early_own(at(3, 1), 6));
+        assert!(tail.keep_early_own(at(2, 1), 7));
+        assert!(!tail.keep_early_own(Position { epoch: EPOCH + 1, ..at(9, 1) }, 8), "of another history");
+        assert_eq!(tail.take_early_own(), []);
+        take_in(&mut tail, "a.0", 2);
+        assert_eq!(tail.take_early_own(), [(at(2, 1), 7)]);
+        take_in(&mut tail, "a.0", 3);
+        assert_eq!(tail.take_early_own(), [(at(3, 1), 6)], "once");
+        assert_eq!(tail.take_early_own(), []);
+
+        // What waited for a History that has ended waits no longer: its session will say that it is not its own.
+        assert!(tail.keep_early_own(at(9, 1), 9));
+        tail.handle_attached(EPOCH + 1, 0, 0);
+        assert_eq!(tail.take_early_own(), [(at(9, 1), 9)]);
+    }
+
+    #[test]
+    fn an_event_that_a_shorter_store_was_given_again_is_handed_on_once() {
+        let mut tail = attached(0);
+        for (origin, seq) in [("a.0", 1), ("b.0", 1), ("a.0", 2)] {
+            assert!(tail.is_new(&logged(tail.next(), origin, seq)));
+            take_in(&mut tail, origin, seq);
+        }
+        // The store forgot the last two, and began anew; their node gives them again, and then one more.
+        tail.handle_attached(EPOCH + 1, 0, 0);
+        for (origin, seq, is_new) in
+            [("a.0", 2, false), ("b.0", 1, false), ("a.0", 3, true), ("c.0", 1, true)]
+        {
+            assert_eq!(tail.is_new(&logged(tail.next(), origin, seq)), is_new, "{origin} {seq}");
+            take_in(&mut tail, origin, seq);
+        }
+        assert_eq!(
+            (tail.place().offset, tail.next()),
+            (4, 5),
+            "those that came again have their numbers too"
+        );
+    }
+
+    #[test]
+    fn an_attach_in_the_middle_of_a_history_hands_on_only_what_comes_after_it() {
+        let mut tail = Tail::new();
+        assert!(tail.handle_attached(EPOCH, 2, 0), "the two before are read for those who come back");
+        for seq in [1, 2] {
+            assert!(!tail.is_new(&logged(tail.next(), "a.0", seq)), "nobody here was there");
+            take_in(&mut tail, "a.0", seq);
+        }
+        assert!(tail.is_new(&logged(tail.next(), "a.0", 3)));
+        assert_eq!(tail.missed(0, "id", &[]).map(|missed| missed.len()), Ok(2));
+    }
+}

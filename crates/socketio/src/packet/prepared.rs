@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{AckId, EncodeError, JsonError, MAIN_NAMESPACE, PacketKind, json, pack::pack};
 use crate::{
-    engine::{push_base64, push_separator},
+    engine::{EnginePacket, push_base64, push_separator},
     limits::JSON_DEPTH_CEILING,
     ws::{MaskKey, Opcode, encode_header, write_frame},
 };
@@ -249,6 +249,16 @@ impl Prepared {
             })))
         });
         made.as_ref()
+    }
+
+    /// The Engine.IO packets that it consists of, in order: one, and one more for each attachment.
+    pub fn engine_packets(&self) -> impl Iterator<Item = EnginePacket<'_>> {
+        fn payload(framed: &Framed) -> EnginePacket<'_> {
+            EnginePacket::decode_binary(&framed.frame[framed.payload_at..])
+        }
+        let first =
+            if self.0.is_msgpack { payload(&self.0.text) } else { EnginePacket::Text(self.text()) };
+        std::iter::once(first).chain(self.0.attachments.iter().map(payload))
     }
 
     /// Appends the frames as a client sends them. `next_key` gives a fresh mask key for each.
