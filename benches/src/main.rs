@@ -2,6 +2,7 @@
 //! Never asserts a time: a machine that is busy elsewhere must not break a build.
 
 mod kernel;
+mod mesh;
 mod peer;
 mod scenario;
 mod secure;
@@ -27,6 +28,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "ours,npm,socketioxide")]
     servers: Vec<String>,
     /// Scenarios: idle, idle-full, echo, rooms4, rooms4-binary, rooms20, rooms20-full, burst, storm, soak.
+    /// Of our own nodes alone, with a Redis: recover-N (clients), cross-N (broadcasts in flight), alone-N (no Redis).
     #[arg(long, value_delimiter = ',', default_value = "idle,echo,rooms4,rooms20,burst,storm")]
     scenarios: Vec<String>,
     /// How often each is measured; the median is shown.
@@ -44,6 +46,9 @@ struct Arguments {
     /// The program built in benches/socketioxide-relay.
     #[arg(long, default_value = "benches/socketioxide-relay/target/release/socketioxide-relay")]
     socketioxide: PathBuf,
+    /// The `greenroom` that has the relay with a Redis; by default the one beside this program.
+    #[arg(long)]
+    greenroom: Option<PathBuf>,
     /// Also writes every run's figures as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -65,7 +70,7 @@ fn subject(arguments: &Arguments, name: &str) -> anyhow::Result<Subject> {
         _ => anyhow::bail!("there is no server {name:?}"),
     };
     let secure = if name == "ours-tls" { Some(Arc::new(Secure::new()?)) } else { None };
-    Ok(Subject { name: name.to_owned(), command, arguments: after, secure })
+    Ok(Subject { name: name.to_owned(), command, arguments: after, core: 0, secure })
 }
 
 fn scenario(arguments: &Arguments, name: &str) -> anyhow::Result<Scenario> {
@@ -81,7 +86,15 @@ fn scenario(arguments: &Arguments, name: &str) -> anyhow::Result<Scenario> {
         "burst" => Scenario::Burst { connections: 1_000, in_flight: 16 },
         "storm" => Scenario::Storm { connections: 10_000 },
         "soak" => Scenario::Soak { connections: 10_000 },
-        _ => anyhow::bail!("there is no scenario {name:?}"),
+        _ => {
+            let of = |prefix: &str| name.strip_prefix(prefix).and_then(|number| number.parse().ok());
+            match (of("recover-"), of("cross-"), of("alone-")) {
+                (Some(connections), ..) => Scenario::Recover { connections },
+                (_, Some(in_flight), _) => Scenario::Cross { in_flight, is_shared: true },
+                (.., Some(in_flight)) => Scenario::Cross { in_flight, is_shared: false },
+                (None, None, None) => anyhow::bail!("there is no scenario {name:?}"),
+            }
+        }
     })
 }
 
@@ -92,13 +105,17 @@ fn main() -> anyhow::Result<()> {
     let scenarios: Vec<Scenario> =
         arguments.scenarios.iter().map(|name| scenario(&arguments, name)).collect::<anyhow::Result<_>>()?;
     peer::pin(1)?;
+    let greenroom = match &arguments.greenroom {
+        Some(greenroom) => greenroom.clone(),
+        None => std::env::current_exe()?.with_file_name("greenroom"),
+    };
     let (mut table, mut failed) = (Table::default(), 0);
     for round in 0..arguments.rounds {
         for scenario in &scenarios {
             // Whoever comes first has the cooler machine: the order turns.
             for place in 0..subjects.len() {
                 let subject = &subjects[(place + round) % subjects.len()];
-                match scenario.run(subject, Duration::from_secs(arguments.seconds)) {
+                match scenario.run(subject, &greenroom, Duration::from_secs(arguments.seconds)) {
                     Ok(figures) => table.add(&scenario.name(), &subject.name, &figures),
                     Err(error) => {
                         failed += 1;

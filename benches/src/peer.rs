@@ -28,6 +28,8 @@ pub(crate) struct Subject {
     pub(crate) command: Vec<PathBuf>,
     /// What comes after the port.
     pub(crate) arguments: Vec<String>,
+    /// The core that it runs on.
+    pub(crate) core: usize,
     /// The certificate that its port speaks TLS with, if it does.
     pub(crate) secure: Option<Arc<Secure>>,
 }
@@ -65,14 +67,14 @@ pub(crate) fn pin(core: usize) -> anyhow::Result<()> {
 }
 
 impl Peer {
-    /// Starts a subject on core 0, and goes back to core 1.
+    /// Starts a subject on its core, and goes back to core 1.
     pub(crate) fn start(subject: &Subject, port: Option<u16>) -> anyhow::Result<Self> {
         let port = match port {
             Some(port) => port,
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port(),
         };
         let (program, before) = subject.command.split_first().context("a command has a program")?;
-        pin(0)?;
+        pin(subject.core)?;
         let child = Command::new(program)
             .args(before)
             .arg(port.to_string())

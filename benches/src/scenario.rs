@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use crate::kernel::Tcp;
+use crate::mesh;
 use crate::peer::{Peer, Subject};
 use crate::swarm::{Arrival, Swarm};
 
@@ -42,6 +44,10 @@ pub(crate) enum Scenario {
     Burst { connections: usize, in_flight: usize },
     /// The server is killed and started again; everybody comes back at once.
     Storm { connections: usize },
+    /// Nodes share a Redis, one is killed, and its clients come back to their sessions.
+    Recover { connections: usize },
+    /// So many broadcasts in flight from a node to another, or to itself alone.
+    Cross { in_flight: usize, is_shared: bool },
     /// A tenth after the other goes and comes back, ten times over, under broadcasts; memory must not creep.
     Soak { connections: usize },
 }
@@ -58,11 +64,19 @@ impl Scenario {
             Self::Burst { connections, in_flight } => format!("burst {in_flight}x{connections}"),
             Self::Storm { connections } => format!("storm {connections}"),
             Self::Soak { connections } => format!("soak {connections}"),
+            Self::Recover { connections } => format!("recover {connections}"),
+            Self::Cross { in_flight, is_shared: true } => format!("cross {in_flight}"),
+            Self::Cross { in_flight, is_shared: false } => format!("alone {in_flight}"),
         }
     }
 
     /// Measures one subject once.
-    pub(crate) fn run(self, subject: &Subject, lasting: Duration) -> anyhow::Result<Figures> {
+    pub(crate) fn run(
+        self,
+        subject: &Subject,
+        greenroom: &Path,
+        lasting: Duration,
+    ) -> anyhow::Result<Figures> {
         let mut peer = Peer::start(subject, None)?;
         peer.wait_listening()?;
         match self {
@@ -72,6 +86,8 @@ impl Scenario {
             Self::Burst { connections, in_flight } => burst(&peer, connections, in_flight, lasting),
             Self::Storm { connections } => storm(peer, subject, connections),
             Self::Soak { connections } => soak(&peer, connections),
+            Self::Recover { connections } => mesh::recover(greenroom, connections),
+            Self::Cross { in_flight, is_shared } => mesh::cross(greenroom, is_shared, in_flight, lasting),
         }
     }
 }

@@ -42,6 +42,15 @@ struct Client {
     tls: Option<Box<ClientConnection>>,
     phase: Phase,
     frames: Decoder,
+    session: Option<Box<Remembered>>,
+}
+
+/// What a client keeps of its session, to go on with it.
+#[derive(Debug, Default)]
+struct Remembered {
+    sid: String,
+    pid: String,
+    offset: String,
 }
 
 /// What a client received.
@@ -72,6 +81,8 @@ pub(crate) struct Swarm {
     pub(crate) ready: usize,
     /// Connections that ended, also before they were in.
     pub(crate) lost: usize,
+    /// Connects that went on with the session of before.
+    pub(crate) recovered: usize,
     /// Frames the kernel did not take whole.
     pub(crate) unsent: usize,
 }
@@ -83,6 +94,7 @@ impl Swarm {
             tls: None,
             phase: Phase::Closed,
             frames: Decoder::new(Role::Client, 1 << 20),
+            session: None,
         };
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -95,8 +107,16 @@ impl Swarm {
             started_at: Instant::now(),
             ready: 0,
             lost: 0,
+            recovered: 0,
             unsent: 0,
         })
+    }
+
+    /// The same, of clients that go on with their sessions.
+    pub(crate) fn remembering(peer: &Peer, clients: usize) -> anyhow::Result<Self> {
+        let mut swarm = Self::new(peer, clients)?;
+        swarm.clients.iter_mut().for_each(|client| client.session = Some(Box::default()));
+        Ok(swarm)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -154,6 +174,16 @@ impl Swarm {
             anyhow::ensure!(Instant::now() < deadline, "only {} of {} connected", self.ready, self.len());
         }
         Ok(())
+    }
+
+    /// Begins to connect everybody.
+    pub(crate) fn begin_all(&mut self) -> anyhow::Result<()> {
+        self.begin(0..self.clients.len())
+    }
+
+    /// Begins to connect these.
+    pub(crate) fn begin(&mut self, these: impl IntoIterator<Item = usize>) -> anyhow::Result<()> {
+        these.into_iter().try_for_each(|who| self.connect(who))
     }
 
     /// Begins to connect one client.
@@ -300,15 +330,33 @@ impl Swarm {
             (_, b"2") => self.send_text(who, "3"),
             (Phase::Opening, [b'0', ..]) => {
                 self.clients[who].phase = Phase::Joining;
-                self.send_text(who, "40");
+                let connect = match self.clients[who].session.as_deref() {
+                    Some(Remembered { pid, offset, .. }) if !pid.is_empty() => {
+                        format!("40{{\"pid\":\"{pid}\",\"offset\":\"{offset}\"}}")
+                    }
+                    Some(_) | None => "40".to_owned(),
+                };
+                self.send_text(who, &connect);
             }
             (Phase::Joining, [b'4', b'0', ..]) => {
                 self.clients[who].phase = Phase::Ready;
                 self.ready += 1;
+                if let Some(session) = &mut self.clients[who].session {
+                    let sid = member(text, "sid").to_owned();
+                    self.recovered += usize::from(session.sid == sid);
+                    **session = Remembered { sid, pid: member(text, "pid").to_owned(), ..Default::default() };
+                }
                 handle(self, who, Arrival::Ready);
             }
             (Phase::Ready, [b'4', b'3', ..]) => handle(self, who, Arrival::Ack(stamp(text))),
-            (Phase::Ready, [b'4', b'2', ..]) => handle(self, who, Arrival::Event(stamp(text))),
+            (Phase::Ready, [b'4', b'2', ..]) => {
+                if let Some(session) = &mut self.clients[who].session
+                    && let Some((_, offset)) = text.strip_suffix("\"]").and_then(|text| text.rsplit_once('"'))
+                {
+                    offset.clone_into(&mut session.offset);
+                }
+                handle(self, who, Arrival::Event(stamp(text)));
+            }
             (
                 Phase::Closed
                 | Phase::Connecting
@@ -394,6 +442,12 @@ fn flush_secure(tls: &mut ClientConnection, socket: &Socket) -> io::Result<()> {
         tls.write_tls(&mut &*socket)?;
     }
     Ok(())
+}
+
+/// A text of a flat JSON object; empty where it is not there.
+fn member<'a>(text: &'a str, name: &str) -> &'a str {
+    let value = text.split_once(&format!("\"{name}\":\"")).and_then(|(_, rest)| rest.split_once('"'));
+    value.map_or("", |(value, _)| value)
 }
 
 /// Makes every stamp sixteen digits, without leading zeros: JSON has none.

@@ -5,6 +5,7 @@
 mod fuzz;
 mod policy;
 mod step;
+mod stores;
 mod tests_setup;
 mod tidy;
 
@@ -47,7 +48,7 @@ enum Task {
         #[arg(long, default_value_t = 200)]
         count: u32,
     },
-    /// Long runs: each fuzz target, the simulation, ten thousand connections that come and go, and a thousand sessions through every fault.
+    /// Long runs: each fuzz target, the simulation, ten thousand connections that come and go, the backplane over newer stores, and a thousand sessions through every fault.
     Nightly {
         /// Minutes for each fuzz target.
         #[arg(long, default_value_t = 20)]
@@ -92,6 +93,7 @@ fn run(task: &Task, steps: &mut Steps) -> anyhow::Result<()> {
             sim(&root, steps, None, 10_000)?;
             sim_day(&root, steps)?;
             soak(&root, steps)?;
+            stores::run_each(&root, &target_dir(&root)?, steps)?;
             recovery(&root, steps, "1000")
         }
         Task::FuzzSmoke { seconds } => fuzz::run_each(&root, steps, *seconds),

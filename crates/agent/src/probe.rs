@@ -249,6 +249,7 @@ mod tests {
     use rustls::pki_types::PrivateKeyDer;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
@@ -300,15 +301,15 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         for (tls, refused_before_it_was_known) in [(None, 0), (Some(acceptor()), 1), (None, 1)] {
             refused.store(0, Ordering::Relaxed);
-            let serving = tokio::spawn(serve(listener, tls.clone(), Arc::clone(&refused)));
+            let mut serving = JoinSet::new();
+            serving.spawn(serve(listener, tls.clone(), Arc::clone(&refused)));
             for how in [ProbeWord::EngineIo, ProbeWord::Http("/livez".to_owned()), ProbeWord::Tcp] {
                 let probed = prober.probe(address.port(), &how).await;
                 assert!(probed.is_ok(), "{how:?} under tls {}: {probed:?}", tls.is_some());
             }
             let met = refused.load(Ordering::Relaxed);
             assert_eq!(met, refused_before_it_was_known, "it is remembered (tls {})", tls.is_some());
-            serving.abort();
-            let _aborted = serving.await;
+            serving.shutdown().await;
             listener = TcpListener::bind(address).await.expect("the same port");
         }
         drop(listener);
@@ -320,7 +321,8 @@ mod tests {
     async fn who_speaks_neither_language_is_told_in_the_words_of_the_first() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        tokio::spawn(async move {
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.expect("a connection");
                 let _told = stream.write_all(b"220 mail.example ESMTP\r\n").await;

@@ -2,6 +2,9 @@
 //!
 //! Never knows of other servers.
 
+mod frozen;
+mod words;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -215,9 +218,9 @@ impl Managed {
             let message = format!("stopped ({reason}): {how}");
             return self.end(message, out);
         }
-        if self.restart_reason.take().is_some() {
+        if let Some(reason) = self.restart_reason.take() {
             self.deaths.clear();
-            self.last_end.clear();
+            self.last_end = format!("restarted ({reason})");
             return self.again_at(now, out);
         }
         self.deaths.push_back(now);
@@ -311,6 +314,7 @@ impl Managed {
 
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Timestamp, settings: &Settings, out: &mut Out) {
+        self.end_if_frozen(now);
         let instance = self.instance();
         let server = &self.order.server.0;
         match &mut self.stage {
@@ -429,48 +433,6 @@ impl Managed {
             Stage::Waiting { .. } => ProcessPhase::Restarting,
             Stage::Running { health, .. } => health.phase(),
         }
-    }
-
-    fn message(&self) -> String {
-        let before = || match self.last_end.as_str() {
-            "" => String::new(),
-            end => format!("the process before this one: {end}"),
-        };
-        match &self.stage {
-            Stage::Adopting { .. } => "the agent restarted and looks for the process".to_owned(),
-            Stage::Launching | Stage::Waiting { .. } => self.last_end.clone(),
-            Stage::Ended { message } => message.clone(),
-            Stage::Stopping { killed, .. } => self.message_stopping(*killed),
-            Stage::Running { health, .. } => match health.phase() {
-                ProcessPhase::Unhealthy if health.silent => {
-                    format!("nothing was heard on its link for {} s", SILENCE.as_secs())
-                }
-                ProcessPhase::Unhealthy => format!("its probe fails: {}", health.probe_error),
-                ProcessPhase::Starting if !health.probe_error.is_empty() => {
-                    format!("its probe has not passed yet: {}", health.probe_error)
-                }
-                ProcessPhase::Starting
-                | ProcessPhase::Ready
-                | ProcessPhase::Restarting
-                | ProcessPhase::Stopping
-                | ProcessPhase::Ended => before(),
-            },
-        }
-    }
-
-    fn message_stopping(&self, killed: bool) -> String {
-        let restarts = self.restart_reason.as_deref().filter(|_| self.stop_reason.is_none());
-        let (doing, reason) = match restarts {
-            Some(reason) => ("restarting", reason),
-            None => ("stopping", self.stop_reason.as_deref().unwrap_or("no reason")),
-        };
-        let closed = self.link.ever && self.link.id.is_none();
-        let note = match (killed, closed) {
-            (true, _) => "; its grace time is over, SIGKILL was sent",
-            (false, true) => "; it has closed its link but its process has not exited",
-            (false, false) => "",
-        };
-        format!("{doing} ({reason}){note}")
     }
 
     pub(super) fn report(&self, settings: &Settings) -> ServerReport {

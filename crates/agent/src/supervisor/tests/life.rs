@@ -123,6 +123,39 @@ fn a_linked_server_is_unhealthy_after_three_silent_seconds_until_it_is_heard() {
     assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready);
 }
 
+/// Lets the probes of a server fail for a while; the answer is whether it was killed.
+fn fails_for(bench: &mut Bench, span_ms: u64) -> bool {
+    bench.take();
+    for _ in 0..span_ms / 500 {
+        bench.pass(500);
+        bench.probed("arena-1", "arena-1.0", Err("hangs"));
+    }
+    let is_kill = |effect: &Effect| matches!(effect, Effect::Signal { signal: StopSignal::Kill, .. });
+    bench.take().iter().any(|(_, effect)| is_kill(effect))
+}
+
+#[test]
+fn a_frozen_process_is_killed_and_started_again_and_one_that_answers_is_not() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    assert!(!fails_for(&mut bench, 29_500));
+    bench.link(1, FromServer::Status(Status::default()));
+    assert!(!fails_for(&mut bench, 29_500), "it was heard meanwhile");
+    bench.probed("arena-1", "arena-1.0", Ok(()));
+    assert!(!fails_for(&mut bench, 1_000), "long silent, but it has answered");
+    // The agent itself slept: much time has passed, and hardly a probe has failed.
+    bench.now = bench.now + Duration::from_secs(600);
+    assert!(!fails_for(&mut bench, 1_000));
+    assert!(fails_for(&mut bench, 30_000));
+    let why = "frozen: silent for 30 s and its probe fails";
+    assert!(bench.phase("arena-1").2.contains(why), "{:?}", bench.phase("arena-1"));
+    bench.exited("arena-1", "arena-1.0", Exit::Signal(9));
+    assert_eq!(bench.phase("arena-1").2, format!("restarted ({why})"));
+    bench.started("arena-1", "arena-1.1");
+    assert_eq!(bench.phase("arena-1").1, "arena-1.1");
+}
+
 #[test]
 fn a_dead_process_is_started_again_on_its_port_with_growing_pauses_and_then_given_up() {
     let mut bench = Bench::welcomed();
