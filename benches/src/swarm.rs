@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -19,6 +20,9 @@ use crate::peer::Peer;
 
 /// Connections of one source address; a port range has about 28,000.
 const PORTS_PER_ADDRESS: usize = 10_000;
+
+/// Swarms of this process so far: each dials from addresses of its own, because ports of the one before rest a while.
+static SWARMS: AtomicU8 = AtomicU8::new(0);
 
 /// The mask key of all frames: a benchmark's client has nothing to hide from proxies.
 const KEY: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
@@ -70,6 +74,8 @@ pub(crate) enum Arrival {
 pub(crate) struct Swarm {
     epoll: OwnedFd,
     server: SocketAddr,
+    /// The last byte of its addresses.
+    number: u8,
     /// What the server's port wants, if anything.
     tls: Option<Arc<ClientConfig>>,
     clients: Vec<Client>,
@@ -99,6 +105,7 @@ impl Swarm {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             server: peer.address,
+            number: SWARMS.fetch_add(1, Ordering::Relaxed) % 250 + 1,
             tls: peer.tls.clone(),
             clients: (0..clients).map(|_| fresh()).collect(),
             scratch: vec![0; 256 * 1024],
@@ -192,7 +199,7 @@ impl Swarm {
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         let third = u8::try_from(1 + who / PORTS_PER_ADDRESS).context("too many clients")?;
-        let source = SocketAddr::from((Ipv4Addr::new(127, 0, third, 1), 0));
+        let source = SocketAddr::from((Ipv4Addr::new(127, 0, third, self.number), 0));
         socket.bind(&source.into())?;
         let connecting = socket.connect(&self.server.into());
         if let Err(error) = connecting

@@ -220,7 +220,16 @@ impl Managed {
         }
         if let Some(reason) = self.restart_reason.take() {
             self.deaths.clear();
-            self.last_end = format!("restarted ({reason})");
+            // One that had to be killed is worth a word later.
+            self.last_end = match self.stage {
+                Stage::Stopping { killed: true, .. } => format!("restarted ({reason}): {how}"),
+                Stage::Adopting { .. }
+                | Stage::Launching
+                | Stage::Running { .. }
+                | Stage::Waiting { .. }
+                | Stage::Stopping { .. }
+                | Stage::Ended { .. } => String::new(),
+            };
             return self.again_at(now, out);
         }
         self.deaths.push_back(now);

@@ -256,8 +256,7 @@ impl Prepared {
         fn payload(framed: &Framed) -> EnginePacket<'_> {
             EnginePacket::decode_binary(&framed.frame[framed.payload_at..])
         }
-        let first =
-            if self.0.is_msgpack { payload(&self.0.text) } else { EnginePacket::Text(self.text()) };
+        let first = if self.0.is_msgpack { payload(&self.0.text) } else { EnginePacket::Text(self.text()) };
         std::iter::once(first).chain(self.0.attachments.iter().map(payload))
     }
 

@@ -146,12 +146,14 @@ fn a_frozen_process_is_killed_and_started_again_and_one_that_answers_is_not() {
     assert!(!fails_for(&mut bench, 1_000), "long silent, but it has answered");
     // The agent itself slept: much time has passed, and hardly a probe has failed.
     bench.now = bench.now + Duration::from_secs(600);
+    bench.event(Event::Tick);
     assert!(!fails_for(&mut bench, 1_000));
     assert!(fails_for(&mut bench, 30_000));
+    bench.pass(1_000);
     let why = "frozen: silent for 30 s and its probe fails";
     assert!(bench.phase("arena-1").2.contains(why), "{:?}", bench.phase("arena-1"));
     bench.exited("arena-1", "arena-1.0", Exit::Signal(9));
-    assert_eq!(bench.phase("arena-1").2, format!("restarted ({why})"));
+    assert_eq!(bench.phase("arena-1").2, format!("restarted ({why}): killed by signal 9 (SIGKILL)"));
     bench.started("arena-1", "arena-1.1");
     assert_eq!(bench.phase("arena-1").1, "arena-1.1");
 }
