@@ -94,7 +94,8 @@ fn run(task: &Task, steps: &mut Steps) -> anyhow::Result<()> {
             sim_day(&root, steps)?;
             soak(&root, steps)?;
             stores::run_each(&root, &target_dir(&root)?, steps)?;
-            recovery(&root, steps, "1000")
+            recovery(&root, steps, "1000")?;
+            replicas(&root, steps, "200")
         }
         Task::FuzzSmoke { seconds } => fuzz::run_each(&root, steps, *seconds),
     }
@@ -211,6 +212,18 @@ fn recovery(root: &Path, steps: &mut Steps, clients: &str) -> anyhow::Result<()>
         Command::new("node", &root.join("tests/e2e"))
             .args(&["recovery/run.mjs", "--clients", clients])
             .env("GREENROOM_BIN", &binary.display().to_string())
+            .run()
+    })
+}
+
+/// The leader of three replicas dies so often, under calls.
+fn replicas(root: &Path, steps: &mut Steps, kills: &str) -> anyhow::Result<()> {
+    let binary = target_dir(root)?.join("release/greenroom");
+    steps.run("replicas", || {
+        Command::new("node", &root.join("tests/e2e"))
+            .args(&["--test", "--test-name-pattern=again and again", "replicas.test.mjs"])
+            .env("GREENROOM_BIN", &binary.display().to_string())
+            .env("REPLICA_KILLS", kills)
             .run()
     })
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
 use futures_util::{SinkExt as _, StreamExt as _};
-use greenroom_control::{ControlConfig, run_on};
+use greenroom_control::{ControlConfig, ReplicaConfig, run_on};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
+use greenroom_store::redis::{RedisConfig, RedisStore};
 use greenroom_store::{FileStore, MemoryStore, Store};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{
@@ -53,6 +54,9 @@ struct Args {
     /// Is the control plane.
     #[arg(long, hide = true)]
     serve: bool,
+    /// Where its Redis is.
+    #[arg(long, hide = true, default_value_t = 0)]
+    redis_port: u16,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -61,6 +65,8 @@ enum Kept {
     File,
     /// Nowhere.
     Memory,
+    /// In a Redis of its own on the same cores, as a replica that leads keeps them: with a lease, and append-only.
+    Redis,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -75,10 +81,15 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let store: Arc<dyn Store> = match args.store {
         Kept::File => Arc::new(FileStore::open(folder.path())?),
         Kept::Memory => Arc::new(MemoryStore::default()),
+        Kept::Redis => {
+            Arc::new(RedisStore::open(RedisConfig::new(format!("redis://127.0.0.1:{}", args.redis_port)))?)
+        }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let config = ControlConfig::new(vec![fleet(args.servers, args.rooms_per_server)?]);
+    let mut config = ControlConfig::new(vec![fleet(args.servers, args.rooms_per_server)?]);
+    let is_shared = matches!(args.store, Kept::Redis);
+    config.replica = is_shared.then(|| ReplicaConfig::new("a", format!("http://{address}")));
     let stop = CancellationToken::new();
     let agent = async {
         println!("{address}");
@@ -87,6 +98,32 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     tokio::select! {
         ended = run_on(listener, config, store, stop) => Ok(ended?),
         ended = agent => ended,
+    }
+}
+
+/// A Redis in a folder of its own; both end with this value.
+struct Redis {
+    child: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Redis {
+    fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--logfile", "redis.log"]);
+        command.args(["--appendfsync", "everysec", "--port", &port.to_string(), "--dir"]).arg(folder.path());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        Ok(Self { child: child.context("redis-server cannot be started")?, port, _folder: folder })
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
     }
 }
 
@@ -167,19 +204,23 @@ fn started(order: &StartOrder, nth: usize) -> anyhow::Result<ServerReport> {
 struct Control {
     child: Child,
     address: String,
+    redis: Option<Redis>,
 }
 
 impl Control {
     fn start(args: &Args) -> anyhow::Result<Self> {
         let store = args.store.to_possible_value().context("every store has a word")?;
+        let redis = if matches!(args.store, Kept::Redis) { Some(Redis::start()?) } else { None };
+        let redis_port = redis.as_ref().map_or(0, |redis| redis.port);
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--serve", "--servers", &args.servers.to_string(), "--store", store.get_name()])
             .args(["--rooms-per-server", &args.rooms_per_server.to_string()])
+            .args(["--redis-port", &redis_port.to_string()])
             .stdout(Stdio::piped())
             .spawn()?;
         let mut address = String::new();
         BufReader::new(child.stdout.take().context("it has an output")?).read_line(&mut address)?;
-        Ok(Self { child, address: address.trim().to_owned() })
+        Ok(Self { child, address: address.trim().to_owned(), redis })
     }
 
     /// User and system time so far, in seconds.
@@ -235,6 +276,10 @@ async fn ask(args: &Args) -> anyhow::Result<()> {
         control_s * 1e6 / count,
         own_s * 1e6 / count
     );
+    if let Some(redis) = &control.redis {
+        let redis_s = cpu_s(&format!("/proc/{}/stat", redis.child.id()))?;
+        println!("                         {:.0} Redis, its start included", redis_s * 1e6 / count);
+    }
     println!("refused or given twice   0");
     Ok(())
 }

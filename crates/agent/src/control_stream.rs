@@ -1,4 +1,4 @@
-//! The stream to control: dials, says hello, dials again.
+//! The stream to one replica of control: dials, says hello, dials again.
 //!
 //! Never holds orders or reports back for the next session: reports are whole and results are repeated.
 
@@ -13,6 +13,7 @@ use greenroom_wire::agent::{FromAgent, Hello, ToAgent, VERSION};
 use greenroom_wire::secret::Secret;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -23,9 +24,10 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use tokio_util::sync::CancellationToken;
 
+use crate::controls::ControlId;
 use crate::outbox::{OutboxReader, outbox};
 use crate::shell::{Input, to_line};
-use crate::supervisor::Event;
+use crate::{AgentConfig, RunError};
 
 /// Longest time to connect, to be welcomed, without a word, and for one write.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -45,6 +47,8 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Where control is and who dials it.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialler {
+    /// Which of the replicas it is.
+    pub(crate) id: ControlId,
     /// `ws://host:port/v1/agents/stream`.
     pub(crate) url: String,
     /// Sent with the request for the stream.
@@ -80,19 +84,54 @@ enum SessionError {
     Malformed(String),
     #[error("control speaks version {0} of the agent protocol, this agent speaks {VERSION}")]
     Version(u32),
-    #[error("too many bytes wait for control")]
-    Overflow,
+    #[error("this agent gave the session up: too many bytes wait for control, or another replica is obeyed")]
+    GivenUp,
     #[error("the agent ends")]
     Ends,
 }
 
+/// Where the streams to all replicas are.
+pub(crate) fn urls(config: &AgentConfig) -> Result<Vec<String>, RunError> {
+    let all = std::iter::once(&config.control).chain(&config.other_controls);
+    all.map(|control| stream_url(control)).collect()
+}
+
+fn stream_url(control: &str) -> Result<String, RunError> {
+    let authority = control.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+    match authority {
+        Some(authority) if !authority.is_empty() && !authority.contains('/') => {
+            Ok(format!("ws://{authority}/v1/agents/stream"))
+        }
+        Some(_) | None => Err(RunError::Config {
+            key: "control",
+            value: control.to_owned(),
+            reason: "it must be http://host:port",
+        }),
+    }
+}
+
+/// Keeps a session with each replica, as with one. `id` and `url` of `like` are not looked at.
+pub(crate) fn keep_all(
+    urls: Vec<String>,
+    like: &Dialler,
+    inbox: &mpsc::Sender<Input>,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
+    let mut sessions = JoinSet::new();
+    for (id, url) in urls.into_iter().enumerate() {
+        let dialler = Dialler { id, url, ..like.clone() };
+        sessions.spawn(keep(dialler, inbox.clone(), stop.clone()));
+    }
+    sessions
+}
+
 /// Keeps a session with control until `stop`; then what waits is sent, and the stream closed in order.
-pub(crate) async fn keep(dialler: Dialler, inbox: mpsc::Sender<Input>, stop: CancellationToken) {
+async fn keep(dialler: Dialler, inbox: mpsc::Sender<Input>, stop: CancellationToken) {
     let mut failures = 0;
     while !stop.is_cancelled() {
         let mut welcomed = false;
         let outcome = session(&dialler, &inbox, &stop, &mut welcomed).await;
-        if inbox.send(Input::Event(Event::ControlLost)).await.is_err() {
+        if inbox.send(Input::ControlLost(dialler.id)).await.is_err() {
             return;
         }
         let Err(error) = outcome else { return };
@@ -159,10 +198,10 @@ async fn session(
     let hello = to_line(&FromAgent::Hello(Hello { term_seen, ..dialler.hello.clone() }));
     write(socket.send(Message::text(&*hello))).await?;
     let (outbox, reader) = outbox(OUTBOX_BYTES_MAX);
-    inbox.send(Input::ControlUp(outbox)).await.map_err(|_| SessionError::Ends)?;
+    inbox.send(Input::ControlUp(dialler.id, outbox)).await.map_err(|_| SessionError::Ends)?;
     let (sink, source) = socket.split();
     let (mut reading, mut writing) =
-        (pin!(read(source, inbox, welcomed)), pin!(write_all(sink, reader, stop)));
+        (pin!(read(dialler.id, source, inbox, welcomed)), pin!(write_all(sink, reader, stop)));
     tokio::select! {
         outcome = &mut reading => outcome,
         outcome = &mut writing => outcome,
@@ -170,6 +209,7 @@ async fn session(
 }
 
 async fn read(
+    id: ControlId,
     mut source: SplitStream<Socket>,
     inbox: &mpsc::Sender<Input>,
     welcomed: &mut bool,
@@ -200,7 +240,7 @@ async fn read(
         } else if !*welcomed {
             return Err(SessionError::Malformed("an order before the welcome".to_owned()));
         }
-        inbox.send(Input::Event(Event::Control(order))).await.map_err(|_| SessionError::Ends)?;
+        inbox.send(Input::ControlSaid(id, order)).await.map_err(|_| SessionError::Ends)?;
     }
 }
 
@@ -219,7 +259,7 @@ async fn write_all(
                 write(sink.send(Message::Ping(bytes::Bytes::new()))).await?;
             }
             line = outbox.next() => {
-                let line = line.ok_or(SessionError::Overflow)?;
+                let line = line.ok_or(SessionError::GivenUp)?;
                 write(sink.send(Message::text(&*line))).await?;
                 outbox.written(&line);
             }
@@ -249,5 +289,12 @@ mod tests {
             let whole = Duration::from_millis(whole_ms);
             assert!(pause >= whole / 2 && pause <= whole, "{failures} failures: {pause:?}");
         }
+    }
+
+    #[test]
+    fn the_stream_url_comes_from_the_base_url() {
+        assert_eq!(stream_url("http://127.0.0.1:8700/").unwrap(), "ws://127.0.0.1:8700/v1/agents/stream");
+        let refused = stream_url("https://a:1").unwrap_err().to_string();
+        assert_eq!(refused, "control cannot be https://a:1: it must be http://host:port");
     }
 }

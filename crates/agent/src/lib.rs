@@ -15,6 +15,7 @@ use greenroom_wire::secret::Secret;
 use tokio_util::sync::CancellationToken;
 
 mod control_stream;
+mod controls;
 pub mod journal;
 mod last_words;
 mod link;
@@ -32,8 +33,10 @@ pub use journal::JournalError;
 pub struct AgentConfig {
     /// Name of this host, unique under one control plane.
     pub host: HostName,
-    /// Base URL of control's HTTP API, `http://host:port`.
+    /// Base URL of control's HTTP API, `http://host:port`. Told to servers.
     pub control: String,
+    /// The same of its further replicas: a stream is kept to each, and whichever leads is obeyed. Default none.
+    pub other_controls: Vec<String>,
     /// Sent when the stream to control is opened. Default none: control asks for none on this machine.
     pub token: Option<Secret>,
     /// The data folder; the agent writes only below `<data_dir>/agent`.
@@ -62,6 +65,7 @@ impl AgentConfig {
         Self {
             host,
             control,
+            other_controls: Vec::new(),
             token: None,
             data_dir,
             public_host: "127.0.0.1".to_owned(),

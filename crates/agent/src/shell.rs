@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use greenroom_core::{InstanceId, ServerName, Timestamp};
 use greenroom_provider::{Exit, LogPiece, Provider, Running, StartSpec};
-use greenroom_wire::agent::{FromAgent, Hello, VERSION};
+use greenroom_wire::agent::{FromAgent, Hello, ToAgent, VERSION};
 use greenroom_wire::api::LogsAnswer;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::control_stream::{self, Dialler};
+use crate::controls::{ControlId, Controls};
 use crate::journal::{Journal, JournalFile};
 use crate::last_words::last_words;
 use crate::lock::Lock;
@@ -45,8 +46,12 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) enum Input {
     /// For the supervisor.
     Event(Event),
-    /// A stream to control is open; hello was said.
-    ControlUp(Outbox),
+    /// A stream to a replica of control is open; hello was said.
+    ControlUp(ControlId, Outbox),
+    /// A replica said this.
+    ControlSaid(ControlId, ToAgent),
+    /// The stream to a replica is over.
+    ControlLost(ControlId),
     /// A link connection says hello.
     Linking(LinkId, Outbox),
 }
@@ -85,7 +90,7 @@ pub(crate) async fn run(
     provider: Arc<dyn Provider>,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let url = stream_url(&config)?;
+    let urls = control_stream::urls(&config)?;
     if config.ports.is_empty() || *config.ports.start() == 0 {
         let value = format!("{}-{}", config.ports.start(), config.ports.end());
         return Err(RunError::Config {
@@ -128,7 +133,7 @@ pub(crate) async fn run(
         provider,
         inbox: inbox.clone(),
         tasks: JoinSet::new(),
-        control: None,
+        controls: Controls::default(),
         links: BTreeMap::new(),
         overflows_total: 0,
         prober: Prober::new(reachable(config.bind)),
@@ -141,14 +146,13 @@ pub(crate) async fn run(
     let links_max = 2 * config.servers_max as usize + 64;
     streams.spawn(link::listen(listener, links_max, inbox.clone()));
     let hang_up = CancellationToken::new();
-    let farewell = hang_up.clone();
-    let dialler = Dialler { url, token: config.token.clone(), hello, term_seen };
-    let mut control = JoinSet::new();
-    control.spawn(async move { control_stream::keep(dialler, inbox, farewell).await });
+    let dialler = Dialler { id: 0, url: String::new(), token: config.token.clone(), hello, term_seen };
+    let control = control_stream::keep_all(urls, &dialler, &inbox, &hang_up);
+    drop(inbox);
     let outcome = shell.run(inputs, config.on_exit, &stop).await;
     hang_up.cancel();
     // The last report may not arrive; control then learns from the silence.
-    let _ = tokio::time::timeout(FAREWELL, control.join_next()).await;
+    let _ = tokio::time::timeout(FAREWELL, control.join_all()).await;
     let running = shell.supervisor.servers_live();
     tracing::info!(host = %config.host, running, "agent ends");
     outcome
@@ -178,20 +182,6 @@ async fn open(config: &AgentConfig, folder: &Path) -> Result<(TcpListener, Journ
     Ok((listener, journal))
 }
 
-fn stream_url(config: &AgentConfig) -> Result<String, RunError> {
-    let authority = config.control.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-    match authority {
-        Some(authority) if !authority.is_empty() && !authority.contains('/') => {
-            Ok(format!("ws://{authority}/v1/agents/stream"))
-        }
-        Some(_) | None => Err(RunError::Config {
-            key: "control",
-            value: config.control.clone(),
-            reason: "it must be http://host:port",
-        }),
-    }
-}
-
 fn random_hex() -> Result<String, getrandom::Error> {
     let (high, low) = (getrandom::u64()?, getrandom::u64()?);
     Ok(format!("{high:016x}{low:016x}"))
@@ -212,7 +202,7 @@ struct Shell {
     provider: Arc<dyn Provider>,
     inbox: mpsc::Sender<Input>,
     tasks: JoinSet<()>,
-    control: Option<Outbox>,
+    controls: Controls,
     links: BTreeMap<LinkId, Outbox>,
     overflows_total: u64,
     prober: Prober,
@@ -267,9 +257,19 @@ impl Shell {
 
     fn take(&mut self, input: Input, effects: &mut Vec<Effect>) {
         let event = match input {
-            Input::ControlUp(outbox) => {
-                self.control = Some(outbox);
+            Input::ControlUp(control, outbox) => {
+                self.controls.up(control, outbox);
                 return;
+            }
+            Input::ControlSaid(control, order) => {
+                let Some(event) = self.controls.said(control, order, self.supervisor.term_seen()) else {
+                    return;
+                };
+                event
+            }
+            Input::ControlLost(control) => {
+                let Some(event) = self.controls.lost(control) else { return };
+                event
             }
             Input::Linking(link, outbox) => {
                 self.links.insert(link, outbox);
@@ -277,9 +277,6 @@ impl Shell {
             }
             Input::Event(event) => event,
         };
-        if event == Event::ControlLost {
-            self.control = None;
-        }
         if let Event::LinkLost { link } = &event {
             self.links.remove(link);
         }
@@ -339,7 +336,7 @@ impl Shell {
             }
             Effect::Tell(message) => self.tell_control(&memory::weighed(*message)),
             Effect::ReadLogs { request, server, offset, bytes_max } => {
-                let Some(control) = self.control.clone() else { return };
+                let Some(control) = self.controls.obeyed().cloned() else { return };
                 let read = read_logs(self.provider.clone(), control, request, server, offset, bytes_max);
                 self.tasks.spawn(read);
             }
@@ -360,7 +357,7 @@ impl Shell {
     }
 
     fn tell_control(&mut self, message: &FromAgent) {
-        let Some(control) = &self.control else { return };
+        let Some(control) = self.controls.obeyed() else { return };
         if let Err(overflow) = control.push(to_line(message)) {
             self.overflows_total += 1;
             let queued_bytes = overflow.queued_bytes;
@@ -482,17 +479,5 @@ mod tests {
             let piece = LogPiece { bytes: bytes.to_vec(), next_offset: 10 + bytes.len() as u64 };
             assert_eq!(answer(piece), LogsAnswer { text: text.to_owned(), next_offset });
         }
-    }
-
-    #[test]
-    fn the_stream_url_comes_from_the_base_url() {
-        let config =
-            |control: &str| AgentConfig::new("h".parse().unwrap(), control.to_owned(), "unused".into());
-        assert_eq!(
-            stream_url(&config("http://127.0.0.1:8700/")).unwrap(),
-            "ws://127.0.0.1:8700/v1/agents/stream"
-        );
-        let refused = stream_url(&config("https://a:1")).unwrap_err().to_string();
-        assert_eq!(refused, "control cannot be https://a:1: it must be http://host:port");
     }
 }

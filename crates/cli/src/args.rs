@@ -197,6 +197,8 @@ pub(crate) struct ControlArgs {
     /// Overrides `[control] listen`.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) shared: SharedArgs,
     /// Serves the pages of the examples too.
     #[arg(long)]
     pub(crate) demo_pages: bool,
@@ -206,6 +208,26 @@ pub(crate) struct ControlArgs {
     /// Leaves this fleet out.
     #[arg(long, hide = true, value_name = "FLEET")]
     pub(crate) skip_fleet: Vec<String>,
+}
+
+/// Several control planes on one store, of which one leads.
+#[derive(Debug, Args)]
+pub(crate) struct SharedArgs {
+    /// Keeps promises in this Redis instead, which replicas on other machines can share: `redis://host:port`.
+    #[arg(long, env = "GREENROOM_STORE_URL", hide_env_values = true, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// What all keys in that Redis begin with: replicas of one prefix are one control plane.
+    #[arg(long, value_name = "WORD", default_value = "greenroom", requires = "store")]
+    pub(crate) store_prefix: String,
+    /// The name of this replica, as no other is called; without it the address that it listens on.
+    #[arg(long, value_name = "NAME", requires = "store")]
+    pub(crate) replica: Option<String>,
+    /// Where the other replicas reach this one; without it http:// and the address that it listens on.
+    #[arg(long, value_name = "URL", requires = "store")]
+    pub(crate) advertise: Option<String>,
+    /// Where the token is, of the role operate, with which this replica asks the leader for players: env:NAME or file:PATH.
+    #[arg(long, value_name = "REFERENCE", requires = "store")]
+    pub(crate) replica_token_from: Option<SecretRef>,
 }
 
 /// `greenroom agent`.
@@ -219,6 +241,9 @@ pub(crate) struct AgentArgs {
     /// Stops the game servers when the agent is told to stop; without it they run on and the next agent adopts them.
     #[arg(long)]
     pub(crate) stop_servers_on_exit: bool,
+    /// One more replica of the control plane, besides --server; may be given several times.
+    #[arg(long, value_name = "URL")]
+    pub(crate) replica: Vec<String>,
     /// One more browser origin that may connect to game servers.
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,

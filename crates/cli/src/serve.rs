@@ -2,24 +2,25 @@
 //!
 //! Never decides anything about fleets or rooms.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use greenroom_agent::{AgentConfig, OnExit};
 use greenroom_control::{
-    AccessToken, ControlConfig, LoginConfig, LoginKeys, PlayersConfig, ReadyWhen, StaticPage, TokenSource,
-    WebhookConfig,
+    AccessToken, ControlConfig, LoginConfig, LoginKeys, PlayersConfig, ReadyWhen, ReplicaConfig, StaticPage,
+    TokenSource, WebhookConfig,
 };
 use greenroom_core::fleet::Fleet;
-use greenroom_store::FileStore;
+use greenroom_store::redis::{RedisConfig, RedisStore};
+use greenroom_store::{FileStore, Store};
 use greenroom_wire::secret::{Secret, SecretRef};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::args::{AgentArgs, ConfigArgs, ControlArgs, Global};
+use crate::args::{AgentArgs, ConfigArgs, ControlArgs, Global, SharedArgs};
 use crate::config::{self, Config, KeysSection, PlayersSection, TokenSection};
 use crate::failure::Failure;
 use crate::{pages, secrets};
@@ -34,15 +35,56 @@ const PLAYER_CONNECTIONS_MAX: usize = 10_000;
 pub(crate) async fn control(args: &ControlArgs) -> Result<(), Failure> {
     let config = read(&args.config)?;
     info!(fleets = config.fleets.len(), host = %config.host.name, "configuration read");
+    let store = store(args)?;
+    let stop = stop_on_signals()?;
+    let settings = control_config(args, config)?;
+    greenroom_control::run(settings, store, stop)
+        .await
+        .map_err(|error| Failure::new(chain(&error), "Promises made so far are kept; start it again."))
+}
+
+fn store(args: &ControlArgs) -> Result<Arc<dyn Store>, Failure> {
+    if let Some(url) = &args.shared.store {
+        let mut config = RedisConfig::new(url);
+        config.prefix.clone_from(&args.shared.store_prefix);
+        let store = RedisStore::open(config)
+            .map_err(|error| Failure::usage(chain(&error), "Name a Redis with --store redis://host:port."))?;
+        return Ok(Arc::new(store));
+    }
     let folder = args.data_dir.join("control");
     let store = FileStore::open(&folder).map_err(|error| {
         Failure::new(chain(&error), "Stop the other control plane, or name another folder with --data-dir.")
     })?;
-    let stop = stop_on_signals()?;
-    let settings = control_config(args, config)?;
-    greenroom_control::run(settings, Arc::new(store), stop)
-        .await
-        .map_err(|error| Failure::new(chain(&error), "Promises made so far are kept; start it again."))
+    Ok(Arc::new(store))
+}
+
+/// Who shares its store is a replica, even where there is no other one yet.
+fn replica(shared: &SharedArgs, listen: SocketAddr) -> Result<Option<ReplicaConfig>, Failure> {
+    if shared.store.is_none() {
+        return Ok(None);
+    }
+    let name = shared.replica.clone().unwrap_or_else(|| listen.to_string());
+    let advertise = match &shared.advertise {
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => url.clone(),
+        Some(url) => {
+            let problem = format!("--advertise cannot be {url:?}");
+            return Err(Failure::usage(
+                problem,
+                "It must be http://host:port, as the other replicas reach it.",
+            ));
+        }
+        None if listen.ip().is_unspecified() => {
+            let problem = format!("the other replicas cannot reach {listen}");
+            return Err(Failure::usage(problem, "Say where they do with --advertise http://host:port."));
+        }
+        None => format!("http://{listen}"),
+    };
+    let mut replica = ReplicaConfig::new(name, advertise);
+    replica.token = match &shared.replica_token_from {
+        Some(reference) => Some(secrets::resolve(reference, "--replica-token-from")?),
+        None => None,
+    };
+    Ok(Some(replica))
 }
 
 fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, Failure> {
@@ -60,6 +102,7 @@ fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, F
     }
     let mut settings = ControlConfig::new(fleets);
     settings.listen = args.listen.unwrap_or(config.control.listen);
+    settings.replica = replica(&args.shared, settings.listen)?;
     settings.tokens = config.control.tokens.into_iter().map(access_token).collect::<Result<_, _>>()?;
     settings.players = config.players.map(players).transpose()?;
     settings.webhook = config.control.webhook_url.map(|url| WebhookConfig { url, timeout: WEBHOOK_TIMEOUT });
@@ -144,6 +187,7 @@ fn agent_config(args: &AgentArgs, config: Config, server: &str, token: Option<Se
         + config.fleets.iter().filter_map(|fleet| Some(fleet.ports.as_ref()?.len())).sum::<usize>();
     settings.servers_max = u32::try_from(ports).unwrap_or(u32::MAX);
     settings.token = token;
+    settings.other_controls.clone_from(&args.replica);
     settings.ports = host.ports;
     settings.bind = bind_for(&host.public_host);
     settings.public_host = host.public_host;

@@ -13,6 +13,7 @@ use greenroom_core::fleet::Fleet;
 use greenroom_wire::secret::Secret;
 
 use crate::access::AccessToken;
+use crate::lease::LeaseTimes;
 use crate::world::{Bounds, Timings};
 
 /// All settings of one control process.
@@ -37,6 +38,8 @@ pub struct ControlConfig {
     pub allowed_origins: Vec<String>,
     /// What `GET /readyz` waits for. Default the process alone.
     pub ready_when: ReadyWhen,
+    /// Which of several replicas this is. Default none: it has the store for itself.
+    pub replica: Option<ReplicaConfig>,
     /// How long things take.
     pub timings: Timings,
     /// How many there may be.
@@ -61,10 +64,41 @@ impl ControlConfig {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             ready_when: ReadyWhen::Serving,
+            replica: None,
             timings: Timings::default(),
             bounds: Bounds::default(),
             connections_max: 10_000,
             stop_grace: Duration::from_secs(1),
+        }
+    }
+}
+
+/// One of several control processes on one store, of which one leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaConfig {
+    /// Its name, as no other replica is called.
+    pub name: String,
+    /// Base URL of its HTTP API as the other replicas reach it: `http://host:port`.
+    pub advertise: String,
+    /// The token with which it asks the leader for the sake of players, of the role operate. Default none: nobody is asked for
+    /// one. Other calls are passed on with the token that they came with.
+    pub token: Option<Secret>,
+    /// How long a call is held while nobody leads. Default 10 s.
+    pub hold: Duration,
+    /// Lease and renewal.
+    pub times: LeaseTimes,
+}
+
+impl ReplicaConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new(name: impl Into<String>, advertise: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            advertise: advertise.into(),
+            token: None,
+            hold: Duration::from_secs(10),
+            times: LeaseTimes::default(),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The control plane: who gets which room, on which server, and how many servers there are.
 //!
 //! Never in the data path: players talk to gameservers, and every room runs on while this is down. `world` decides, as
-//! one pure value; `run` owns the one real world and carries out what it says; `http` is its face; `webhook` delivers
-//! what rooms leave behind.
+//! one pure value; `shell` owns the one real world and carries out what it says; `run` starts what is served, and of several
+//! replicas on one store `replica` says which one leads; `http` is the face; `webhook` delivers what rooms leave behind.
 
+pub mod lease;
 pub mod world;
 
 mod access;
@@ -11,7 +12,10 @@ mod access;
 mod config;
 mod start;
 
+mod office;
+mod replica;
 mod run;
+mod shell;
 
 mod http;
 
@@ -19,8 +23,8 @@ mod webhook;
 
 pub use access::{AccessToken, Role, TokenError, TokenSource};
 pub use config::{
-    ControlConfig, LoginAlgorithm, LoginConfig, LoginKeys, PlayersConfig, Rate, ReadyWhen, StaticPage,
-    WebhookConfig,
+    ControlConfig, LoginAlgorithm, LoginConfig, LoginKeys, PlayersConfig, Rate, ReadyWhen, ReplicaConfig,
+    StaticPage, WebhookConfig,
 };
 pub use http::LoginError;
 pub use run::{RunError, run, run_on};

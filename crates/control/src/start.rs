@@ -38,9 +38,13 @@ pub(crate) struct Started {
     pub(crate) signer: Signer,
 }
 
-/// Raises the term first: from then on no older process can commit, so what is loaded stays true.
-pub(crate) async fn start(store: &dyn Store, now: Timestamp) -> Result<Started, StartError> {
-    let held = term::raise(store, Term(0)).await?;
+/// A term for a process that has the store for itself.
+pub(crate) async fn raise(store: &dyn Store) -> Result<HeldTerm, StartError> {
+    Ok(term::raise(store, Term(0)).await?)
+}
+
+/// Loads under a term that was raised before: no older process can commit any more, so what is loaded stays true.
+pub(crate) async fn start(store: &dyn Store, held: HeldTerm, now: Timestamp) -> Result<Started, StartError> {
     let records = Records {
         rooms: plain::<RoomRecord>(store).await?,
         answers: records::load::<AnswerRecord>(store)

@@ -360,6 +360,9 @@ pub struct HostStatus {
 pub struct Overview {
     /// The control process's term.
     pub term: u64,
+    /// The name of the replica that leads; absent where there are no replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
     /// Unix milliseconds at the control process.
     pub now_ms: u64,
     /// Whole numbers of everything.
@@ -418,6 +421,34 @@ pub struct Readiness {
     pub ready: bool,
     /// What it waits for; empty when ready.
     pub waiting_on: Vec<String>,
+    /// Where this process stands among several; absent where it is the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaStatus>,
+}
+
+/// One of several control processes on one store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplicaStatus {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub role: ReplicaRole,
+    /// Who leads, as far as it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// The leader's term.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<u64>,
+}
+
+/// What a replica does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplicaRole {
+    /// It decides.
+    Leader,
+    /// It passes calls on to the leader.
+    Follower,
 }
 
 /// Body of the back end's webhook: one ended room. Header `Idempotency-Key` is `<room>.<epoch>`.

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use greenroom_core::{FleetName, IdempotencyKey, RoomId, ServerName, TicketId};
 use greenroom_wire::Text;
 use greenroom_wire::api::{
-    AllocateRequest, AssignmentsAnswer, AssignmentsRequest, DryRunRequest, FinishRequest, ScaleRequest,
-    TicketCancelled, TicketsRequest,
+    AllocateRequest, AssignmentsAnswer, AssignmentsRequest, DryRunRequest, FinishRequest, Readiness,
+    ReplicaRole, ReplicaStatus, ScaleRequest, TicketCancelled, TicketsRequest,
 };
 use greenroom_wire::token::PublicKeys;
 use serde::Deserialize;
@@ -22,6 +22,7 @@ use super::Face;
 use super::error::ApiError;
 use super::extract::{Asked, Named, Told};
 use crate::access::Caller;
+use crate::office::{Desk, Leader, Leading};
 use crate::world::{Actor, Answer, Call};
 
 type Shared = State<Arc<Face>>;
@@ -68,12 +69,14 @@ pub(crate) struct Piece {
 
 impl Face {
     pub(super) async fn answer(&self, call: Call) -> Outcome {
-        let answer = self.ask(call).await?;
-        Ok(self.body(answer))
+        let (answer, desk) = self.ask(call).await?;
+        Ok(desk.body(answer))
     }
+}
 
+impl Desk {
     /// The body of an answer; tokens are signed here, outside the world's loop.
-    fn body(&self, answer: Answer) -> Response {
+    pub(super) fn body(&self, answer: Answer) -> Response {
         let sign = |claims: &_| self.signer.sign(claims);
         match answer {
             Answer::Endpoint(body) => Json(body).into_response(),
@@ -253,12 +256,9 @@ pub(crate) async fn hosts(State(face): Shared) -> Outcome {
     face.answer(Call::Hosts).await
 }
 
-pub(crate) async fn overview(State(face): Shared) -> Outcome {
-    face.answer(Call::Overview).await
-}
-
-pub(crate) async fn keys(State(face): Shared) -> Json<PublicKeys> {
-    Json(face.keys.clone())
+pub(crate) async fn keys(State(face): Shared) -> Result<Json<PublicKeys>, ApiError> {
+    let desk = face.office.desk().ok_or_else(super::no_leader)?;
+    Ok(Json(desk.keys.clone()))
 }
 
 /// Alive as long as it answers.
@@ -266,6 +266,45 @@ pub(crate) async fn livez() -> Json<serde_json::Value> {
     Json(serde_json::json!({ "alive": true }))
 }
 
+/// A replica that does not lead can serve as soon as it knows who does.
 pub(crate) async fn readyz(State(face): Shared) -> Outcome {
-    face.answer(Call::Readiness { minimum: face.minimum }).await
+    let Some(peers) = &face.peers else {
+        return face.answer(Call::Readiness { minimum: face.minimum }).await;
+    };
+    let leading = face.office.leading().borrow().clone();
+    let replica = |role, leader: Option<&Leader>| ReplicaStatus {
+        name: peers.config.name.clone(),
+        role,
+        leader: leader.map(|leader| leader.name.clone()),
+        term: leader.map(|leader| leader.term),
+    };
+    let readiness = match leading {
+        Leading::Ourselves(desk) => {
+            let ourselves = Leader { name: peers.config.name.clone(), url: String::new(), term: desk.term };
+            let (answer, _) = face.ask(Call::Readiness { minimum: face.minimum }).await?;
+            let Answer::Readiness(readiness) = answer else {
+                return Err(ApiError::internal("readiness was answered with something else"));
+            };
+            Readiness { replica: Some(replica(ReplicaRole::Leader, Some(&ourselves))), ..readiness }
+        }
+        Leading::Another(leader) => Readiness {
+            ready: true,
+            waiting_on: Vec::new(),
+            replica: Some(replica(ReplicaRole::Follower, Some(&leader))),
+        },
+        Leading::Nobody(why) => Readiness {
+            ready: false,
+            waiting_on: vec![format!("a leader: {why}")],
+            replica: Some(replica(ReplicaRole::Follower, None)),
+        },
+    };
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, Json(readiness)).into_response())
+}
+
+pub(crate) async fn overview(State(face): Shared) -> Outcome {
+    let (answer, desk) = face.ask(Call::Overview).await?;
+    let Answer::Overview(mut overview) = answer else { return Ok(desk.body(answer)) };
+    overview.leader = face.peers.as_ref().map(|peers| peers.config.name.clone());
+    Ok(desk.body(Answer::Overview(overview)))
 }

@@ -23,11 +23,21 @@ pub(crate) struct ApiError {
     code: Code,
     message: String,
     retry_after: Duration,
+    is_lost: bool,
 }
+
+/// Beside an answer, for `forward`: nobody decided, or who did was lost before it told what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lost;
 
 impl ApiError {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry_after: RETRY_AFTER }
+        Self { code, message: message.into(), retry_after: RETRY_AFTER, is_lost: false }
+    }
+
+    /// The same, marked: another replica may answer the call.
+    pub(super) fn lost(self) -> Self {
+        Self { is_lost: true, ..self }
     }
 
     /// The same with another time after which a retry makes sense.
@@ -56,6 +66,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(ErrorBody::new(self.code, self.message))).into_response();
+        if self.is_lost {
+            response.extensions_mut().insert(Lost);
+        }
         if self.code.retryable() {
             // Whole seconds, and never too early.
             let seconds = self.retry_after.as_secs() + u64::from(self.retry_after.subsec_nanos() > 0);

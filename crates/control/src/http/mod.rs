@@ -5,6 +5,7 @@
 
 mod error;
 mod extract;
+mod forward;
 mod guard;
 mod listen;
 mod openapi;
@@ -21,14 +22,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::{IntoResponse as _, Response};
 use greenroom_wire::error::Code;
-use greenroom_wire::token::{PublicKeys, Signer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{REREAD, Tokens};
 use crate::config::{ControlConfig, PlayersConfig, ReadyWhen, StaticPage};
+use crate::office::{Desk, Office};
 use crate::run::{Input, RunError};
 use crate::world::{Answer, Call, Minimum, StreamId};
 
@@ -43,9 +45,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// What every handler needs. One per process, shared.
 pub(crate) struct Face {
-    inputs: mpsc::Sender<Input>,
-    signer: Signer,
-    keys: PublicKeys,
+    office: Arc<Office>,
+    /// The other replicas; `None` where there are none.
+    peers: Option<forward::Peers>,
     pages: BTreeMap<String, StaticPage>,
     guard: guard::Guard,
     tokens: Arc<Tokens>,
@@ -60,16 +62,14 @@ pub(crate) struct Face {
 impl Face {
     fn new(
         config: ControlConfig,
-        signer: Signer,
-        keys: PublicKeys,
+        peers: Option<forward::Peers>,
         tokens: Arc<Tokens>,
-        inputs: mpsc::Sender<Input>,
+        office: Arc<Office>,
         stop: CancellationToken,
     ) -> Self {
         Self {
-            inputs,
-            signer,
-            keys,
+            office,
+            peers,
             pages: config.pages.into_iter().map(|page| (page.path.clone(), page)).collect(),
             tokens: tokens.clone(),
             connections_max: config.connections_max,
@@ -89,47 +89,55 @@ impl Face {
         StreamId(self.streams.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Asks the world. A caller that is dropped meanwhile is forgotten by the loop.
-    pub(super) async fn ask(&self, call: Call) -> Result<Answer, ApiError> {
+    /// Asks the world of this process. A caller that is dropped meanwhile is forgotten by the loop.
+    pub(super) async fn ask(&self, call: Call) -> Result<(Answer, Arc<Desk>), ApiError> {
+        let Some(desk) = self.office.desk() else { return Err(no_leader()) };
         let (reply, answer) = oneshot::channel();
-        let asked = self.inputs.try_send(Input::Asked { call: Box::new(call), reply });
+        let asked = desk.inputs.try_send(Input::Asked { call: Box::new(call), reply });
         match asked {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 return Err(ApiError::new(Code::TooMany, "too many calls wait already; retry later"));
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(stopping()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(no_leader()),
         }
         match tokio::time::timeout(CALL_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => answer.map_err(ApiError::from),
-            Ok(Err(_)) => Err(stopping()),
+            Ok(Ok(answer)) => answer.map(|answer| (answer, desk)).map_err(ApiError::from),
+            Ok(Err(_)) => Err(no_leader()),
             Err(_) => Err(ApiError::internal("the world did not answer within its deadline")),
+        }
+    }
+
+    /// The same for callers that do not come through [`forward::forward`].
+    pub(super) async fn ask_anywhere(&self, call: Call) -> Response {
+        match &self.peers {
+            Some(peers) => forward::ask(self, peers, &call).await,
+            None => self.answer(call).await.into_response(),
         }
     }
 }
 
-fn stopping() -> ApiError {
-    ApiError::new(Code::Rebuilding, "the control plane is stopping; retry when it is back")
+/// Nobody decides here, or has not said what it decided.
+fn no_leader() -> ApiError {
+    ApiError::new(Code::Rebuilding, "nobody leads the control plane right now; retry soon").lost()
 }
 
 /// What the listeners share.
 pub(crate) fn face(
     config: ControlConfig,
-    signer: Signer,
-    keys: PublicKeys,
     tokens: Arc<Tokens>,
-    inputs: mpsc::Sender<Input>,
+    office: Arc<Office>,
     stop: CancellationToken,
-) -> Arc<Face> {
-    Arc::new(Face::new(config, signer, keys, tokens, inputs, stop))
+) -> Result<Arc<Face>, RunError> {
+    let peers = config.replica.clone().map(forward::Peers::new).transpose()?;
+    Ok(Arc::new(Face::new(config, peers, tokens, office, stop)))
 }
 
 /// Serves until the stop, then gives open calls the grace time.
-pub(crate) async fn serve(listener: TcpListener, face: Arc<Face>) -> Result<(), RunError> {
+pub(crate) async fn serve(listener: TcpListener, face: Arc<Face>) {
     let (grace, stop) = (face.grace, face.stop.clone());
     let serving = listen::serve(listener, router(face.clone()), face.connections_max, grace, stop.clone());
     tokio::join!(serving, face.tokens.keep_fresh(REREAD, stop));
-    Ok(())
 }
 
 /// The same for players.
@@ -138,16 +146,16 @@ pub(crate) async fn serve_players(
     config: PlayersConfig,
     login: Login,
     face: Arc<Face>,
-) -> Result<(), RunError> {
+) {
     let (grace, stop) = (face.grace, face.stop.clone());
     Lobby::new(config, login, face).serve(listener, grace, stop).await;
-    Ok(())
 }
 
 fn router(face: Arc<Face>) -> Router {
     routes::router()
         .fallback(pages::page)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(face.clone(), forward::forward))
         .layer(axum::middleware::from_fn_with_state(face.clone(), guard::guard))
         .with_state(face)
 }

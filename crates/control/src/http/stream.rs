@@ -59,13 +59,17 @@ async fn attend(face: Arc<Face>, mut socket: WebSocket) {
     let stream = face.new_stream();
     info!(stream = stream.0, host = %hello.host, "agent stream opened");
     let (orders, todo) = mpsc::channel(ORDERS_MAX);
-    if face.inputs.send(Input::StreamOpened { stream, hello, orders }).await.is_err() {
-        return close(&mut socket, "the control plane is stopping").await;
+    // Where another replica leads, the agent waits for a welcome; nothing is asked of it until then.
+    if let Some(desk) = face.office.attend(stream, &hello, &orders) {
+        // The loop may be gone, then the stream ends below.
+        drop(desk.inputs.send(Input::StreamOpened { stream, hello, orders }).await);
+    } else {
+        drop(orders);
     }
     let reason = converse(&face, stream, &mut socket, todo).await;
     info!(stream = stream.0, %reason, "agent stream ended");
-    // The loop may be gone, then there is nobody to tell.
-    drop(face.inputs.send(Input::StreamClosed { stream }).await);
+    face.office.gone(stream);
+    tell(&face, Input::StreamClosed { stream }).await;
     close(&mut socket, &reason).await;
 }
 
@@ -146,8 +150,15 @@ async fn read(
         warn!(stream = stream.0, %error, "an agent's message is not as expected");
         format!("a message is not as expected: {error}")
     })?;
-    let said = face.inputs.send(Input::StreamSaid { stream, message: Box::new(message) }).await;
-    said.map_err(|_| "the control plane is stopping".to_owned())
+    tell(face, Input::StreamSaid { stream, message: Box::new(message) }).await;
+    Ok(())
+}
+
+/// Tells the loop, if there is one: its end closes the streams.
+async fn tell(face: &Face, input: Input) {
+    if let Some(desk) = face.office.desk() {
+        drop(desk.inputs.send(input).await);
+    }
 }
 
 async fn close(socket: &mut WebSocket, reason: &str) {

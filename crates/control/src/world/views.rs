@@ -212,6 +212,7 @@ impl World {
         let live = self.servers.iter().filter(|(name, server)| self.state_of(name, server) != State::Stopped);
         Overview {
             term: self.config.term,
+            leader: None,
             now_ms: self.now.unix_ms(),
             totals: Totals {
                 gameservers: count(live),
@@ -244,7 +245,7 @@ impl World {
                 }
             }
         }
-        Readiness { ready: waiting_on.is_empty(), waiting_on }
+        Readiness { ready: waiting_on.is_empty(), waiting_on, replica: None }
     }
 }
 

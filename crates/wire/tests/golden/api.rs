@@ -4,9 +4,9 @@ use greenroom_wire::api::{
     AllocateRequest, Allocation, Assignment, AssignmentsAnswer, AssignmentsRequest, EndpointAnswer,
     EventLine, FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, HostStatus,
     KindWord, LogsAnswer, Overview, PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket,
-    PlayerTicketRequest, Readiness, RoomList, RoomPhase, RoomStatus, SeatGrant, SeatStatus, SeatWord,
-    ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused, TicketsAnswer, TicketsRequest,
-    Totals,
+    PlayerTicketRequest, Readiness, ReplicaRole, ReplicaStatus, RoomList, RoomPhase, RoomStatus, SeatGrant,
+    SeatStatus, SeatWord, ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused,
+    TicketsAnswer, TicketsRequest, Totals,
 };
 use greenroom_wire::error::{Code, ErrorBody};
 use greenroom_wire::rooms::EndReason;
@@ -202,6 +202,7 @@ fn what_operators_see_is_written_as_ever() {
     golden(Process, "api_hosts", &HostList { hosts: vec![host()] });
     let overview = Overview {
         term: 7,
+        leader: None,
         now_ms: 1_700_000_000_000,
         totals: Totals {
             gameservers: 1,
@@ -219,8 +220,12 @@ fn what_operators_see_is_written_as_ever() {
     };
     golden(Process, "api_overview", &overview);
     golden(Process, "api_logs", &LogsAnswer { text: "listening\n".to_owned(), next_offset: 10 });
-    let readiness = Readiness { ready: false, waiting_on: vec!["the agent of host-1".to_owned()] };
+    let waiting_on = vec!["the agent of host-1".to_owned()];
+    let mut readiness = Readiness { ready: false, waiting_on, replica: None };
     golden(Process, "api_readiness", &readiness);
+    let (name, leader) = ("a".to_owned(), Some("b".to_owned()));
+    readiness.replica = Some(ReplicaStatus { name, role: ReplicaRole::Follower, leader, term: Some(7) });
+    golden(Process, "api_readiness_replica", &readiness);
 }
 
 #[test]

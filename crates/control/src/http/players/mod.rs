@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::to_bytes;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -20,7 +21,7 @@ use greenroom_core::{FleetName, IdempotencyKey, PlayerId, TicketId};
 use greenroom_wire::Text;
 use greenroom_wire::api::{
     AllocateRequest, AssignmentsRequest, PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket,
-    PlayerTicketRequest, TicketBody, TicketsRequest,
+    PlayerTicketRequest, TicketBody, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::error::Code;
 use sha2::{Digest as _, Sha256};
@@ -35,7 +36,7 @@ use super::error::{self, ApiError};
 use super::extract::{Named, Told};
 use super::listen::{self, Peer};
 use crate::config::PlayersConfig;
-use crate::world::{Answer, Call};
+use crate::world::Call;
 
 pub(crate) use login::Login;
 pub use login::LoginError;
@@ -44,6 +45,8 @@ use limit::{Limiter, household};
 
 /// Largest body, in bytes.
 const BODY_BYTES_MAX: usize = 4 * 1024;
+/// Largest answer to one filed ticket, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long a browser may remember what is allowed.
 const CORS_AGE: Duration = Duration::from_mins(10);
 /// Hex digits of a player's mark in tickets.
@@ -179,7 +182,7 @@ impl FromRequestParts<Arc<Lobby>> for Me {
 
 async fn endpoint(State(lobby): Shared, Me(_): Me, Named(fleet): Named<FleetName>) -> Outcome {
     lobby.check_open(&lobby.config.endpoints, &fleet, "an endpoint")?;
-    lobby.face.answer(Call::Endpoint(fleet)).await
+    Ok(lobby.face.ask_anywhere(Call::Endpoint(fleet)).await)
 }
 
 async fn room(
@@ -203,7 +206,7 @@ async fn room(
         timeout_ms: body.timeout_ms,
         init: serde_json::Value::Null,
     };
-    lobby.face.answer(Call::Allocate { fleet, body }).await
+    Ok(lobby.face.ask_anywhere(Call::Allocate { fleet, body }).await)
 }
 
 async fn ticket(
@@ -218,9 +221,14 @@ async fn ticket(
     let id = ticket_id(&me, asked.as_ref())?;
     let ticket = TicketBody { id: Text(id.clone()), players: vec![Text(me.clone())], enqueued_at_ms: None };
     let body = TicketsRequest { owner: mark(&me), tickets: vec![ticket] };
-    let Answer::Tickets(mut told) = lobby.face.ask(Call::FileTickets { fleet, body }).await? else {
-        return Err(ApiError::internal("filed tickets were answered with something else"));
-    };
+    let answer = lobby.face.ask_anywhere(Call::FileTickets { fleet, body }).await;
+    if !answer.status().is_success() {
+        return Ok(answer);
+    }
+    let told = to_bytes(answer.into_body(), ANSWER_BYTES_MAX).await;
+    let told = told.ok().and_then(|told| serde_json::from_slice::<TicketsAnswer>(&told).ok());
+    let mut told =
+        told.ok_or_else(|| ApiError::internal("filed tickets were answered with something else"))?;
     match told.refused.pop() {
         Some(refused) => Err(ApiError::new(refused.code, refused.message)),
         None => Ok(Json(PlayerTicket { ticket: Text(id), term: told.term }).into_response()),
@@ -233,7 +241,7 @@ async fn assignments(
     Told(body): Told<PlayerAssignmentsRequest>,
 ) -> Outcome {
     let body = AssignmentsRequest { owner: mark(&me), ack: body.ack, wait_ms: body.wait_ms };
-    lobby.face.answer(Call::Assignments(body)).await
+    Ok(lobby.face.ask_anywhere(Call::Assignments(body)).await)
 }
 
 async fn cancel(State(lobby): Shared, Me(me): Me, Named(ticket): Named<TicketId>) -> Outcome {
@@ -244,7 +252,7 @@ async fn cancel(State(lobby): Shared, Me(me): Me, Named(ticket): Named<TicketId>
             format!("there is no ticket {ticket} of player {me}"),
         ));
     }
-    lobby.face.answer(Call::CancelTicket(ticket)).await
+    Ok(lobby.face.ask_anywhere(Call::CancelTicket(ticket)).await)
 }
 
 fn hex(parts: &[&str], chars: usize) -> String {

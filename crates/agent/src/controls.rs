@@ -1,0 +1,134 @@
+//! The streams to the replicas of the control plane: one is kept to each, and one of them is obeyed: that of the highest
+//! term seen, from its welcome on.
+//!
+//! Never tells anything to a replica that is not obeyed, so that whatever a leader hears from this agent was said after the
+//! agent had heard the leader's term. And never obeys two of one term: the second waits until the first is gone.
+
+use std::collections::BTreeMap;
+
+use greenroom_wire::agent::ToAgent;
+
+use crate::outbox::Outbox;
+use crate::supervisor::Event;
+
+/// A replica, by its place in the configuration.
+pub(crate) type ControlId = usize;
+
+#[derive(Debug, Default)]
+pub(crate) struct Controls {
+    sessions: BTreeMap<ControlId, Outbox>,
+    obeyed: Option<ControlId>,
+}
+
+impl Controls {
+    /// A stream is open; hello was said.
+    pub(crate) fn up(&mut self, control: ControlId, outbox: Outbox) {
+        self.sessions.insert(control, outbox);
+    }
+
+    /// A stream is over. Gives what the supervisor must know of it.
+    pub(crate) fn lost(&mut self, control: ControlId) -> Option<Event> {
+        self.sessions.remove(&control);
+        self.obeyed.take_if(|obeyed| *obeyed == control).map(|_| Event::ControlLost)
+    }
+
+    /// A replica has said something. Gives what the supervisor must hear of it.
+    pub(crate) fn said(&mut self, control: ControlId, order: ToAgent, term_seen: u64) -> Option<Event> {
+        if let ToAgent::Welcome { term, .. } = &order {
+            let rival = self.obeyed.is_some_and(|obeyed| obeyed != control) && *term == term_seen;
+            if *term < term_seen || rival {
+                tracing::warn!(
+                    control,
+                    term,
+                    term_seen,
+                    "a replica leads with an old term; it is not obeyed"
+                );
+                self.hang_up(control);
+                return None;
+            }
+            self.obeyed = Some(control);
+        } else if self.obeyed != Some(control) {
+            tracing::warn!(control, term_seen, "an order of a replica that is not obeyed is refused");
+            self.hang_up(control);
+            return None;
+        }
+        Some(Event::Control(order))
+    }
+
+    /// The way to the replica that is obeyed.
+    pub(crate) fn obeyed(&self) -> Option<&Outbox> {
+        self.sessions.get(&self.obeyed?)
+    }
+
+    /// Dialling again, this agent says which term it has seen.
+    fn hang_up(&mut self, control: ControlId) {
+        if let Some(outbox) = self.sessions.get(&control) {
+            outbox.close();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom_wire::token::PublicKeys;
+
+    use super::*;
+    use crate::outbox::{OutboxReader, outbox};
+
+    fn welcome(term: u64) -> ToAgent {
+        ToAgent::Welcome { version: 1, term, keys: PublicKeys { keys: Vec::new() } }
+    }
+
+    fn stop(term: u64) -> ToAgent {
+        ToAgent::Stop { term, server: "s".parse().map(greenroom_wire::Text).unwrap(), reason: String::new() }
+    }
+
+    fn three() -> (Controls, Vec<OutboxReader>) {
+        let mut controls = Controls::default();
+        let readers = (0..3).map(|control| {
+            let (outbox, reader) = outbox(1024);
+            controls.up(control, outbox);
+            reader
+        });
+        let readers = readers.collect();
+        (controls, readers)
+    }
+
+    async fn is_hung_up(reader: &mut OutboxReader) -> bool {
+        tokio::select! {
+            biased;
+            line = reader.next() => line.is_none(),
+            () = tokio::task::yield_now() => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_highest_term_is_obeyed_and_what_an_older_one_says_is_refused() {
+        let (mut controls, mut readers) = three();
+        assert!(controls.obeyed().is_none(), "nobody leads yet");
+        assert_eq!(controls.said(0, welcome(4), 4), Some(Event::Control(welcome(4))));
+        assert_eq!(controls.said(0, stop(4), 4), Some(Event::Control(stop(4))));
+        assert_eq!(controls.said(2, welcome(5), 4), Some(Event::Control(welcome(5))), "it took over");
+        // The former leader was frozen and goes on where it was.
+        assert_eq!(controls.said(0, stop(4), 5), None);
+        assert!(is_hung_up(&mut readers[0]).await && !is_hung_up(&mut readers[2]).await);
+        assert_eq!(controls.said(1, welcome(3), 5), None, "an old term");
+        assert!(is_hung_up(&mut readers[1]).await);
+        assert_eq!(controls.lost(1), None, "nobody misses it");
+        assert_eq!(controls.lost(2), Some(Event::ControlLost));
+        assert!(controls.obeyed().is_none());
+    }
+
+    #[tokio::test]
+    async fn of_two_with_one_term_the_first_is_obeyed_while_it_is_there() {
+        let (mut controls, mut readers) = three();
+        assert!(controls.said(0, welcome(4), 0).is_some());
+        assert!(controls.said(1, welcome(4), 4).is_none(), "a store that was set back gave a term twice");
+        assert!(is_hung_up(&mut readers[1]).await);
+        assert_eq!(controls.lost(0), Some(Event::ControlLost));
+        let (outbox, _reader) = outbox(1024);
+        controls.up(1, outbox);
+        assert!(controls.said(1, welcome(4), 4).is_some());
+        assert!(controls.said(1, welcome(4), 4).is_some(), "a welcome may be repeated");
+    }
+}

@@ -1,0 +1,207 @@
+//! One replica of several: watches the lease, leads while it holds it, and watches again.
+//!
+//! Never leads without a term of its own: the term is raised in the step that takes the lease, above the store's and above
+//! every term that an agent or a lease has told of. From that step on the former leader can store nothing, and tells
+//! nothing that is not stored; an agent that has heard the new term obeys no older one. What the former leader ordered
+//! before is in the report that each agent makes after it has heard the new term, and nothing is planned for a host before
+//! that report. So whoever was killed, frozen or cut off can do no harm when it comes back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use greenroom_core::Term;
+use greenroom_store::Store;
+use greenroom_store::lease::{self, Holder, TakeError};
+use greenroom_store::records::LoadError;
+use greenroom_store::term::{HeldTerm, RaiseError};
+use greenroom_store::{CommitError, ReadError};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::config::ReplicaConfig;
+use crate::lease::{Seen, Tenure, Verdict, Watch};
+use crate::office::Leader;
+use crate::run::{Leadership, Post, Renewals, RunError};
+use crate::start::{StartError, start};
+
+/// Takes part until `served`; after `stop` it does not lead any more, but still knows who does.
+pub(crate) async fn run(
+    post: Post,
+    config: ReplicaConfig,
+    stop: CancellationToken,
+    served: CancellationToken,
+) -> Result<(), RunError> {
+    let replica = Replica {
+        post,
+        holder: Holder { name: config.name.clone(), url: config.advertise.clone() },
+        config,
+        begun: Instant::now(),
+    };
+    replica.take_part(stop, served).await
+}
+
+struct Replica {
+    post: Post,
+    config: ReplicaConfig,
+    holder: Holder,
+    begun: Instant,
+}
+
+/// What a look at the lease came to.
+enum Look {
+    /// It may be taken, as it was seen then.
+    Vacant(Option<greenroom_store::Version>),
+    Held,
+    /// The store did not say.
+    Unknown,
+}
+
+impl Replica {
+    async fn take_part(self, stop: CancellationToken, served: CancellationToken) -> Result<(), RunError> {
+        let mut watch = Watch::new(self.config.times);
+        let mut is_known = true;
+        loop {
+            let look = tokio::select! {
+                look = self.look(&mut watch, &mut is_known) => look?,
+                () = served.cancelled() => return Ok(()),
+            };
+            match look {
+                // Never broken off: a lease that is taken is handed back.
+                Look::Vacant(seen) if !stop.is_cancelled() => {
+                    let asked_at = self.now();
+                    if let Some(held) = self.take(seen).await {
+                        self.lead(held, asked_at, &stop).await?;
+                        watch = Watch::new(self.config.times);
+                    }
+                }
+                Look::Vacant(_) | Look::Held | Look::Unknown => {}
+            }
+            let _served = tokio::time::timeout(self.config.times.poll, served.cancelled()).await;
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn store(&self) -> &Arc<dyn Store> {
+        &self.post.store
+    }
+
+    async fn look(&self, watch: &mut Watch, is_known: &mut bool) -> Result<Look, RunError> {
+        let lease = match lease::read(&**self.store()).await {
+            Ok(lease) => lease,
+            Err(LoadError::Read(error)) => {
+                if std::mem::take(is_known) {
+                    warn!(%error, cause = ?std::error::Error::source(&error), "the lease cannot be read");
+                }
+                self.post.office.see(Err("the store cannot be reached"));
+                return Ok(Look::Unknown);
+            }
+            Err(error) => return Err(RunError::Start(StartError::Load(error))),
+        };
+        if !std::mem::replace(is_known, true) {
+            info!("the lease can be read again");
+        }
+        let seen =
+            lease.as_ref().map(|lease| Seen { version: lease.version.0, released: lease.record.released });
+        let verdict = watch.observe(self.now(), seen);
+        if let Some(lease) = &lease {
+            self.post.office.know_term(lease.record.term);
+        }
+        match (verdict, lease) {
+            // A former process of this name has no answers any more.
+            (Verdict::Held, Some(lease)) if lease.record.url != self.holder.url => {
+                let record = lease.record;
+                let leader = Leader { name: record.holder, url: record.url, term: record.term };
+                self.post.office.see(Ok(leader));
+                Ok(Look::Held)
+            }
+            (Verdict::Held, _) => {
+                self.post.office.see(Err("the lease of this replica's former process is not over"));
+                Ok(Look::Held)
+            }
+            (Verdict::Vacant, lease) => {
+                self.post.office.see(Err("nobody has taken over yet"));
+                Ok(Look::Vacant(lease.map(|lease| lease.version)))
+            }
+        }
+    }
+
+    async fn take(&self, seen: Option<greenroom_store::Version>) -> Option<HeldTerm> {
+        let above = Term(self.post.office.term_known());
+        match lease::take(&**self.store(), seen, above, &self.holder).await {
+            Ok(held) => Some(held),
+            Err(TakeError::Lost) => {
+                debug!("another replica was faster");
+                None
+            }
+            Err(error @ (TakeError::Load(_) | TakeError::Commit(_))) => {
+                warn!(%error, "the lease could not be taken");
+                None
+            }
+        }
+    }
+
+    /// Leads until the stop or until the lease is lost; only what no other replica could mend either is an error.
+    async fn lead(
+        &self,
+        held: HeldTerm,
+        asked_at: Duration,
+        stop: &CancellationToken,
+    ) -> Result<(), RunError> {
+        let term = held.term.0;
+        self.post.office.know_term(term);
+        let outcome = match start(&**self.store(), held, crate::run::clock()).await {
+            Ok(started) => {
+                let renewals = Renewals {
+                    tenure: Tenure::new(self.config.times, asked_at),
+                    holder: self.holder.clone(),
+                    begun: self.begun,
+                };
+                info!(term, replica = %self.holder.name, "this replica leads");
+                Leadership::begin(&self.post, started, Some(renewals))?.run(stop.clone()).await
+            }
+            Err(error) => Err(RunError::Start(error)),
+        };
+        match outcome {
+            Ok(()) => {
+                info!(term, "leadership handed back");
+                Ok(())
+            }
+            Err(error) if is_passing(&error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                warn!(term, %error, cause, "leadership lost; this replica follows");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether the store, or another leader, is the reason.
+fn is_passing(error: &RunError) -> bool {
+    let read = |error: &LoadError| {
+        matches!(error, LoadError::Read(ReadError::Unavailable(_) | ReadError::Rewound(_)))
+    };
+    match error {
+        RunError::Store(_) => true,
+        RunError::Start(StartError::Load(error) | StartError::Term(RaiseError::Load(error))) => read(error),
+        RunError::Start(StartError::Commit(error) | StartError::Term(RaiseError::Commit(error))) => {
+            match error {
+                CommitError::Conflict { .. } | CommitError::Unavailable(_) | CommitError::Rewound(_) => true,
+            }
+        }
+        RunError::Start(StartError::Key(_))
+        | RunError::NoTokens(_)
+        | RunError::Login(_)
+        | RunError::Token(_)
+        | RunError::AddressInUse(_)
+        | RunError::Listen { .. }
+        | RunError::Random(_)
+        | RunError::Peers(_)
+        | RunError::Webhook(_)
+        | RunError::Serve(_)
+        | RunError::Panicked(_) => false,
+    }
+}

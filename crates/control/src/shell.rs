@@ -1,0 +1,299 @@
+//! The one loop: takes the events that wait, lets the world decide, stores what it promised, then tells it.
+//!
+//! Never decides by itself, and never tells a promise that is not stored: when the store fails the loop ends, and its
+//! successor begins from what is stored.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use greenroom_core::Timestamp;
+use greenroom_store::lease::{self, Holder};
+use greenroom_store::term::{self, HeldTerm};
+use greenroom_store::{Batch, Expect, Kind, Store};
+use greenroom_wire::record::{ResultRecord, TermRecord};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::lease::Tenure;
+use crate::office::Office;
+use crate::run::{Input, Post, RunError, StreamOrder, clock};
+use crate::world::{Answer, Effect, Event, Refusal, RequestId, StreamId, World, Write};
+
+/// Time between two ticks of the world.
+const TICK: Duration = Duration::from_millis(100);
+/// Events in one batch.
+const BATCH_MAX: usize = 2_048;
+
+/// The lease of a replica that leads. Renewed with the batches that are written anyway.
+pub(crate) struct Renewals {
+    pub(crate) tenure: Tenure,
+    pub(crate) holder: Holder,
+    /// From when on the tenure counts.
+    pub(crate) begun: Instant,
+}
+
+impl Renewals {
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn are_due(&self) -> bool {
+        self.tenure.is_due(self.now())
+    }
+}
+
+/// The world's hands.
+pub(crate) struct Shell {
+    world: World,
+    store: Arc<dyn Store>,
+    held: HeldTerm,
+    /// Of a replica that leads; `None` where there are no others.
+    renewals: Option<Renewals>,
+    office: Arc<Office>,
+    replies: HashMap<RequestId, oneshot::Sender<Result<Answer, Refusal>>>,
+    requests: u64,
+    streams: HashMap<StreamId, mpsc::Sender<StreamOrder>>,
+    /// Unbounded, because each entry is a stored record already: the store is the bound.
+    deliver: mpsc::UnboundedSender<ResultRecord>,
+}
+
+impl Shell {
+    pub(crate) fn new(
+        world: World,
+        post: &Post,
+        held: HeldTerm,
+        renewals: Option<Renewals>,
+        deliver: mpsc::UnboundedSender<ResultRecord>,
+    ) -> Self {
+        Self {
+            world,
+            store: Arc::clone(&post.store),
+            held,
+            renewals,
+            office: Arc::clone(&post.office),
+            replies: HashMap::new(),
+            requests: 0,
+            streams: HashMap::new(),
+            deliver,
+        }
+    }
+
+    /// Does what the start asks for, takes in who is here already, then goes on until the stop.
+    pub(crate) async fn run(
+        mut self,
+        first: Vec<Effect>,
+        here: Vec<Input>,
+        mut events: mpsc::Receiver<Input>,
+        stop: CancellationToken,
+    ) -> Result<(), RunError> {
+        self.carry_out(first).await?;
+        self.take_in(here, false).await?;
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let ticked = tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.hand_back(events).await,
+                _ = ticks.tick() => true,
+                taken = events.recv_many(&mut batch, BATCH_MAX) => {
+                    if taken == 0 {
+                        return Ok(());
+                    }
+                    false
+                }
+            };
+            self.take_in(batch.drain(..), ticked).await?;
+        }
+    }
+
+    /// Lets the world handle what has come, and carries out what it says.
+    async fn take_in(
+        &mut self,
+        inputs: impl IntoIterator<Item = Input>,
+        ticked: bool,
+    ) -> Result<(), RunError> {
+        // Who was held up for longer than its lease asks the store first whether it still leads.
+        if self.renewals.as_ref().is_some_and(|renewals| !renewals.tenure.is_sure(renewals.now())) {
+            self.carry_out(Vec::new()).await?;
+        }
+        let now = clock();
+        let mut effects = Vec::new();
+        for input in inputs {
+            let event = self.event(input);
+            effects.extend(self.world.handle(now, event));
+        }
+        if ticked {
+            effects.extend(self.sweep(now));
+            effects.extend(self.world.handle(now, Event::Tick));
+        }
+        self.carry_out(effects).await
+    }
+
+    /// Answers what was asked so far; a replica then gives its lease back, so that another one leads at once.
+    async fn hand_back(mut self, mut events: mpsc::Receiver<Input>) -> Result<(), RunError> {
+        if self.renewals.is_none() {
+            return Ok(());
+        }
+        // From here on new calls are held until another replica leads.
+        self.office.leave();
+        events.close();
+        let mut rest = Vec::new();
+        while let Ok(input) = events.try_recv() {
+            rest.push(input);
+        }
+        self.take_in(rest, false).await?;
+        let Some(renewals) = &self.renewals else { return Ok(()) };
+        let mut batch = Batch::new();
+        batch.push(self.held.check());
+        batch.push(lease::release(&self.held, &renewals.holder, renewals.tenure.next_beat()));
+        self.store.commit(batch).await.map_err(RunError::Store)?;
+        Ok(())
+    }
+
+    fn event(&mut self, input: Input) -> Event {
+        match input {
+            Input::Asked { call, reply } => {
+                let request = RequestId(self.requests);
+                self.requests += 1;
+                self.replies.insert(request, reply);
+                Event::Asked { request, call }
+            }
+            Input::StreamOpened { stream, hello, orders } => {
+                self.streams.insert(stream, orders);
+                Event::StreamOpened { stream, hello }
+            }
+            Input::StreamSaid { stream, message } => Event::StreamSaid { stream, message },
+            Input::StreamClosed { stream } => {
+                self.streams.remove(&stream);
+                Event::StreamClosed { stream }
+            }
+            Input::ResultTaken { key } => Event::ResultTaken { key },
+        }
+    }
+
+    /// Forgets the calls of callers that went away.
+    fn sweep(&mut self, now: Timestamp) -> Vec<Effect> {
+        let gone: Vec<RequestId> =
+            self.replies.iter().filter(|(_, reply)| reply.is_closed()).map(|(request, _)| *request).collect();
+        let mut effects = Vec::new();
+        for request in gone {
+            self.replies.remove(&request);
+            effects.extend(self.world.handle(now, Event::CallerGone { request }));
+        }
+        effects
+    }
+
+    /// Stores first, tells then.
+    async fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), RunError> {
+        let mut batch = Batch::new();
+        let mut raised = None;
+        for effect in &effects {
+            if let Effect::Write(write) = effect {
+                if let Write::PutTerm(term) = **write {
+                    raised = Some(term);
+                } else {
+                    put(&mut batch, write);
+                }
+            }
+        }
+        // Of replicas no order is given unless the store knows this term as the last one.
+        let is_order = |effect: &Effect| matches!(effect, Effect::Order { .. });
+        let must_prove =
+            self.renewals.as_ref().is_some_and(|renewals| renewals.are_due() || effects.iter().any(is_order));
+        if !batch.is_empty() || raised.is_some() || must_prove {
+            self.commit(batch, raised).await?;
+        }
+        for effect in effects {
+            self.tell(effect);
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, mut batch: Batch, raised: Option<u64>) -> Result<(), RunError> {
+        match raised {
+            None => batch.push(self.held.check()),
+            Some(term) => {
+                let expect = Expect::Version(self.held.version);
+                batch.put_expecting(term::KEY, &TermRecord { version: 1, term }, expect);
+            }
+        }
+        let renewed = self.renewals.as_ref().filter(|renewals| renewals.are_due()).map(|renewals| {
+            batch.push(lease::renewal(&self.held, &renewals.holder, renewals.tenure.next_beat()));
+            renewals.now()
+        });
+        let version = self.store.commit(batch).await.map_err(|failed| {
+            error!(error = %failed, "the store failed; what was decided since is void");
+            RunError::Store(failed)
+        })?;
+        if let (Some(asked_at), Some(renewals)) = (renewed, &mut self.renewals) {
+            renewals.tenure.renewed(asked_at);
+        }
+        if let Some(term) = raised {
+            self.held = HeldTerm { term: greenroom_core::Term(term), version };
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, effect: Effect) {
+        match effect {
+            Effect::Write(_) => {}
+            Effect::Order { stream, message } => self.send(stream, StreamOrder::Send(message)),
+            Effect::CloseStream { stream, reason } => {
+                self.send(stream, StreamOrder::Close(reason));
+                self.streams.remove(&stream);
+                self.office.gone(stream);
+            }
+            Effect::Reply { request, answer } => {
+                if let Some(reply) = self.replies.remove(&request) {
+                    // A caller that went away in the meantime asks again, by key or idempotency key.
+                    drop(reply.send(*answer));
+                }
+            }
+            Effect::Deliver(record) => {
+                // Without a webhook task the record waits in the store for the next start.
+                drop(self.deliver.send(*record));
+            }
+            Effect::Note(notice) => info!(change = %notice, "world changed"),
+        }
+    }
+
+    fn send(&mut self, stream: StreamId, order: StreamOrder) {
+        let Some(orders) = self.streams.get(&stream) else { return };
+        match orders.try_send(order) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                warn!(stream = stream.0, "an agent does not read its orders; its stream is ended");
+                self.streams.remove(&stream);
+                self.office.gone(stream);
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => debug!(stream = stream.0, "stream is gone"),
+        }
+    }
+}
+
+fn put(batch: &mut Batch, write: &Write) {
+    match write {
+        Write::PutRoom(record) => batch.put(record.room.as_str(), record),
+        Write::DeleteRoom(room) => batch.delete(Kind::Room, room.as_str()),
+        Write::PutAnswer { key, record } => batch.put(key.as_str(), record),
+        Write::DeleteAnswer { key } => batch.delete(Kind::Answer, key.as_str()),
+        Write::PutResult { key, record } => batch.put(key.as_str(), record),
+        Write::DeleteResult { key } => batch.delete(Kind::Result, key.as_str()),
+        Write::PutHost(record) => batch.put(record.host.as_str(), record),
+        Write::DeleteHost(host) => batch.delete(Kind::Host, host.as_str()),
+        Write::PutAudit(record) => batch.put(audit_key(record.entry.number), record),
+        Write::DeleteAudit(number) => batch.delete(Kind::Audit, audit_key(*number)),
+        Write::PutDecision { key, record } => batch.put(key.as_str(), record),
+        Write::PutScale(record) => batch.put(record.fleet.as_str(), record),
+        Write::PutTerm(term) => batch.put(term::KEY, &TermRecord { version: 1, term: *term }),
+    }
+}
+
+/// Keys are read back in the order of their numbers.
+fn audit_key(number: u64) -> String {
+    format!("{number:020}")
+}

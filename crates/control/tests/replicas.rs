@@ -1,0 +1,176 @@
+//! Several control processes on one store: one leads, the others pass calls on, and any of them may end at any time.
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_control::lease::LeaseTimes;
+use greenroom_control::{ControlConfig, ReplicaConfig};
+use greenroom_store::{Expect, Kind, MemoryStore, Store, Write};
+use greenroom_wire::agent::ServerReport;
+use greenroom_wire::api::Allocation;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use support::*;
+
+const TIMES: LeaseTimes = LeaseTimes {
+    lease: Duration::from_millis(600),
+    renew: Duration::from_millis(150),
+    poll: Duration::from_millis(40),
+};
+
+/// A replica on a port of its own.
+async fn replica(name: &str, store: &MemoryStore) -> Control {
+    // The port is known before the replica is: it says where the others reach it.
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut config = ControlConfig::new(fleets());
+    config.replica =
+        Some(ReplicaConfig { times: TIMES, ..ReplicaConfig::new(name, format!("http://{address}")) });
+    Control::start_at(address, config, Arc::new(store.clone())).await
+}
+
+async fn readiness(control: &Control) -> (u16, Value) {
+    let answer = reqwest::get(format!("{}/readyz", control.client.base())).await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+async fn until_role(control: &Control, role: &str) -> u64 {
+    until(role, async || {
+        let (status, body) = readiness(control).await;
+        let told = &body["replica"];
+        (status == 200 && told["role"] == role).then(|| told["term"].as_u64())?
+    })
+    .await
+}
+
+async fn allocate(control: &Control, key: &str) -> Allocation {
+    control.client.allocate(&"arena".parse().unwrap(), &request(Some(key), &["ann"])).await.unwrap()
+}
+
+/// Two replicas, of which the first leads, and the agent's streams to both.
+async fn pair(store: &MemoryStore) -> (Control, Control, [FakeAgent; 2], BTreeMap<String, ServerReport>) {
+    let first = replica("a", store).await;
+    until_role(&first, "leader").await;
+    let agent = FakeAgent::connect(first.address, "boot", BTreeMap::new()).await;
+    first.ready().await;
+    let running = agent.edit(|_| {}).await;
+    let second = replica("b", store).await;
+    until_role(&second, "follower").await;
+    let other = FakeAgent::connect(second.address, "boot", running.clone()).await;
+    (first, second, [agent, other], running)
+}
+
+#[tokio::test]
+async fn a_follower_passes_calls_on_and_takes_over_when_the_leader_dies() {
+    let store = MemoryStore::default();
+    let (first, second, mut agents, running) = pair(&store).await;
+    let here = allocate(&first, "guild").await;
+    let there = allocate(&second, "guild").await;
+    assert_eq!((&there.room, there.created), (&here.room, false), "the leader answers for the follower");
+    assert_eq!(second.get_json("/v1/overview").await["leader"], "a");
+    let keys = first.get_json("/v1/keys").await;
+    assert_eq!(second.get_json("/v1/keys").await, keys);
+    let term = readiness(&second).await.1["replica"]["term"].as_u64().unwrap();
+
+    // As by kill -9: without a word.
+    drop(first);
+    let after = allocate(&second, "guild").await;
+    assert_eq!(after.room, here.room, "held until somebody led, then answered");
+    assert!(until_role(&second, "leader").await > term);
+    assert_eq!(second.get_json("/v1/keys").await, keys, "tokens given before stay good");
+    let made = allocate(&second, "another").await;
+    assert_ne!(made.room, here.room);
+    assert_eq!(agents[1].edit(|_| {}).await, running, "nothing was started again");
+    let mut orders = Vec::new();
+    while let Ok(order) = agents[1].orders.try_recv() {
+        orders.push(order);
+    }
+    assert_eq!(orders.len(), 1, "the welcome alone: {orders:?}");
+}
+
+#[tokio::test]
+async fn a_leader_that_is_told_to_stop_hands_over_at_once_and_its_callers_notice_nothing() {
+    let store = MemoryStore::default();
+    let (first, second, _agents, _) = pair(&store).await;
+    let room = allocate(&first, "guild").await.room;
+    let answers = async {
+        let mut answers = Vec::new();
+        while readiness(&second).await.1["replica"]["role"] != "leader" {
+            answers.push(allocate(&second, "guild").await.room);
+        }
+        answers.push(allocate(&second, "guild").await.room);
+        answers
+    };
+    let (ended, answers) = tokio::join!(first.end(), answers);
+    ended.unwrap();
+    assert!(answers.iter().all(|answer| *answer == room), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_leader_whose_term_is_over_finds_its_writes_refused_and_follows() {
+    let store = MemoryStore::default();
+    let (first, second, _agents, _) = pair(&store).await;
+    let before = allocate(&second, "guild").await.room;
+    // What a replica does that takes over while this one is frozen.
+    let lease = greenroom_store::lease::read(&store).await.unwrap().unwrap();
+    let holder =
+        greenroom_store::lease::Holder { name: "c".to_owned(), url: "http://127.0.0.1:1".to_owned() };
+    let mut seen = lease.version;
+    let usurped = loop {
+        let above = greenroom_core::Term(100);
+        match greenroom_store::lease::take(&store, Some(seen), above, &holder).await {
+            Ok(held) => break held,
+            Err(_renewed_meanwhile) => {
+                seen = greenroom_store::lease::read(&store).await.unwrap().unwrap().version;
+            }
+        }
+    };
+    assert_eq!(usurped.term.0, 101);
+    // It never renews: one of the two leads again, above it, and both agree on who.
+    let after = allocate(&first, "guild").await.room;
+    assert_eq!(after, before);
+    until("somebody leads", async || {
+        let roles = [readiness(&first).await.1, readiness(&second).await.1];
+        let leads = |body: &&Value| body["replica"]["role"] == "leader";
+        let leader = roles.iter().find(leads)?["replica"].clone();
+        let agree = roles.iter().all(|body| body["replica"]["leader"] == leader["name"]);
+        (agree && leader["term"].as_u64()? > 101).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_of_nobody_runs_out_and_one_of_a_newer_program_is_respected() {
+    let store = MemoryStore::default();
+    let held = greenroom_store::lease::Holder { name: "z".to_owned(), url: "http://127.0.0.1:1".to_owned() };
+    greenroom_store::lease::take(&store, None, greenroom_core::Term(0), &held).await.unwrap();
+    let lone = replica("a", &store).await;
+    // The holder is told of, and is not there: calls wait for the lease to be over.
+    assert!(until_role(&lone, "follower").await == 1);
+    assert!(until_role(&lone, "leader").await == 2);
+    // A record that no program of this version wrote ends the process instead of being stepped over.
+    let write = Write::Put {
+        kind: Kind::Lease,
+        key: "lease".to_owned(),
+        bytes: json!({ "version": 9 }).to_string().into_bytes(),
+        expect: Expect::Any,
+    };
+    let follower = replica("b", &store).await;
+    until_role(&follower, "follower").await;
+    let mut ended = follower.task;
+    let ended = async {
+        loop {
+            // The leader renews over it meanwhile.
+            store.commit([write.clone()].into_iter().collect()).await.unwrap();
+            if let Ok(ended) = tokio::time::timeout(Duration::from_millis(5), ended.join_next()).await {
+                return ended.unwrap().unwrap();
+            }
+        }
+    };
+    let error = tokio::time::timeout(DEADLINE, ended).await.expect("in time").unwrap_err();
+    assert_eq!(error.to_string(), "the control plane could not start");
+}
