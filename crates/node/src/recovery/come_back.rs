@@ -174,13 +174,13 @@ impl Recovery {
         }
         match arrival {
             Arrival::Restored(restored) => {
-                tracing::info!(socket = %socket.id(), missed = restored.missed.len(), "session restored");
+                tracing::debug!(socket = %socket.id(), missed = restored.missed.len(), "session restored");
                 state.counting.sessions_restored_total.one();
                 self.resume(socket, *restored);
             }
             Arrival::Fresh(why) => {
                 if let Some(why) = why {
-                    tracing::info!(socket = %socket.id(), why = why.as_str(), "session not restored");
+                    tracing::debug!(socket = %socket.id(), why = why.as_str(), "session not restored");
                     state.counting.sessions_not_restored_total.one();
                 }
                 self.begin(state, socket, pid);
