@@ -24,6 +24,10 @@ const PORTS_PER_ADDRESS: usize = 10_000;
 /// Swarms of this process so far: each dials from addresses of its own, because ports of the one before rest a while.
 static SWARMS: AtomicU8 = AtomicU8::new(0);
 
+fn fresh_number() -> u8 {
+    SWARMS.fetch_add(1, Ordering::Relaxed) % 250 + 1
+}
+
 /// The mask key of all frames: a benchmark's client has nothing to hide from proxies.
 const KEY: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
 
@@ -105,7 +109,7 @@ impl Swarm {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             server: peer.address,
-            number: SWARMS.fetch_add(1, Ordering::Relaxed) % 250 + 1,
+            number: fresh_number(),
             tls: peer.tls.clone(),
             clients: (0..clients).map(|_| fresh()).collect(),
             scratch: vec![0; 256 * 1024],
@@ -147,6 +151,7 @@ impl Swarm {
         in_flight_max: usize,
         within: Duration,
     ) -> anyhow::Result<()> {
+        self.number = fresh_number();
         for who in these.clone() {
             self.lose(who, &mut |_, _, _| {});
         }
