@@ -143,6 +143,7 @@ fn fleet(servers: u32, rooms_per_server: u16) -> anyhow::Result<Fleet> {
         replicas_max: servers,
         match_players: 0,
         autoscale: greenroom_core::autoscale::Autoscale::default(),
+        allocation: greenroom_core::allocate::Preference::Packing,
         start_timeout: Duration::from_mins(1),
         ports: None,
     })

@@ -263,6 +263,20 @@ pub(crate) struct AllocateArgs {
     /// How long to wait for capacity, in milliseconds.
     #[arg(long, value_name = "MS")]
     pub(crate) timeout_ms: Option<u64>,
+    /// Takes free seats in a room that another such call has made; makes one when there is none.
+    #[arg(long, conflicts_with = "key")]
+    pub(crate) fill: bool,
+    /// A label that the server's host must have; may be given several times.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// The revision that the server must run.
+    #[arg(long)]
+    pub(crate) revision: Option<String>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// `greenroom logs`.

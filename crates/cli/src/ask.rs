@@ -5,9 +5,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use greenroom_client::{CallTimes, ClientError, ControlClient, RoomsPage};
-use greenroom_core::{FleetName, PlayerId, RoomKey, ServerName};
+use greenroom_core::{FleetName, PlayerId, Revision, RoomKey, ServerName};
 use greenroom_wire::Text;
-use greenroom_wire::api::{AllocateRequest, RoomPhase, RoomStatus};
+use greenroom_wire::api::{AllocateRequest, RoomPhase, RoomStatus, SelectorBody};
 use greenroom_wire::error::Code;
 use greenroom_wire::secret::SecretRef;
 use serde::Serialize;
@@ -89,10 +89,19 @@ pub(crate) async fn allocate(args: &AllocateArgs, global: &Global) -> Result<(),
         idempotency_key: None,
         timeout_ms: args.timeout_ms,
         init: serde_json::Value::Null,
+        fill: args.fill,
+        select: selector(args)?,
     };
     let allocation = control.allocate(&fleet, &request).await.map_err(|error| failure(&error, global))?;
     show(global, &allocation, || table::allocation(&allocation, now_ms()));
     Ok(())
+}
+
+fn selector(args: &AllocateArgs) -> Result<Option<SelectorBody>, Failure> {
+    let revision = args.revision.as_deref().map(str::parse::<Revision>).transpose();
+    let revision = revision.map_err(|error| Failure::usage(error.to_string(), ""))?.map(Text);
+    let asked = !args.labels.is_empty() || revision.is_some();
+    Ok(asked.then(|| SelectorBody { labels: args.labels.iter().cloned().collect(), revision }))
 }
 
 /// `greenroom restart`.

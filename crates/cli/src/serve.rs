@@ -191,6 +191,7 @@ fn agent_config(args: &AgentArgs, config: Config, server: &str, token: Option<Se
     settings.ports = host.ports;
     settings.bind = bind_for(&host.public_host);
     settings.public_host = host.public_host;
+    settings.labels = host.labels;
     settings.allowed_origins = host.allowed_origins;
     settings.allowed_origins.extend(args.allow_origin.iter().cloned());
     if args.stop_servers_on_exit {

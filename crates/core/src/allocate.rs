@@ -2,11 +2,50 @@
 //!
 //! Never reserves anything: the caller records the promise before it asks again.
 
-use std::cmp::Reverse;
+mod candidates;
+mod selector;
 
+pub use candidates::{Candidates, Chosen, Why};
+pub use selector::Selector;
+
+use crate::FleetName;
 use crate::fleet::{Fleet, FleetKind};
 use crate::gameserver::{GameServer, State};
-use crate::{FleetName, ServerName};
+
+/// Which of the servers that could take one more is preferred. For a new room those of the fleet's current revision come
+/// first always; for a player of a mesh they break ties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Preference {
+    /// The fullest that has a place: servers fill one after the other, and empty ones may be stopped. The default of
+    /// room fleets; a mesh has no full servers and cannot have it.
+    #[default]
+    Packing,
+    /// The one with the least on it: rooms, then connections; of a mesh connections. The default of mesh fleets.
+    LeastConnected,
+    /// The less loaded of two drawn at random: nearly as even, and a stale report cannot send everybody to one server.
+    PowerOfTwo,
+}
+
+impl Preference {
+    /// Its name in configurations and explanations.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Packing => "packing",
+            Self::LeastConnected => "least_connected",
+            Self::PowerOfTwo => "power_of_two",
+        }
+    }
+
+    /// What a fleet of this kind has when nobody says.
+    #[must_use]
+    pub const fn of(kind: FleetKind) -> Self {
+        match kind {
+            FleetKind::Room { .. } => Self::Packing,
+            FleetKind::Mesh => Self::LeastConnected,
+        }
+    }
+}
 
 /// Why no server was chosen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +66,20 @@ pub enum AllocateError {
         /// Not handed out.
         unhealthy: u32,
     },
+    /// None of the servers is one that the caller would take. Worth waiting for only if one may come.
+    #[error(
+        "no ready gameserver in fleet {fleet} with {selector} has a free room ({matching} of {ready} ready match)"
+    )]
+    NoneMatches {
+        /// The fleet that was asked.
+        fleet: FleetName,
+        /// What was asked for.
+        selector: Selector,
+        /// Servers that answer and match.
+        matching: u32,
+        /// Servers that answer.
+        ready: u32,
+    },
 }
 
 /// Why no server was chosen for a player of a mesh fleet.
@@ -42,61 +95,54 @@ pub enum EndpointError {
         /// Not handed out.
         unhealthy: u32,
     },
+    /// None of those that answer is one that the caller would take.
+    #[error("none of the {ready} ready gameservers in fleet {fleet} has {selector}")]
+    NoneMatches {
+        /// The fleet that was asked.
+        fleet: FleetName,
+        /// What was asked for.
+        selector: Selector,
+        /// Servers that answer.
+        ready: u32,
+    },
 }
 
-/// The server that a new room goes to: of those that are handed out and have a room free, one of the current revision
-/// before others, the fullest of them (so that empty ones may be stopped), the first by name.
-///
-/// `servers` may hold servers of other fleets; they are left out. Asking again without recording the promise gives the
-/// same answer.
-///
-/// # Errors
-/// [`AllocateError::NoCapacity`] when there is none; always for a mesh fleet, whose servers hold no rooms.
-pub fn choose_for_room(fleet: &Fleet, servers: &[GameServer]) -> Result<ServerName, AllocateError> {
-    let rooms_per_server = match fleet.kind {
-        FleetKind::Room { rooms_per_server, .. } => rooms_per_server,
-        FleetKind::Mesh => 0,
-    };
-    of_fleet(fleet, servers)
-        .filter(|server| server.rooms_free(rooms_per_server) > 0)
-        .min_by_key(|server| (server.revision != fleet.revision, Reverse(server.rooms), &server.name))
-        .map(|server| server.name.clone())
-        .ok_or_else(|| AllocateError::NoCapacity {
+/// Why no server can take a room now. To be asked when [`Candidates::choose`] found none.
+#[must_use]
+pub fn no_room(fleet: &Fleet, servers: &[GameServer], selector: &Selector) -> AllocateError {
+    let ready = count(fleet, servers, |server| server.state.takes_players());
+    if selector.is_any() {
+        return AllocateError::NoCapacity {
             fleet: fleet.name.clone(),
-            ready: count(fleet, servers, State::takes_players),
-            full: count(fleet, servers, State::takes_players),
-            starting: count(fleet, servers, |state| state == State::Starting),
-            unhealthy: count(fleet, servers, |state| state == State::Unhealthy),
-        })
+            ready,
+            full: ready,
+            starting: count(fleet, servers, |server| server.state == State::Starting),
+            unhealthy: count(fleet, servers, |server| server.state == State::Unhealthy),
+        };
+    }
+    AllocateError::NoneMatches {
+        fleet: fleet.name.clone(),
+        selector: selector.clone(),
+        matching: count(fleet, servers, |server| server.state.takes_players() && selector.matches(server)),
+        ready,
+    }
 }
 
-/// The server that one more player is sent to: of those that are handed out, the one with the least connections and
-/// answers in flight, of equals one of the current revision, then the first by name.
-///
-/// `servers` may hold servers of other fleets; they are left out. The caller counts the answer as in flight before it
-/// asks again, else everybody is sent to the same server.
-///
-/// # Errors
-/// [`EndpointError::NoneReady`] when nothing answers.
-pub fn choose_for_player(fleet: &Fleet, servers: &[GameServer]) -> Result<ServerName, EndpointError> {
-    of_fleet(fleet, servers)
-        .filter(|server| server.state.takes_players())
-        .min_by_key(|server| {
-            let load = u64::from(server.connections) + u64::from(server.in_flight);
-            (load, server.revision != fleet.revision, &server.name)
-        })
-        .map(|server| server.name.clone())
-        .ok_or_else(|| EndpointError::NoneReady {
+/// Why no server can take a player of a mesh now. To be asked when [`Candidates::choose`] found none.
+#[must_use]
+pub fn no_server(fleet: &Fleet, servers: &[GameServer], selector: &Selector) -> EndpointError {
+    if selector.is_any() {
+        return EndpointError::NoneReady {
             fleet: fleet.name.clone(),
-            starting: count(fleet, servers, |state| state == State::Starting),
-            unhealthy: count(fleet, servers, |state| state == State::Unhealthy),
-        })
+            starting: count(fleet, servers, |server| server.state == State::Starting),
+            unhealthy: count(fleet, servers, |server| server.state == State::Unhealthy),
+        };
+    }
+    let ready = count(fleet, servers, |server| server.state.takes_players());
+    EndpointError::NoneMatches { fleet: fleet.name.clone(), selector: selector.clone(), ready }
 }
 
-fn of_fleet<'a>(fleet: &Fleet, servers: &'a [GameServer]) -> impl Iterator<Item = &'a GameServer> {
-    servers.iter().filter(|server| server.fleet == fleet.name)
-}
-
-fn count(fleet: &Fleet, servers: &[GameServer], matches: fn(State) -> bool) -> u32 {
-    u32::try_from(of_fleet(fleet, servers).filter(|server| matches(server.state)).count()).unwrap_or(u32::MAX)
+fn count(fleet: &Fleet, servers: &[GameServer], matches: impl Fn(&GameServer) -> bool) -> u32 {
+    let ours = servers.iter().filter(|server| server.fleet == fleet.name && matches(server));
+    u32::try_from(ours.count()).unwrap_or(u32::MAX)
 }

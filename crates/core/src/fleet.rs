@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::allocate::Preference;
 use crate::autoscale::Autoscale;
 use crate::{FleetName, HostName, Revision, ServerName, Timestamp};
 
@@ -83,6 +84,8 @@ pub struct Fleet {
     pub match_players: u16,
     /// How many servers it should have between the two, and how fast that may change. No part of the revision.
     pub autoscale: Autoscale,
+    /// Which server the next room or player goes to. No part of the revision.
+    pub allocation: Preference,
     /// How long a server may take to answer before it is replaced. Default 60 s.
     pub start_timeout: Duration,
     /// The ports of its servers on each host, both ends included. `None`: out of the host's own range. No part of the

@@ -2,6 +2,9 @@
 //!
 //! Never how it was learnt: `control` builds these from the agents' reports and its own promises.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::fleet::StopReason;
 use crate::{FleetName, HostName, InstanceId, Revision, ServerName, Timestamp};
 
@@ -44,6 +47,8 @@ pub struct GameServer {
     pub fleet: FleetName,
     /// The host that runs it.
     pub host: HostName,
+    /// Labels of that host.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// The process that now answers for it.
     pub instance: InstanceId,
     /// What it runs.

@@ -111,6 +111,8 @@ async fn seat(
         idempotency_key: None,
         timeout_ms: None,
         init: serde_json::Value::Null,
+        fill: false,
+        select: None,
     };
     let room = control.allocate(fleet, &request).await?;
     let grant = room.seats.first().ok_or_else(|| never("the answer has no seat"))?;

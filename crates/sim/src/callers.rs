@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use greenroom_control::world::{Answer, Call, Grant, Refusal, RequestId};
 use greenroom_core::{FleetName, PlayerId, ServerName};
 use greenroom_wire::Text;
-use greenroom_wire::api::AllocateRequest;
+use greenroom_wire::api::{AllocateRequest, SelectorBody};
 use greenroom_wire::token::JoinClaims;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::Summary;
+use crate::host::{ZONE, ZONES};
 use crate::invariant::Broken;
 
 /// How late an answer may be: a tick and a step.
@@ -59,7 +60,7 @@ impl Callers {
     pub(crate) fn ask(&mut self, now_ms: u64, request: RequestId, rng: &mut ChaCha8Rng) -> Call {
         if rng.random_bool(0.3) {
             self.pending.insert(request, Pending { deadline_ms: now_ms + 10_000, body: None });
-            return Call::Endpoint(name("lobby"));
+            return Call::Endpoint { fleet: name("lobby"), select: select(rng) };
         }
         let party = rng.random_range(1..=4);
         let key = rng.random_bool(0.4).then(|| rng.random_range(0..KEYS));
@@ -72,6 +73,8 @@ impl Callers {
             }),
             timeout_ms: Some(rng.random_range(0..=10_000)),
             init: Value::Null,
+            fill: key.is_none() && rng.random_bool(0.3),
+            select: select(rng),
         };
         self.allocate(now_ms, request, body)
     }
@@ -195,6 +198,13 @@ impl Callers {
     pub(crate) fn under_way(&self) -> usize {
         self.pending.len() + self.arrivals.len() + self.repeats.len()
     }
+}
+
+/// Some will take servers of one zone only.
+fn select(rng: &mut ChaCha8Rng) -> Option<SelectorBody> {
+    let zone = ZONES[rng.random_range(0..ZONES.len())].to_owned();
+    let labels = [(ZONE.to_owned(), zone)].into();
+    rng.random_bool(0.15).then_some(SelectorBody { labels, revision: None })
 }
 
 pub(crate) fn fingerprint(grant: &Grant) -> String {

@@ -18,10 +18,15 @@ use crate::scenario::{Scenario, happens};
 use crate::server::Server;
 use crate::stream::Stream;
 
+/// The label that callers may ask for, and its values: host by host in turn.
+pub(crate) const ZONE: &str = "zone";
+pub(crate) const ZONES: [&str; 2] = ["a", "b"];
+
 /// One machine.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) name: HostName,
+    zone: &'static str,
     servers_max: u32,
     boot: u64,
     pub(crate) stream: Option<Stream>,
@@ -40,6 +45,7 @@ impl Host {
     pub(crate) fn new(number: u32, servers_max: u32) -> Self {
         Self {
             name: format!("host-{number}").parse().expect("a word and a number make a host name"),
+            zone: if number.is_multiple_of(2) { ZONES[0] } else { ZONES[1] },
             servers_max,
             boot: 0,
             stream: None,
@@ -74,7 +80,7 @@ impl Host {
             version: VERSION,
             host: Text(self.name.clone()),
             boot: format!("boot-{}", self.boot),
-            labels: BTreeMap::new(),
+            labels: [(ZONE.to_owned(), self.zone.to_owned())].into(),
             servers_max: self.servers_max,
             term_seen: self.term_seen,
         };

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use greenroom_control::world::Timings;
+use greenroom_core::allocate::Preference;
 use greenroom_core::autoscale::{Amount, Autoscale, BufferUnit, Freeze, Metric, Policy, ScaleIn};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
 use greenroom_wire::revision::revision;
@@ -70,9 +71,12 @@ impl Scenario {
         let mut arena = fleet("arena", kind, arena_min, arena_max);
         arena.match_players = rng.random_range(2..=4);
         arena.autoscale = autoscale(rng, kind);
+        arena.allocation =
+            preference(rng, &[Preference::Packing, Preference::LeastConnected, Preference::PowerOfTwo]);
         let lobby_min = rng.random_range(0..=3);
         let mut lobby = fleet("lobby", FleetKind::Mesh, lobby_min, lobby_min + 2);
         lobby.autoscale = autoscale(rng, FleetKind::Mesh);
+        lobby.allocation = preference(rng, &[Preference::LeastConnected, Preference::PowerOfTwo]);
         Self {
             step_ms: STEP_MS,
             hosts,
@@ -165,6 +169,10 @@ impl Scenario {
     }
 }
 
+fn preference(rng: &mut ChaCha8Rng, of: &[Preference]) -> Preference {
+    of[rng.random_range(0..of.len())]
+}
+
 /// Rules with short times, so that a minute or two see many decisions.
 fn autoscale(rng: &mut ChaCha8Rng, kind: FleetKind) -> Autoscale {
     let mut policies = vec![Policy::Demand];
@@ -223,6 +231,7 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
         replicas_max,
         match_players: 0,
         autoscale: Autoscale::default(),
+        allocation: Preference::of(kind),
         start_timeout: Duration::from_secs(25),
         ports: None,
     }

@@ -3,17 +3,22 @@
 mod audit;
 mod fleets;
 mod players;
+mod readiness;
 mod scaling;
 
 pub use audit::{AuditAction, AuditEntry, AuditList};
 pub use fleets::{FleetList, FleetStatus, KindWord, RestartAnswer, ServerFailure};
 pub use players::{PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket, PlayerTicketRequest};
+pub use readiness::{Readiness, ReplicaRole, ReplicaStatus};
 pub use scaling::{
     AutoscaleBody, ChangeWord, DecisionBody, DecisionInputs, DecisionList, DryRunRequest, FreezeWord,
     InvalidRules, MetricWord, PolicyBody, PolicyWord, PrewarmOrder, RulesBody, ScaleInWord, ScaleOrder,
     ScaleRequest, UnitWord,
 };
 
+use std::collections::BTreeMap;
+
+use greenroom_core::allocate::Selector;
 use greenroom_core::{
     FleetName, HostName, IdempotencyKey, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName,
     TicketId,
@@ -37,6 +42,9 @@ pub struct EndpointAnswer {
     pub url: String,
     /// Unix milliseconds; after this, ask again.
     pub expires_at_ms: u64,
+    /// Why this server, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub because: String,
 }
 
 /// `POST /v1/fleets/{fleet}/rooms`: a room for these players. All get a seat or none does.
@@ -58,6 +66,34 @@ pub struct AllocateRequest {
     /// Handed to the room's `create`. Only the call that makes the room counts.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub init: serde_json::Value,
+    /// Seats the players in the fullest room that another such call has made and that has seats for all of them;
+    /// makes one when there is none. Not with `key`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fill: bool,
+    /// Servers that a new room may be made on. Without it any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select: Option<SelectorBody>,
+}
+
+/// What a server must have to be chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SelectorBody {
+    /// Labels of its host, all of them. At most 16.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Text<Revision>>,
+}
+
+impl From<&SelectorBody> for Selector {
+    fn from(body: &SelectorBody) -> Self {
+        Self {
+            labels: body.labels.clone(),
+            revision: body.revision.as_ref().map(|revision| revision.0.clone()),
+        }
+    }
 }
 
 /// A room with the seats that were asked for.
@@ -80,6 +116,9 @@ pub struct Allocation {
     pub url: String,
     /// Whether this call made the room.
     pub created: bool,
+    /// Why this server, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub because: String,
     /// One per requested player, in the order asked.
     pub seats: Vec<SeatGrant>,
 }
@@ -192,7 +231,7 @@ pub enum TicketCancelled {
     /// Too late: this is its assignment.
     AlreadyAssigned {
         /// Where it plays.
-        assignment: Assignment,
+        assignment: Box<Assignment>,
     },
 }
 
@@ -412,43 +451,6 @@ pub struct LogsAnswer {
     pub text: String,
     /// Where the next piece begins; ask with it again to follow.
     pub next_offset: u64,
-}
-
-/// `GET /readyz`: 200 when `ready`, else 503.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Readiness {
-    /// Whether this process can serve.
-    pub ready: bool,
-    /// What it waits for; empty when ready.
-    pub waiting_on: Vec<String>,
-    /// Where this process stands among several; absent where it is the only one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replica: Option<ReplicaStatus>,
-}
-
-/// One of several control processes on one store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ReplicaStatus {
-    /// Its name.
-    pub name: String,
-    /// What it does.
-    pub role: ReplicaRole,
-    /// Who leads, as far as it knows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leader: Option<String>,
-    /// The leader's term.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub term: Option<u64>,
-}
-
-/// What a replica does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ReplicaRole {
-    /// It decides.
-    Leader,
-    /// It passes calls on to the leader.
-    Follower,
 }
 
 /// Body of the back end's webhook: one ended room. Header `Idempotency-Key` is `<room>.<epoch>`.

@@ -22,6 +22,9 @@ pub struct RoomRecord {
     pub key: Option<Text<RoomKey>>,
     /// Who owns it.
     pub epoch: u32,
+    /// Whether calls that fill rooms may be seated in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
     /// Where.
     pub server: Text<ServerName>,
     /// In which process.
@@ -68,6 +71,9 @@ pub struct AnswerRecord {
     pub room: Text<RoomId>,
     /// Whether that call made it.
     pub created: bool,
+    /// Why this server, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub because: String,
     /// Its fleet.
     pub fleet: Text<FleetName>,
     /// Its key.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use greenroom_core::FleetName;
+use greenroom_core::allocate::Preference;
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, SecretSource, Template};
 use greenroom_wire::secret::SecretRef;
 use toml::de::DeTable;
@@ -66,6 +67,7 @@ pub(super) fn read(
     let (kind, match_players) = sizes(&mut section, kind, faults);
     let most = replicas_max.as_ref().map_or(replicas_min.max(1), |found| found.value);
     let autoscale = super::autoscale::read(&mut section, kind, most, faults);
+    let allocation = allocation(&mut section, kind, faults);
     let ports_span = ports.as_ref().map_or_else(|| header.clone(), |found| found.span.clone());
     let replicas_max_span = replicas_max.as_ref().map_or(header, |found| found.span.clone());
     section.finish(faults);
@@ -89,6 +91,7 @@ pub(super) fn read(
         replicas_max: most,
         match_players,
         autoscale,
+        allocation: allocation.unwrap_or_else(|| Preference::of(kind)),
         start_timeout: start_timeout.map_or(Duration::from_secs(60), |found| found.value),
         ports: ports.map(|found| found.value),
     };
@@ -224,6 +227,28 @@ fn watch(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
         ));
     }
     paths.value.iter().map(|path| PathBuf::from(path.value)).collect()
+}
+
+/// Packing needs an end to fill up to, which a mesh server does not have.
+fn allocation(
+    section: &mut Section<'_>,
+    kind: Option<FleetKind>,
+    faults: &mut Vec<Fault>,
+) -> Option<Preference> {
+    let allowed: &[Preference] = match kind {
+        Some(FleetKind::Mesh) => &[Preference::LeastConnected, Preference::PowerOfTwo],
+        Some(FleetKind::Room { .. }) | None => {
+            &[Preference::Packing, Preference::LeastConnected, Preference::PowerOfTwo]
+        }
+    };
+    let found = section.parsed("allocation", faults, |text| {
+        allowed.iter().find(|one| one.name() == text).copied().ok_or_else(|| {
+            let names: Vec<&str> = allowed.iter().map(|one| one.name()).collect();
+            let hint = did_you_mean(text, &names).map(|hint| format!("; {hint}")).unwrap_or_default();
+            format!("is {text:?}; allowed: \"{}\"{hint}", names.join("\", \""))
+        })
+    });
+    found.map(|found| found.value)
 }
 
 fn probe(text: &str) -> Result<Probe, String> {

@@ -90,6 +90,8 @@ pub(crate) struct HostSection {
     pub(crate) ports: RangeInclusive<u16>,
     /// Browser origins that may connect to game servers. Default: none besides the server's own.
     pub(crate) allowed_origins: Vec<String>,
+    /// What allocations may ask for, such as a zone. Default none.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// Why there is no configuration.
@@ -243,6 +245,7 @@ fn read_host(
             ));
         }
     }
+    let labels = read_labels(&mut section, faults);
     section.finish(faults);
     let ports_span = ports.as_ref().map(|found| found.span.clone());
     let host = HostSection {
@@ -252,8 +255,32 @@ fn read_host(
         allowed_origins: origins
             .map(|found| found.value.iter().map(|origin| origin.value.to_owned()).collect())
             .unwrap_or_default(),
+        labels,
     };
     (host, ports_span)
+}
+
+/// `labels = { zone = "a" }`. As many and as long as a call may ask for.
+fn read_labels(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
+    let Some(table) = section.table("labels", faults) else { return BTreeMap::new() };
+    if table.value.len() > 16 {
+        faults.push(value_fault(table.span.clone(), "labels has more than 16 entries"));
+    }
+    let fits = |text: &str| (1..=64).contains(&text.len()) && !text.contains([',', ':', '=']);
+    let mut labels = BTreeMap::new();
+    for (name, value) in table.value {
+        let key = name.get_ref().as_ref();
+        match value.get_ref().as_str().filter(|value| fits(key) && fits(value)) {
+            Some(value) => {
+                labels.insert(key.to_owned(), value.to_owned());
+            }
+            None => faults.push(value_fault(
+                value.span(),
+                format!("label {key} must be 1 to 64 characters without comma, colon or =, and so must its value; write for example labels = {{ zone = \"a\" }}"),
+            )),
+        }
+    }
+    labels
 }
 
 fn is_origin(text: &str) -> bool {

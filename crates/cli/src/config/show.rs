@@ -31,6 +31,10 @@ impl fmt::Display for Config {
         writeln!(f, "public_host = {}", text(&host.public_host))?;
         writeln!(f, "ports = \"{}-{}\"", host.ports.start(), host.ports.end())?;
         writeln!(f, "allowed_origins = {}", list(&host.allowed_origins))?;
+        if !host.labels.is_empty() {
+            let labels = host.labels.iter().map(|(name, value)| format!("{} = {}", text(name), text(value)));
+            writeln!(f, "labels = {{ {} }}", labels.collect::<Vec<_>>().join(", "))?;
+        }
         if let Some(players) = &self.players {
             write_players(f, players)?;
         }
@@ -101,6 +105,7 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
     if !env.is_empty() {
         writeln!(f, "env = {{ {} }}", env.join(", "))?;
     }
+    writeln!(f, "allocation = {}", text(fleet.allocation.name()))?;
     writeln!(f, "replicas_min = {}", fleet.replicas_min)?;
     writeln!(f, "replicas_max = {}", fleet.replicas_max)?;
     let probe = match &fleet.template.probe {

@@ -50,6 +50,7 @@ fn what_is_shown_reads_back_as_the_same() {
         public_host = "play.example.com"
         ports = "20000-20100"
         allowed_origins = ["https://example.com", "*"]
+        labels = { zone = "a", "odd key" = "1" }
         [fleets.game]
         kind = "room"
         command = ["node", "it's \"quoted\".js"]
@@ -58,6 +59,7 @@ fn what_is_shown_reads_back_as_the_same() {
         probe = "http:/healthz"
         stop_grace = "1m 30s"
         replicas_max = 40
+        allocation = "power_of_two"
         [fleets.game.autoscale]
         cooldown_out = "0s"
         cooldown_in = "10m"
@@ -119,6 +121,7 @@ name = "my host"
 public_host = "example.com:80"
 ports = "8000-7000"
 allowed_origins = ["example.com", 7]
+labels = { zone = "a,b", rack = 7 }
 
 [fleets.Arena]
 kind = "rooms"
@@ -134,10 +137,12 @@ seats_per_room = 4
 match_players = 5
 probe = "engineio"
 stop_grace = "ten seconds"
+allocation = "least-connected"
 
 [fleets.board]
 kind = "mesh"
 command = ["./board", 5]
+allocation = "packing"
 seats_per_room = 4
 replicas_max = 1.5
 env = { PORT = "3000", DEBUG = true, DB = { from = "hunter2", versoin = 1 }, KEY = {}, GREENROOM_TOKEN = "hunter2" }

@@ -2,6 +2,7 @@
 //!
 //! Never keeps anything between two calls.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -9,11 +10,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use greenroom_core::{FleetName, IdempotencyKey, RoomId, ServerName, TicketId};
+use greenroom_core::{FleetName, IdempotencyKey, Revision, RoomId, ServerName, TicketId};
 use greenroom_wire::Text;
 use greenroom_wire::api::{
     AllocateRequest, AssignmentsAnswer, AssignmentsRequest, DryRunRequest, FinishRequest, Readiness,
-    ReplicaRole, ReplicaStatus, ScaleRequest, TicketCancelled, TicketsRequest,
+    ReplicaRole, ReplicaStatus, ScaleRequest, SelectorBody, TicketCancelled, TicketsRequest,
 };
 use greenroom_wire::token::PublicKeys;
 use serde::Deserialize;
@@ -52,6 +53,29 @@ pub(crate) struct Before {
     limit: Option<usize>,
 }
 
+/// `?labels=zone:a,tier:b&revision=`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Select {
+    labels: Option<String>,
+    revision: Option<Text<Revision>>,
+}
+
+impl Select {
+    fn body(self) -> Result<Option<SelectorBody>, ApiError> {
+        let mut labels = BTreeMap::new();
+        for pair in self.labels.iter().flat_map(|labels| labels.split(',')) {
+            let Some((name, value)) = pair.split_once(':') else {
+                let message = format!("labels has {pair:?}; write labels=zone:a,tier:b");
+                return Err(ApiError::bad_request(message));
+            };
+            labels.insert(name.to_owned(), value.to_owned());
+        }
+        let asked = !labels.is_empty() || self.revision.is_some();
+        Ok(asked.then_some(SelectorBody { labels, revision: self.revision }))
+    }
+}
+
 /// `?limit=`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,7 +112,8 @@ impl Desk {
             }
             Answer::Cancelled(None) => Json(TicketCancelled::Cancelled).into_response(),
             Answer::Cancelled(Some(ticket)) => {
-                Json(TicketCancelled::AlreadyAssigned { assignment: ticket.signed(sign) }).into_response()
+                Json(TicketCancelled::AlreadyAssigned { assignment: Box::new(ticket.signed(sign)) })
+                    .into_response()
             }
             Answer::Finished(body) | Answer::Room(body) => Json(body).into_response(),
             Answer::Logs(body) => Json(body).into_response(),
@@ -120,8 +145,13 @@ pub(crate) async fn fleet(State(face): Shared, Named(fleet): Named<FleetName>) -
     face.answer(Call::Fleet(fleet)).await
 }
 
-pub(crate) async fn endpoint(State(face): Shared, Named(fleet): Named<FleetName>) -> Outcome {
-    face.answer(Call::Endpoint(fleet)).await
+pub(crate) async fn endpoint(
+    State(face): Shared,
+    Named(fleet): Named<FleetName>,
+    Asked(select): Asked<Select>,
+) -> Outcome {
+    let select = select.body()?;
+    face.answer(Call::Endpoint { fleet, select }).await
 }
 
 pub(crate) async fn allocate(

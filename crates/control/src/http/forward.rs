@@ -143,7 +143,9 @@ fn in_words(call: &Call) -> Option<(Method, String, Vec<u8>)> {
     let json = |body: Result<Vec<u8>, serde_json::Error>| body.expect("bodies have text keys only");
     #[expect(clippy::wildcard_enum_match_arm, reason = "players have no other calls")]
     match call {
-        Call::Endpoint(fleet) => Some((Method::GET, format!("/v1/fleets/{fleet}/endpoint"), Vec::new())),
+        Call::Endpoint { fleet, select: None } => {
+            Some((Method::GET, format!("/v1/fleets/{fleet}/endpoint"), Vec::new()))
+        }
         Call::Allocate { fleet, body } => {
             Some((Method::POST, format!("/v1/fleets/{fleet}/rooms"), json(serde_json::to_vec(body))))
         }

@@ -84,7 +84,8 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     }
     if !route.query.is_empty() {
         let query = route.query.iter().map(|query| {
-            let kind = if query.0 == "fleet" { "string" } else { "integer" };
+            let text = matches!(query.0, "fleet" | "labels" | "revision");
+            let kind = if text { "string" } else { "integer" };
             json!({ "name": query.0, "in": "query", "description": query.1, "schema": { "type": kind } })
         });
         operation["parameters"] = query.collect();

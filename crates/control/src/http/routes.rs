@@ -104,7 +104,7 @@ const FLEET: Query = Query("fleet", "Of this fleet only");
 pub(crate) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| vec![
     route(Method::GET, "/v1/fleets", READ, "All fleets, and why one is short of what it should have").by(|| get(calls::fleets)).answers::<FleetList>(),
     route(Method::GET, "/v1/fleets/{fleet}", READ, "One fleet").by(|| get(calls::fleet)).answers::<FleetStatus>(),
-    route(Method::GET, "/v1/fleets/{fleet}/endpoint", OPERATE, "The address of the least loaded server of a mesh fleet").by(|| get(calls::endpoint)).answers::<EndpointAnswer>(),
+    route(Method::GET, "/v1/fleets/{fleet}/endpoint", OPERATE, "The address of the preferred server of a mesh fleet").by(|| get(calls::endpoint)).answers::<EndpointAnswer>().query(&[Query("labels", "Labels that the server's host must have: `zone:a,tier:b`"), Query("revision", "What the server must run")]),
     route(Method::POST, "/v1/fleets/{fleet}/rooms", OPERATE, "A room by key or new, with a seat for each player: all or none").by(|| post(calls::allocate)).asks::<AllocateRequest>().answers::<Allocation>(),
     route(Method::POST, "/v1/fleets/{fleet}/restart", ADMIN, "A new process for each server of the fleet; rooms are lost").by(|| post(calls::restart)).answers::<RestartAnswer>(),
     route(Method::POST, "/v1/fleets/{fleet}/scale", ADMIN, "Orders at least so many servers for a time, or freezes the fleet").by(|| post(calls::scale)).asks::<ScaleRequest>().answers::<ScaleOrder>(),

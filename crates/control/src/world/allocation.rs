@@ -4,15 +4,15 @@
 
 use std::collections::BTreeSet;
 
-use greenroom_core::allocate::choose_for_room;
+use greenroom_core::allocate::{Chosen, Selector};
 use greenroom_core::{FleetName, PlayerId, RoomId, RoomKey, ServerName, Timestamp};
 use greenroom_wire::Text;
-use greenroom_wire::api::AllocateRequest;
+use greenroom_wire::api::{AllocateRequest, SelectorBody};
 use greenroom_wire::record::{AnswerRecord, SeatRecord};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::state::{Ask, FleetState, RoomAsk, RoomState};
+use super::state::{Ask, Counted, FleetState, RoomAsk, RoomState};
 use super::{Answer, Grant, Notice, Refusal, RequestId, World, Write};
 
 impl World {
@@ -24,7 +24,7 @@ impl World {
         if let Some(answer) = self.settled(fleet, &ask) {
             return self.reply(request, answer.map(|grant| Answer::Allocated(Box::new(grant))));
         }
-        if !self.is_awaited(fleet, &ask) {
+        if !(ask.body.fill || self.is_awaited(fleet, &ask)) {
             self.count_arrivals(fleet, 1);
         }
         let timings = self.config.timings;
@@ -38,7 +38,7 @@ impl World {
         let waiting = self.fleets.get(fleet).into_iter().flat_map(|fleet| fleet.waiting.values());
         let mut asks = waiting.filter_map(|waiting| match &waiting.ask {
             Ask::Room(ask) => Some(ask),
-            Ask::Endpoint => None,
+            Ask::Endpoint(_) => None,
         });
         asks.any(|other| other.body.key.as_ref() == Some(key))
     }
@@ -68,11 +68,16 @@ impl World {
         if init.len() > init_bytes_max {
             return malformed(format!("init is larger than {init_bytes_max} bytes as JSON"));
         }
+        if body.fill && body.key.is_some() {
+            return malformed("fill and key exclude each other: a key has a room of its own".to_owned());
+        }
+        let selector = checked_selector(body.select.as_ref())?;
         let hash = request_hash(name, &body, &init);
-        Ok(RoomAsk { body, hash })
+        Ok(RoomAsk { body, hash, selector })
     }
 
-    /// The answer that needs no new room: given before under this idempotency key, or the key's room lives.
+    /// The answer that needs no new room: given before under this idempotency key, the key's room lives, or an open room
+    /// has seats.
     pub(super) fn settled(&mut self, fleet: &FleetName, ask: &RoomAsk) -> Option<Result<Grant, Refusal>> {
         if let Some(key) = &ask.body.idempotency_key
             && let Some(record) = self.answers.get(&request_key(key.as_str()))
@@ -83,8 +88,11 @@ impl World {
                 Err(Refusal::IdempotencyMismatch(key.to_string()))
             });
         }
-        let key = ask.body.key.as_ref()?;
-        let id = self.fleets.get(fleet)?.keys.get(&key.0)?.clone();
+        let id = match &ask.body.key {
+            Some(key) => self.fleets.get(fleet)?.keys.get(&key.0)?.clone(),
+            None if ask.body.fill => self.open_room(fleet, ask)?,
+            None => return None,
+        };
         Some(self.join_room(&id, ask))
     }
 
@@ -98,19 +106,50 @@ impl World {
         if asked > free {
             return Err(Refusal::RoomFull { room: id.clone(), free, asked });
         }
+        let because = match &ask.body.key {
+            Some(_) => "the room of this key lives there".to_owned(),
+            None => format!("fill: the fullest open room with seats for all, {free} free before"),
+        };
         let seats = self.reserve(id, &players);
         self.store_room(id);
-        Ok(self.grant(id, &seats, false, ask))
+        Ok(self.grant(id, &seats, false, because, ask))
     }
 
     /// Makes the room that `ask` wants, if a server has a place.
     pub(super) fn make_asked(&mut self, fleet: &FleetName, ask: &RoomAsk) -> Option<Result<Grant, Refusal>> {
-        let state = self.fleets.get(fleet)?;
-        let server = choose_for_room(&state.spec, &state.view).ok()?;
+        let chosen = self.choose(fleet, &ask.selector)?;
         let players = players(&ask.body);
         let key = ask.body.key.clone().map(|key| key.0);
-        let (id, seats) = self.make_room(fleet, &server, key, &players, ask.body.init.clone())?;
-        Some(Ok(self.grant(&id, &seats, true, ask)))
+        let open = ask.body.fill;
+        let (id, seats) =
+            self.make_room(fleet, &chosen.server, key, &players, ask.body.init.clone(), open)?;
+        if open {
+            // Until now it was not known whether it needs a room of its own.
+            self.count_arrivals(fleet, 1);
+        }
+        Some(Ok(self.grant(&id, &seats, true, chosen.why.to_string(), ask)))
+    }
+
+    /// The server that is preferred now, of those that will do.
+    pub(super) fn choose(&mut self, fleet: &FleetName, selector: &Selector) -> Option<Chosen> {
+        let draws = self.ids.draws();
+        let state = self.fleets.get(fleet)?;
+        state.candidates.choose(&state.spec, &state.view, selector, draws)
+    }
+
+    /// The fullest room that was made to be filled and has seats for all of them, on a server that is handed out.
+    fn open_room(&self, fleet: &FleetName, ask: &RoomAsk) -> Option<RoomId> {
+        let state = self.fleets.get(fleet)?;
+        let fits = |id: &&RoomId| {
+            let Some(room) = self.rooms.get(*id) else { return false };
+            let Ok(at) = state.view.binary_search_by(|seen| seen.name.cmp(&room.server)) else {
+                return false;
+            };
+            let seen = &state.view[at];
+            seen.state.takes_players() && seen.instance == room.instance && ask.selector.matches(seen)
+        };
+        let mut enough = state.open.range(ask.body.players.len()..).flat_map(|(_, rooms)| rooms);
+        enough.find(fits).cloned()
     }
 
     /// Makes a room with a seat for each of `players` on a server that was chosen for it.
@@ -121,6 +160,7 @@ impl World {
         key: Option<RoomKey>,
         players: &[PlayerId],
         init: Value,
+        open: bool,
     ) -> Option<(RoomId, Vec<u16>)> {
         let seats_max = self.fleets.get(fleet)?.seats_per_room();
         let server = self.servers.get(name)?;
@@ -128,6 +168,7 @@ impl World {
             fleet: fleet.clone(),
             key,
             epoch: 1,
+            open,
             server: name.clone(),
             instance: server.instance.clone(),
             host: server.host.clone(),
@@ -139,9 +180,10 @@ impl World {
             reported: false,
             restored: false,
             vacant_since: None,
+            counted: Counted::default(),
         };
         let id = self.ids.room();
-        self.index_room(id.clone(), room);
+        self.index_room(&id, room);
         let seats = self.reserve(&id, players);
         self.store_room(&id);
         self.refresh(name);
@@ -149,8 +191,9 @@ impl World {
         Some((id, seats))
     }
 
-    fn grant(&mut self, id: &RoomId, seats: &[u16], created: bool, ask: &RoomAsk) -> Grant {
+    fn grant(&mut self, id: &RoomId, seats: &[u16], created: bool, because: String, ask: &RoomAsk) -> Grant {
         let mut record = self.answer_record(id, seats, created);
+        record.because = because;
         record.request_hash.clone_from(&ask.hash);
         if let Some(key) = &ask.body.idempotency_key {
             self.keep_answer(request_key(key.as_str()), record.clone());
@@ -170,6 +213,7 @@ impl World {
             request_hash: String::new(),
             room: Text(id.clone()),
             created,
+            because: String::new(),
             fleet: Text(room.fleet.clone()),
             key: room.key.clone().map(Text),
             epoch: room.epoch,
@@ -230,6 +274,17 @@ fn players(body: &AllocateRequest) -> Vec<PlayerId> {
     body.players.iter().map(|player| player.0.clone()).collect()
 }
 
+/// A selector as the decisions know it, within its bounds.
+pub(super) fn checked_selector(body: Option<&SelectorBody>) -> Result<Selector, Refusal> {
+    let Some(body) = body else { return Ok(Selector::default()) };
+    let fits = |text: &String| (1..=64).contains(&text.len());
+    if body.labels.len() > 16 || !body.labels.iter().all(|(name, value)| fits(name) && fits(value)) {
+        let message = "a selector has at most 16 labels of 1 to 64 characters each";
+        return Err(Refusal::Malformed(message.to_owned()));
+    }
+    Ok(Selector::from(body))
+}
+
 /// Where the answer of an idempotency key is kept. The prefix keeps callers' keys apart from tickets.
 fn request_key(key: &str) -> String {
     format!("request:{key}")
@@ -247,6 +302,15 @@ fn request_hash(fleet: &FleetName, body: &AllocateRequest, init: &str) -> String
     field(if key.is_some() { "key" } else { "new" });
     field(key.unwrap_or_default());
     field(init);
+    field(if body.fill { "fill" } else { "" });
+    if let Some(select) = &body.select {
+        for (name, value) in &select.labels {
+            field(name);
+            field(value);
+        }
+        field(select.revision.as_ref().map_or("", |revision| revision.as_str()));
+    }
+    field("players");
     for player in &body.players {
         field(player.as_str());
     }

@@ -3,20 +3,30 @@
 //! Never reserves a place: a mesh server refuses by itself when it is full.
 
 use greenroom_core::FleetName;
-use greenroom_core::allocate::choose_for_player;
+use greenroom_core::allocate::Selector;
 use greenroom_wire::Text;
-use greenroom_wire::api::EndpointAnswer;
+use greenroom_wire::api::{EndpointAnswer, SelectorBody};
 
+use super::allocation::checked_selector;
 use super::state::Ask;
 use super::{Refusal, RequestId, World, grant};
 
 impl World {
-    pub(super) fn ask_endpoint(&mut self, request: RequestId, name: &FleetName) {
+    pub(super) fn ask_endpoint(
+        &mut self,
+        request: RequestId,
+        name: &FleetName,
+        select: Option<&SelectorBody>,
+    ) {
+        let selector = match checked_selector(select) {
+            Ok(selector) => selector,
+            Err(refusal) => return self.reply(request, Err(refusal)),
+        };
         let refusal = match self.fleet(name) {
             Err(refusal) => refusal,
             Ok(fleet) if fleet.is_mesh() => {
                 let wait = self.config.timings.allocation_wait;
-                return self.wait_for_server(request, name, Ask::Endpoint, wait);
+                return self.wait_for_server(request, name, Ask::Endpoint(selector), wait);
             }
             Ok(_) => Refusal::WrongKind {
                 fleet: name.clone(),
@@ -27,10 +37,11 @@ impl World {
         self.reply(request, Err(refusal));
     }
 
-    /// The least loaded server; the answer counts as a connection until it expires.
-    pub(super) fn endpoint(&mut self, name: &FleetName) -> Option<EndpointAnswer> {
-        let fleet = self.fleets.get(name)?;
-        let chosen = choose_for_player(&fleet.spec, &fleet.view).ok()?;
+    /// The preferred server; the answer counts as a connection until it expires.
+    pub(super) fn endpoint(&mut self, name: &FleetName, selector: &Selector) -> Option<EndpointAnswer> {
+        let chosen = self.choose(name, selector)?;
+        let because = chosen.why.to_string();
+        let chosen = chosen.server;
         let expires_at = self.now + self.config.timings.endpoint_answer;
         let server = self.servers.get_mut(&chosen)?;
         server.in_flight += 1;
@@ -43,6 +54,7 @@ impl World {
             url: grant::url(&endpoint),
             endpoint,
             expires_at_ms: expires_at.unix_ms(),
+            because,
         })
     }
 

@@ -56,6 +56,7 @@ impl Grant {
             endpoint: record.endpoint.clone(),
             url: url(&record.endpoint),
             created: record.created,
+            because: record.because.clone(),
             seats: record
                 .seats
                 .iter()

@@ -31,6 +31,7 @@ impl World {
         let host = self.hosts.entry(name.clone()).or_insert_with(|| HostState::unheard(now));
         let old = host.stream.replace(stream);
         host.boot = hello.boot;
+        host.labels = std::sync::Arc::new(hello.labels);
         host.servers_max = hello.servers_max;
         host.heard_at = now;
         host.connected = true;
@@ -192,6 +193,7 @@ impl HostState {
         Self {
             stream: None,
             boot: String::new(),
+            labels: std::sync::Arc::default(),
             servers_max: 0,
             heard_at: now,
             connected: false,

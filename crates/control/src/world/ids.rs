@@ -42,6 +42,11 @@ impl IdSource {
         self.text("", 20)
     }
 
+    /// Two numbers for a choice that is left to chance.
+    pub(super) fn draws(&mut self) -> [u64; 2] {
+        [self.rng.next_u64(), self.rng.next_u64()]
+    }
+
     /// `<fleet>-<5 characters>`; may be taken already.
     pub(super) fn server(&mut self, fleet: &FleetName) -> ServerName {
         self.text(&format!("{fleet}-"), 5).parse().expect("a fleet name and 6 characters make a server name")

@@ -8,7 +8,7 @@ use greenroom_wire::api::{
     AllocateRequest, AssignmentsRequest, AuditList, DecisionBody, DecisionList, DryRunRequest,
     EndpointAnswer, FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList,
     LogsAnswer, Overview, Readiness, RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest,
-    TicketsAnswer, TicketsRequest,
+    SelectorBody, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::record::{
     AnswerRecord, AuditRecord, DecisionRecord, HostRecord, ResultRecord, RoomRecord, ScaleRecord,
@@ -74,7 +74,12 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {
     /// A server of a mesh fleet.
-    Endpoint(FleetName),
+    Endpoint {
+        /// The fleet.
+        fleet: FleetName,
+        /// Which servers will do.
+        select: Option<SelectorBody>,
+    },
     /// A room with seats.
     Allocate {
         /// In which fleet.

@@ -55,7 +55,9 @@ pub use notice::Notice;
 pub use refusal::Refusal;
 pub(crate) use results::result_key;
 
-use state::{EndedRoom, FleetState, HostState, LogsWaiting, Outbox, RoomState, ServerState, TicketState};
+use state::{
+    EndedRoom, FleetState, HostState, LogsWaiting, Outbox, RoomState, RoomsOn, ServerState, TicketState,
+};
 
 /// All that the control plane knows. See the module.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ pub struct World {
     /// Endpoint answers that still count as load, oldest first.
     in_flight: VecDeque<(Timestamp, ServerName)>,
     rooms: BTreeMap<RoomId, RoomState>,
-    rooms_of: BTreeMap<ServerName, BTreeSet<RoomId>>,
+    rooms_of: BTreeMap<ServerName, RoomsOn>,
     ended: BTreeMap<RoomId, EndedRoom>,
     ended_order: VecDeque<(Timestamp, RoomId)>,
     answers: BTreeMap<String, AnswerRecord>,
@@ -156,7 +158,7 @@ impl World {
 
     fn asked(&mut self, request: RequestId, call: Call) {
         match call {
-            Call::Endpoint(fleet) => self.ask_endpoint(request, &fleet),
+            Call::Endpoint { fleet, select } => self.ask_endpoint(request, &fleet, select.as_ref()),
             Call::Allocate { fleet, body } => self.ask_allocation(request, &fleet, body),
             Call::FileTickets { fleet, body } => {
                 let answer = self.file_tickets(&fleet, body).map(Answer::Tickets);

@@ -8,7 +8,7 @@ use greenroom_core::Timestamp;
 use greenroom_wire::Text;
 use greenroom_wire::record::{AnswerRecord, HostRecord, RoomRecord};
 
-use super::state::{FleetState, HostState, RoomState, SeatState};
+use super::state::{Counted, FleetState, HostState, RoomState, SeatState};
 use super::{Effect, IdSource, Records, World, WorldConfig};
 
 impl World {
@@ -108,6 +108,7 @@ impl World {
             fleet: record.fleet.0,
             key: record.key.map(|key| key.0),
             epoch: record.epoch,
+            open: record.open,
             server: record.server.0,
             instance: record.instance.0,
             host: record.host.0,
@@ -119,8 +120,9 @@ impl World {
             reported: false,
             restored: true,
             vacant_since: None,
+            counted: Counted::default(),
         };
-        self.index_room(record.room.0, room);
+        self.index_room(&record.room.0, room);
     }
 
     fn restore_answers(&mut self, mut answers: Vec<(String, AnswerRecord)>) {

@@ -10,20 +10,44 @@ use greenroom_wire::api::{FinishRequest, RoomPhase, RoomStatus, SeatWord};
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport};
 use serde_json::Value;
 
-use super::state::{EndedRoom, RoomState, ServerState};
+use super::state::{Counted, EndedRoom, RoomState, ServerState};
 use super::{Notice, Refusal, StreamId, World, Write};
 
 impl World {
     /// Puts a room into all indexes.
-    pub(super) fn index_room(&mut self, id: RoomId, room: RoomState) {
+    pub(super) fn index_room(&mut self, id: &RoomId, room: RoomState) {
         if let Some(fleet) = self.fleets.get_mut(&room.fleet) {
             fleet.rooms.insert(id.clone());
             if let Some(key) = &room.key {
                 fleet.keys.insert(key.clone(), id.clone());
             }
         }
-        self.rooms_of.entry(room.server.clone()).or_default().insert(id.clone());
-        self.rooms.insert(id, room);
+        self.rooms_of.entry(room.server.clone()).or_default().ids.insert(id.clone());
+        self.rooms.insert(id.clone(), room);
+        self.recount(id);
+    }
+
+    /// Brings what is counted of a room up to date. To be called after every change of its seats.
+    pub(super) fn recount(&mut self, id: &RoomId) {
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        let counted = room.to_count();
+        let before = std::mem::replace(&mut room.counted, counted);
+        if before == counted {
+            return;
+        }
+        if before.live != counted.live
+            && let Some(on) = self.rooms_of.get_mut(&room.server)
+        {
+            on.live = on.live + usize::from(counted.live) - usize::from(before.live);
+        }
+        if before.open != counted.open
+            && let Some(fleet) = self.fleets.get_mut(&room.fleet)
+        {
+            fleet.close_open(id, before.open);
+            if counted.open > 0 {
+                fleet.open.entry(counted.open).or_default().insert(id.clone());
+            }
+        }
     }
 
     /// Stores a room as it is now.
@@ -114,6 +138,7 @@ impl World {
             fleet: server.fleet.clone(),
             key,
             epoch: report.epoch,
+            open: false,
             server: name.clone(),
             instance: server.instance.clone(),
             host: server.host.clone(),
@@ -125,8 +150,9 @@ impl World {
             reported: true,
             restored: true,
             vacant_since: None,
+            counted: Counted::default(),
         };
-        self.index_room(id.clone(), room);
+        self.index_room(&id, room);
         self.observe_seats(&id, &report.seats);
         self.store_room(&id);
         self.note(Notice::RoomAdopted { room: id, server: name.clone() });
@@ -192,15 +218,17 @@ impl World {
         let room = self.rooms.remove(id)?;
         if let Some(fleet) = self.fleets.get_mut(&room.fleet) {
             fleet.rooms.remove(id);
+            fleet.close_open(id, room.counted.open);
             if let Some(key) = &room.key
                 && fleet.keys.get(key) == Some(id)
             {
                 fleet.keys.remove(key);
             }
         }
-        if let Some(rooms) = self.rooms_of.get_mut(&room.server) {
-            rooms.remove(id);
-            if rooms.is_empty() {
+        if let Some(on) = self.rooms_of.get_mut(&room.server) {
+            on.ids.remove(id);
+            on.live -= usize::from(room.counted.live);
+            if on.ids.is_empty() {
                 self.rooms_of.remove(&room.server);
             }
         }

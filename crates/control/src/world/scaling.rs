@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use greenroom_core::allocate::Selector;
 use greenroom_core::autoscale::{
     ArrivalMeter, Autoscale, Block, BufferUnit, Change, Decision, Memory, Metric, Observed, Policy,
     ServerLoad, Shape, StartTimes, decide,
@@ -178,22 +179,53 @@ impl World {
         };
         Seen {
             loads: state.view.iter().map(load).collect(),
-            waiting: places_asked(state),
+            waiting: self.places_asked(state),
             seats_free: if seats { self.seats_free(state) } else { 0 },
         }
     }
 
     fn players_on(&self, name: &ServerName) -> u32 {
-        let rooms = self.rooms_of.get(name).into_iter().flatten();
+        let rooms = self.rooms_of.get(name).into_iter().flat_map(|on| &on.ids);
         let taken = rooms.filter_map(|id| self.rooms.get(id)).flat_map(RoomState::taken).count();
         u32::try_from(taken).unwrap_or(u32::MAX)
     }
 
     fn seats_free(&self, state: &FleetState) -> u32 {
         let healthy = state.view.iter().filter(|server| server.state.takes_players());
-        let rooms = healthy.filter_map(|server| self.rooms_of.get(&server.name)).flatten();
+        let rooms = healthy.filter_map(|server| self.rooms_of.get(&server.name)).flat_map(|on| &on.ids);
         let free = rooms.filter_map(|id| self.rooms.get(id)).map(RoomState::free_seats);
         u32::try_from(free.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    /// Rooms that calls and matches wait for, one per key and one per call without, those that fill by their
+    /// seats; of a mesh, the calls. A call that no
+    /// new server would help is no reason for one.
+    fn places_asked(&self, fleet: &FleetState) -> u32 {
+        let mut keys = BTreeSet::new();
+        let (mut places, mut fill_seats) = (0_usize, 0_usize);
+        for waiting in fleet.waiting.values() {
+            if !self.could_come(fleet, waiting.ask.selector()) {
+                continue;
+            }
+            match &waiting.ask {
+                Ask::Endpoint(_) => places += usize::from(fleet.is_mesh()),
+                Ask::Room(ask) if ask.body.fill => fill_seats += ask.body.players.len(),
+                Ask::Room(ask) => {
+                    places += usize::from(ask.body.key.as_ref().is_none_or(|key| keys.insert(key)));
+                }
+            }
+        }
+        // Those that fill share rooms.
+        places += fill_seats.div_ceil(usize::from(fleet.seats_per_room()).max(1));
+        u32::try_from(places).unwrap_or(u32::MAX).saturating_add(fleet.matches_waiting)
+    }
+
+    /// Whether a server that is started now may be one that will do.
+    fn could_come(&self, fleet: &FleetState, selector: &Selector) -> bool {
+        let current = selector.revision.as_ref().is_none_or(|revision| *revision == fleet.spec.revision);
+        let on_a_host =
+            || self.hosts.values().any(|host| host.connected && selector.matches_labels(&host.labels));
+        selector.is_any() || (current && on_a_host())
     }
 
     /// `rooms` more were asked for.
@@ -262,16 +294,6 @@ impl World {
             state.scaling.resume(own);
         }
     }
-}
-
-/// Rooms that calls and matches wait for, one per key and one per call without; of a mesh, the calls.
-fn places_asked(fleet: &FleetState) -> u32 {
-    let mut keys = BTreeSet::new();
-    let asked = fleet.waiting.values().filter(|waiting| match &waiting.ask {
-        Ask::Endpoint => fleet.is_mesh(),
-        Ask::Room(ask) => ask.body.key.as_ref().is_none_or(|key| keys.insert(key)),
-    });
-    u32::try_from(asked.count()).unwrap_or(u32::MAX).saturating_add(fleet.matches_waiting)
 }
 
 /// What is started towards, and what the maximum keeps from it.

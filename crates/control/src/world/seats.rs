@@ -36,6 +36,7 @@ impl World {
                 Some(SeatState { player: player.clone(), token_id, expires_at, outstanding: true, phase });
             seats.push(index);
         }
+        self.recount(id);
         seats
     }
 
@@ -70,6 +71,7 @@ impl World {
             }
         }
         let server = room.server.clone();
+        self.recount(id);
         if changed {
             self.store_room(id);
         }

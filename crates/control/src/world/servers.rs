@@ -163,8 +163,11 @@ impl World {
         if let Some(host) = self.hosts.get_mut(&server.host) {
             host.servers.remove(name);
         }
-        if let Some(fleet) = self.fleets.get_mut(&server.fleet) {
-            fleet.view.retain(|seen| seen.name != *name);
+        if let Some(fleet) = self.fleets.get_mut(&server.fleet)
+            && let Ok(place) = fleet.view.binary_search_by(|seen| seen.name.cmp(name))
+        {
+            let seen = fleet.view.remove(place);
+            fleet.candidates.update(&fleet.spec, Some(&seen), None);
         }
         // A stop was told when it was ordered, and what never ran has not stopped.
         if server.stop.is_none() && server.ordered_at.is_none() {
@@ -179,14 +182,14 @@ impl World {
 
     /// Rooms promised or live on a server.
     pub(super) fn rooms_on(&self, name: &ServerName) -> Vec<RoomId> {
-        self.rooms_of.get(name).map(|rooms| rooms.iter().cloned().collect()).unwrap_or_default()
+        self.rooms_of.get(name).map(|on| on.ids.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// Brings the decisions' view of a server up to date. To be called after every change of what it shows.
     pub(super) fn refresh(&mut self, name: &ServerName) {
         let Some(server) = self.servers.get(name) else { return };
         let state = self.state_of(name, server);
-        let rooms = self.rooms_of.get(name).map_or(0, BTreeSet::len);
+        let rooms = self.rooms_of.get(name).map_or(0, |on| on.ids.len());
         let now = self.now;
         // Answers that a process before this one gave out may still bring somebody: doubt counts as busy.
         let doubtful = now < self.started_at + self.config.timings.endpoint_answer;
@@ -197,6 +200,7 @@ impl World {
             name: name.clone(),
             fleet: server.fleet.clone(),
             host: server.host.clone(),
+            labels: self.hosts.get(&server.host).map(|host| host.labels.clone()).unwrap_or_default(),
             instance: server.instance.clone(),
             revision: server.revision.clone(),
             state,
@@ -215,6 +219,7 @@ impl World {
             let since = old.and_then(|old| old.idle_since).filter(|_| !turned);
             seen.idle_since = Some(since.unwrap_or(now));
         }
+        fleet.candidates.update(&fleet.spec, old, Some(&seen));
         let waited_for = !fleet.waiting.is_empty() && state.takes_players();
         match place {
             Ok(place) => fleet.view[place] = seen,
@@ -248,15 +253,11 @@ impl World {
     }
 
     fn occupancy(&self, name: &ServerName, server: &ServerState) -> State {
-        let rooms = self.rooms_of.get(name).into_iter().flatten();
-        let mut rooms = rooms.filter_map(|room| self.rooms.get(room)).peekable();
-        let promised = rooms.peek().is_some();
-        if server.connections > 0 || rooms.any(|room| room.is_live()) {
-            State::Allocated
-        } else if promised {
-            State::Reserved
-        } else {
-            State::Ready
+        match self.rooms_of.get(name) {
+            _ if server.connections > 0 => State::Allocated,
+            Some(on) if on.live > 0 => State::Allocated,
+            Some(_) => State::Reserved,
+            None => State::Ready,
         }
     }
 

@@ -3,7 +3,9 @@
 //! Never decides: these are values with the small questions that only they can answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use greenroom_core::allocate::{Candidates, Selector};
 use greenroom_core::fleet::{Backoff, Fleet, FleetKind, Reason, StopReason};
 use greenroom_core::gameserver::{GameServer, State};
 use greenroom_core::matchmake::Ticket;
@@ -27,8 +29,12 @@ pub(super) struct FleetState {
     pub(super) spec: Fleet,
     /// Its servers as the decisions see them, by name; kept in step with [`ServerState`].
     pub(super) view: Vec<GameServer>,
+    /// Those of them that could take one more.
+    pub(super) candidates: Candidates,
     pub(super) rooms: BTreeSet<RoomId>,
     pub(super) keys: BTreeMap<RoomKey, RoomId>,
+    /// Rooms that calls which fill rooms may be seated in, by how many seats are free.
+    pub(super) open: BTreeMap<usize, BTreeSet<RoomId>>,
     /// Calls that wait, in the order they came.
     pub(super) waiting: BTreeMap<u64, Waiting>,
     /// Tickets that wait, in no order.
@@ -64,8 +70,10 @@ impl FleetState {
             replicas_wanted: spec.replicas_min,
             spec,
             view: Vec::new(),
+            candidates: Candidates::default(),
             rooms: BTreeSet::new(),
             keys: BTreeMap::new(),
+            open: BTreeMap::new(),
             waiting: BTreeMap::new(),
             queue: Vec::new(),
             queue_changed: false,
@@ -87,6 +95,16 @@ impl FleetState {
         matches!(self.spec.kind, FleetKind::Mesh)
     }
 
+    /// Takes a room out of the open ones, where it stood with so many free seats.
+    pub(super) fn close_open(&mut self, id: &RoomId, free: usize) {
+        if let Some(rooms) = self.open.get_mut(&free) {
+            rooms.remove(id);
+            if rooms.is_empty() {
+                self.open.remove(&free);
+            }
+        }
+    }
+
     /// Whether more servers are there, ordered ones included, than the fleet may have.
     pub(super) fn is_above_maximum(&self) -> bool {
         let live = self.view.iter().filter(|server| server.state != State::Stopped).count();
@@ -105,7 +123,7 @@ pub(super) struct Waiting {
 /// What a waiting call asks for.
 #[derive(Debug, Clone)]
 pub(super) enum Ask {
-    Endpoint,
+    Endpoint(Selector),
     Room(Box<RoomAsk>),
 }
 
@@ -115,6 +133,18 @@ pub(super) struct RoomAsk {
     pub(super) body: AllocateRequest,
     /// Hash of all that makes the request this one.
     pub(super) hash: String,
+    /// Servers that a new room may be made on.
+    pub(super) selector: Selector,
+}
+
+impl Ask {
+    /// Which servers will do.
+    pub(super) const fn selector(&self) -> &Selector {
+        match self {
+            Self::Endpoint(selector) => selector,
+            Self::Room(ask) => &ask.selector,
+        }
+    }
 }
 
 /// A call that waits for a piece of output.
@@ -130,6 +160,7 @@ pub(super) struct LogsWaiting {
 pub(super) struct HostState {
     pub(super) stream: Option<StreamId>,
     pub(super) boot: String,
+    pub(super) labels: Arc<BTreeMap<String, String>>,
     pub(super) servers_max: u32,
     pub(super) heard_at: Timestamp,
     pub(super) connected: bool,
@@ -175,6 +206,8 @@ pub(super) struct RoomState {
     pub(super) fleet: FleetName,
     pub(super) key: Option<RoomKey>,
     pub(super) epoch: u32,
+    /// Whether calls that fill rooms may be seated in it.
+    pub(super) open: bool,
     pub(super) server: ServerName,
     pub(super) instance: InstanceId,
     pub(super) host: HostName,
@@ -190,6 +223,26 @@ pub(super) struct RoomState {
     pub(super) restored: bool,
     /// Since when nobody has a seat and nobody reports it.
     pub(super) vacant_since: Option<Timestamp>,
+    /// What is counted of it now.
+    pub(super) counted: Counted,
+}
+
+/// What is counted of a room elsewhere. The default is what is counted of a room that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counted {
+    /// Whether a player has ever been seen in it.
+    pub(super) live: bool,
+    /// Seats that a call which fills rooms may have; 0 unless the room is open.
+    pub(super) open: usize,
+}
+
+/// What is on a server. One with nothing on it has none.
+#[derive(Debug, Default)]
+pub(super) struct RoomsOn {
+    /// Promised and live ones.
+    pub(super) ids: BTreeSet<RoomId>,
+    /// Those in which a player has been seen.
+    pub(super) live: usize,
 }
 
 /// One taken or promised seat.
@@ -215,6 +268,11 @@ impl RoomState {
         (0u16..).zip(&self.seats).filter_map(|(index, seat)| Some((index, seat.as_ref()?)))
     }
 
+    /// What should be counted of it.
+    pub(super) fn to_count(&self) -> Counted {
+        Counted { live: self.is_live(), open: if self.open { self.free_seats() } else { 0 } }
+    }
+
     pub(super) fn seats_max(&self) -> u16 {
         u16::try_from(self.seats.len()).unwrap_or(u16::MAX)
     }
@@ -226,6 +284,7 @@ impl RoomState {
             fleet: Text(self.fleet.clone()),
             key: self.key.clone().map(Text),
             epoch: self.epoch,
+            open: self.open,
             server: Text(self.server.clone()),
             instance: Text(self.instance.clone()),
             host: Text(self.host.clone()),

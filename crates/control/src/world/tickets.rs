@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use greenroom_core::allocate::choose_for_room;
+use greenroom_core::allocate::Selector;
 use greenroom_core::matchmake::{self, Match, Ticket};
 use greenroom_core::{FleetName, PlayerId, RoomId, TicketId, Timestamp};
 use greenroom_wire::Text;
@@ -151,7 +151,7 @@ impl World {
     fn match_fleet(&mut self, name: &FleetName) {
         let matches_max = self.config.bounds.matches_max;
         let Some(fleet) = self.fleets.get_mut(name) else { return };
-        let has_place = choose_for_room(&fleet.spec, &fleet.view).is_ok();
+        let has_place = !fleet.is_mesh() && !fleet.candidates.is_empty();
         let was_short = fleet.matches_waiting > 0;
         let possible = has_place && was_short;
         if !(fleet.queue_changed || possible) {
@@ -189,11 +189,12 @@ impl World {
         found: &BTreeMap<TicketId, Ticket>,
         owners: &mut BTreeSet<String>,
     ) -> bool {
-        let Some(fleet) = self.fleets.get(name) else { return false };
-        let Ok(server) = choose_for_room(&fleet.spec, &fleet.view) else { return false };
+        let Some(chosen) = self.choose(name, &Selector::default()) else { return false };
+        let because = chosen.why.to_string();
         let tickets: Vec<&Ticket> = one.tickets.iter().filter_map(|id| found.get(id)).collect();
         let players: Vec<PlayerId> = tickets.iter().flat_map(|ticket| ticket.players.clone()).collect();
-        let Some((room, seats)) = self.make_room(name, &server, None, &players, Value::Null) else {
+        let Some((room, seats)) = self.make_room(name, &chosen.server, None, &players, Value::Null, false)
+        else {
             return false;
         };
         let mut seats = seats.into_iter();
@@ -206,6 +207,7 @@ impl World {
             let Some(state) = self.tickets.remove(&ticket.id) else { continue };
             let mut record = self.answer_record(&room, &own, true);
             record.owner = Some(state.owner.clone());
+            record.because.clone_from(&because);
             record.ticket = Some(Text(ticket.id.clone()));
             self.keep_answer(ticket_key(&ticket.id), record);
             self.unread(&state.owner, &ticket.id);

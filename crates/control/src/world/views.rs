@@ -60,7 +60,7 @@ impl World {
                 self.dry_run(&fleet, &body).map(|body| Answer::DryRun(Box::new(body)))
             }
             Call::Readiness { minimum } => Ok(Answer::Readiness(self.readiness(minimum))),
-            Call::Endpoint(_)
+            Call::Endpoint { .. }
             | Call::Allocate { .. }
             | Call::FileTickets { .. }
             | Call::Assignments(_)
@@ -159,7 +159,7 @@ impl World {
     }
 
     fn gameserver_status(&self, name: &ServerName, server: &ServerState) -> GameserverStatus {
-        let ids = self.rooms_of.get(name);
+        let ids = self.rooms_of.get(name).map(|on| &on.ids);
         let rooms = ids.into_iter().flatten().filter_map(|id| self.rooms.get(id));
         let silent = !self.hosts.get(&server.host).is_some_and(|host| host.connected);
         let message = if silent { "its host is silent".to_owned() } else { server.message.clone() };

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use greenroom_core::FleetName;
-use greenroom_core::allocate::{choose_for_player, choose_for_room};
+use greenroom_core::allocate::{Selector, no_room, no_server};
 
 use super::state::{Ask, Waiting};
 use super::{Answer, Refusal, RequestId, World};
@@ -47,7 +47,8 @@ impl World {
             let answer = match self.attempt(name, &waiting.ask, nothing_free) {
                 Some(answer) => answer,
                 None => {
-                    nothing_free = true;
+                    // A call that takes only some servers must not hold those back that take any.
+                    nothing_free |= waiting.ask.selector().is_any();
                     return true;
                 }
             };
@@ -67,8 +68,10 @@ impl World {
         nothing_free: bool,
     ) -> Option<Result<Answer, Refusal>> {
         match ask {
-            Ask::Endpoint if nothing_free => None,
-            Ask::Endpoint => self.endpoint(fleet).map(|answer| Ok(Answer::Endpoint(answer))),
+            Ask::Endpoint(_) if nothing_free => None,
+            Ask::Endpoint(selector) => {
+                self.endpoint(fleet, selector).map(|answer| Ok(Answer::Endpoint(answer)))
+            }
             Ask::Room(ask) => {
                 let made = match self.settled(fleet, ask) {
                     None if nothing_free => None,
@@ -95,26 +98,23 @@ impl World {
     fn refuse_overdue(&mut self, name: &FleetName) {
         let now = self.now;
         let Some(fleet) = self.fleets.get(name) else { return };
-        let over: Vec<(u64, RequestId)> = fleet
+        let over: Vec<(u64, RequestId, Selector)> = fleet
             .waiting
             .iter()
             .filter(|(_, waiting)| waiting.deadline <= now)
-            .map(|(place, waiting)| (*place, waiting.request))
+            .map(|(place, waiting)| (*place, waiting.request, waiting.ask.selector().clone()))
             .collect();
-        if over.is_empty() {
-            return;
-        }
-        let refusal = self.why_nothing(name);
-        for (place, request) in over {
+        for (place, request, selector) in over {
+            let refusal = self.why_nothing(name, &selector);
             if let Some(fleet) = self.fleets.get_mut(name) {
                 fleet.waiting.remove(&place);
             }
             self.waiting.remove(&request);
-            self.reply(request, Err(refusal.clone()));
+            self.reply(request, Err(refusal));
         }
     }
 
-    fn why_nothing(&self, name: &FleetName) -> Refusal {
+    fn why_nothing(&self, name: &FleetName, selector: &Selector) -> Refusal {
         let hosts = self.awaited_hosts();
         if !hosts.is_empty() {
             return Refusal::Rebuilding { hosts: hosts.join(", ") };
@@ -123,12 +123,10 @@ impl World {
             Ok(fleet) => fleet,
             Err(refusal) => return refusal,
         };
-        let chosen = if fleet.is_mesh() {
-            choose_for_player(&fleet.spec, &fleet.view).map_err(Refusal::from)
+        if fleet.is_mesh() {
+            no_server(&fleet.spec, &fleet.view, selector).into()
         } else {
-            choose_for_room(&fleet.spec, &fleet.view).map_err(Refusal::from)
-        };
-        // A call that is overdue has just been tried, so something free now came in between: the caller retries.
-        chosen.err().unwrap_or(Refusal::Rebuilding { hosts: "none".to_owned() })
+            no_room(&fleet.spec, &fleet.view, selector).into()
+        }
     }
 }

@@ -52,6 +52,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
         replicas_max: replicas.1,
         match_players,
         autoscale: greenroom_core::autoscale::Autoscale::default(),
+        allocation: greenroom_core::allocate::Preference::default(),
         start_timeout: Duration::from_secs(60),
         ports: None,
     }
@@ -72,6 +73,8 @@ pub(crate) fn request(key: Option<&str>, players: &[&str]) -> AllocateRequest {
         idempotency_key: None,
         timeout_ms: None,
         init: serde_json::Value::Null,
+        fill: false,
+        select: None,
     }
 }
 

@@ -1,14 +1,42 @@
 //! Where a new room, a player and a new server go.
 
-use crate::support::{fleet, mesh, servers};
+use crate::support::{fleet, mesh, server, servers};
 use greenroom_core::HostName;
-use greenroom_core::allocate::{choose_for_player, choose_for_room};
+use greenroom_core::allocate::{Candidates, Chosen, Preference, Selector, no_room, no_server};
+use greenroom_core::fleet::Fleet;
 use greenroom_core::gameserver::GameServer;
 use greenroom_core::placement::{self, Host};
 use proptest::prelude::*;
 
-fn answer<T: ToString, E: ToString>(outcome: Result<T, E>) -> String {
-    outcome.map_or_else(|error| error.to_string(), |name| name.to_string())
+/// The servers of a text as the world keeps them: by name.
+fn by_name(text: &str) -> Vec<GameServer> {
+    let mut all = servers(text);
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    all
+}
+
+fn choose(fleet: &Fleet, servers: &[GameServer], selector: &Selector) -> Option<Chosen> {
+    Candidates::of(fleet, servers).choose(fleet, servers, selector, [0, 0])
+}
+
+fn for_room(fleet: &Fleet, text: &str, selector: &Selector) -> String {
+    let servers = by_name(text);
+    let chosen = choose(fleet, &servers, selector).map(|chosen| chosen.server.to_string());
+    chosen.unwrap_or_else(|| no_room(fleet, &servers, selector).to_string())
+}
+
+fn for_player(fleet: &Fleet, text: &str, selector: &Selector) -> String {
+    let servers = by_name(text);
+    let chosen = choose(fleet, &servers, selector).map(|chosen| chosen.server.to_string());
+    chosen.unwrap_or_else(|| no_server(fleet, &servers, selector).to_string())
+}
+
+fn zone(name: &str) -> Selector {
+    Selector { labels: [("zone".to_owned(), name.to_owned())].into(), revision: None }
+}
+
+fn prefers(preference: Preference, fleet: Fleet) -> Fleet {
+    Fleet { allocation: preference, ..fleet }
 }
 
 #[test]
@@ -27,11 +55,21 @@ fn a_room_goes_to_the_fullest_server_that_has_a_place() {
         ),
     ];
     for (name, text, expected) in cases {
-        assert_eq!(answer(choose_for_room(&fleet(1, 9), &servers(text))), expected, "{name}");
+        assert_eq!(for_room(&fleet(1, 9), text, &Selector::default()), expected, "{name}");
     }
-    let refused =
-        "no ready gameserver in fleet arena has a free room (1 ready, 1 full, 0 starting, 0 unhealthy)";
-    assert_eq!(answer(choose_for_room(&mesh(1, 9), &servers("a ready"))), refused, "a mesh holds no rooms");
+}
+
+#[test]
+fn a_room_goes_to_the_least_loaded_server_where_the_fleet_spreads() {
+    let spread = prefers(Preference::LeastConnected, fleet(1, 9));
+    let cases = [
+        ("the emptiest", "a allocated rooms=1, b ready", "b"),
+        ("connections break ties", "a ready connections=3, b ready connections=2", "b"),
+        ("the current revision first", "a ready old, b allocated rooms=1", "b"),
+    ];
+    for (name, text, expected) in cases {
+        assert_eq!(for_room(&spread, text, &Selector::default()), expected, "{name}");
+    }
 }
 
 #[test]
@@ -40,6 +78,7 @@ fn a_player_goes_to_the_least_loaded_server() {
         ("the least connections", "a ready connections=3, b ready connections=2", "b"),
         ("answers in flight count", "a ready connections=3, b ready connections=2 flight=2", "a"),
         ("the current revision of equals", "a ready old, b ready", "b"),
+        ("a new revision does not get everybody", "a ready connections=3, b ready connections=2 old", "b"),
         ("the first by name of equals", "c ready, b ready", "b"),
         (
             "none",
@@ -48,7 +87,39 @@ fn a_player_goes_to_the_least_loaded_server() {
         ),
     ];
     for (name, text, expected) in cases {
-        assert_eq!(answer(choose_for_player(&mesh(1, 9), &servers(text))), expected, "{name}");
+        assert_eq!(for_player(&mesh(1, 9), text, &Selector::default()), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_selector_leaves_servers_out_whatever_is_preferred() {
+    let old = Selector { revision: Some("old".parse().unwrap()), labels: [].into() };
+    let both = "a ready zone=x, b ready zone=y, c allocated rooms=1 zone=x old";
+    for preference in [Preference::Packing, Preference::LeastConnected, Preference::PowerOfTwo] {
+        let fleet = prefers(preference, fleet(1, 9));
+        assert_eq!(for_room(&fleet, both, &zone("x")), "a", "{preference:?}");
+        assert_eq!(for_room(&fleet, both, &zone("y")), "b", "{preference:?}");
+        assert_eq!(for_room(&fleet, both, &old), "c", "{preference:?}");
+    }
+    let none = "no ready gameserver in fleet arena with zone=z has a free room (0 of 3 ready match)";
+    assert_eq!(for_room(&fleet(1, 9), both, &zone("z")), none);
+    let none = "none of the 3 ready gameservers in fleet arena has zone=z, revision=old";
+    let neither = Selector { revision: old.revision, ..zone("z") };
+    assert_eq!(for_player(&mesh(1, 9), both, &neither), none);
+}
+
+#[test]
+fn the_answer_says_why_this_server() {
+    let cases = [
+        (Preference::Packing, "packing: the fullest of 2 with a place, 1 rooms before"),
+        (Preference::LeastConnected, "least_connected of 2: 0 rooms, 4 connections before"),
+        (Preference::PowerOfTwo, "power_of_two of 2: 0 rooms, 4 connections before"),
+    ];
+    let servers = by_name("a ready connections=4, b allocated rooms=1");
+    for (preference, expected) in cases {
+        let fleet = prefers(preference, fleet(1, 9));
+        let chosen = choose(&fleet, &servers, &Selector::default()).unwrap();
+        assert_eq!(chosen.why.to_string(), expected);
     }
 }
 
@@ -75,15 +146,25 @@ fn a_server_goes_to_the_host_with_the_smallest_taken_share() {
     }
 }
 
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    let states = ["starting", "ready", "allocated", "draining", "unhealthy", "stopped"];
+    let one = (0..states.len(), 0u16..4, 0u32..5, any::<bool>(), any::<bool>());
+    let text = one.prop_map(move |(state, rooms, connections, old, zone)| {
+        let (old, zone) = (if old { "old" } else { "" }, if zone { "x" } else { "y" });
+        format!("{} rooms={rooms} connections={connections} {old} zone={zone}", states[state])
+    });
+    proptest::collection::vec(text, 1..12)
+}
+
 proptest! {
     #[test]
     fn packing_rooms_opens_a_server_only_when_all_others_are_full(rooms in 0usize..20) {
         let fleet = fleet(1, 99);
         let mut servers: Vec<GameServer> = servers("a ready, b ready, c ready, d ready, e ready");
         for _ in 0..rooms {
-            match choose_for_room(&fleet, &servers) {
-                Ok(chosen) => servers.iter_mut().find(|s| s.name == chosen).unwrap().rooms += 1,
-                Err(_) => prop_assert!(servers.iter().all(|s| s.rooms == crate::support::ROOMS_PER_SERVER)),
+            match choose(&fleet, &servers, &Selector::default()) {
+                Some(chosen) => servers.iter_mut().find(|s| s.name == chosen.server).unwrap().rooms += 1,
+                None => prop_assert!(servers.iter().all(|s| s.rooms == crate::support::ROOMS_PER_SERVER)),
             }
             prop_assert!(servers.iter().filter(|s| s.rooms == 1).count() <= 1);
         }
@@ -95,10 +176,46 @@ proptest! {
         let fleet = mesh(1, 9);
         let mut servers: Vec<GameServer> = servers("a ready, b ready, c ready");
         for _ in 0..players {
-            let chosen = choose_for_player(&fleet, &servers).unwrap();
+            let chosen = choose(&fleet, &servers, &Selector::default()).unwrap().server;
             servers.iter_mut().find(|s| s.name == chosen).unwrap().in_flight += 1;
         }
         let loads = servers.iter().map(|s| s.in_flight);
         prop_assert!(loads.clone().max().unwrap() - loads.min().unwrap() <= 1);
+    }
+
+    #[test]
+    fn of_two_draws_the_less_loaded_is_taken_and_a_place_is_never_missed(
+        texts in texts(), draws in any::<[u64; 2]>(), in_x in any::<bool>(), of_mesh in any::<bool>(),
+    ) {
+        let fleet = prefers(Preference::PowerOfTwo, if of_mesh { mesh(1, 9) } else { fleet(1, 9) });
+        let servers: Vec<GameServer> =
+            texts.iter().enumerate().map(|(at, text)| server(&format!("s{at:02} {text}"))).collect();
+        let selector = if in_x { zone("x") } else { Selector::default() };
+        let fits = |server: &&GameServer| {
+            let place = of_mesh || server.rooms_free(crate::support::ROOMS_PER_SERVER) > 0;
+            server.state.takes_players() && place && selector.matches(server)
+        };
+        let candidates = Candidates::of(&fleet, &servers);
+        let chosen = candidates.choose(&fleet, &servers, &selector, draws);
+        prop_assert_eq!(chosen.is_some(), servers.iter().any(|server| fits(&server)));
+        let Some(chosen) = chosen else { return Ok(()) };
+        let found = servers.iter().find(|server| server.name == chosen.server);
+        prop_assert!(found.is_some_and(|server| fits(&server)), "{:?}", chosen);
+    }
+
+    #[test]
+    fn candidates_told_of_each_change_are_those_of_the_servers(before in texts(), after in texts(), of_mesh in any::<bool>()) {
+        let fleet = if of_mesh { mesh(1, 9) } else { fleet(1, 9) };
+        let all = |texts: &[String]| -> Vec<GameServer> {
+            texts.iter().enumerate().map(|(at, text)| server(&format!("s{at:02} {text}"))).collect()
+        };
+        let (before, after) = (all(&before), all(&after));
+        let mut candidates = Candidates::of(&fleet, &before);
+        for at in 0..before.len().max(after.len()) {
+            // Told twice it is the same.
+            candidates.update(&fleet, before.get(at), after.get(at));
+            candidates.update(&fleet, before.get(at), after.get(at));
+        }
+        prop_assert_eq!(candidates, Candidates::of(&fleet, &after));
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
         replicas_max,
         match_players: 4,
         autoscale: Autoscale::default(),
+        allocation: greenroom_core::allocate::Preference::default(),
         start_timeout: Duration::from_secs(60),
         ports: None,
     }
@@ -38,10 +39,11 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
 
 /// The same as a mesh fleet.
 pub(crate) fn mesh(replicas_min: u32, replicas_max: u32) -> Fleet {
-    Fleet { kind: FleetKind::Mesh, ..fleet(replicas_min, replicas_max) }
+    let allocation = greenroom_core::allocate::Preference::LeastConnected;
+    Fleet { kind: FleetKind::Mesh, allocation, ..fleet(replicas_min, replicas_max) }
 }
 
-/// A server from `<name> <state> [old] [cordoned] [host=NAME] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
+/// A server from `<name> <state> [old] [cordoned] [host=NAME] [zone=NAME] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
 /// [since=SECONDS] [fleet=NAME]`. Idle for a
 /// second unless something is on it or `idle` says otherwise.
 pub(crate) fn server(text: &str) -> GameServer {
@@ -61,6 +63,7 @@ pub(crate) fn server(text: &str) -> GameServer {
         name: name.parse().unwrap(),
         fleet: "arena".parse().unwrap(),
         host: "h1".parse().unwrap(),
+        labels: std::sync::Arc::default(),
         instance: format!("{name}.0").parse().unwrap(),
         revision: "new".parse().unwrap(),
         state,
@@ -77,6 +80,7 @@ pub(crate) fn server(text: &str) -> GameServer {
         match key {
             "old" => server.revision = "old".parse().unwrap(),
             "cordoned" => server.cordoned = Some(StopReason::Surplus),
+            "zone" => server.labels = std::sync::Arc::new([("zone".to_owned(), value.to_owned())].into()),
             "host" => server.host = value.parse().unwrap(),
             "rooms" => server.rooms = value.parse().unwrap(),
             "connections" => server.connections = value.parse().unwrap(),

@@ -5,7 +5,7 @@ use greenroom_wire::api::{
     EventLine, FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, HostStatus,
     KindWord, LogsAnswer, Overview, PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket,
     PlayerTicketRequest, Readiness, ReplicaRole, ReplicaStatus, RoomList, RoomPhase, RoomStatus, SeatGrant,
-    SeatStatus, SeatWord, ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused,
+    SeatStatus, SeatWord, SelectorBody, ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused,
     TicketsAnswer, TicketsRequest, Totals,
 };
 use greenroom_wire::error::{Code, ErrorBody};
@@ -24,6 +24,8 @@ fn what_users_ask_is_read_as_ever_and_unknown_fields_are_refused() {
         idempotency_key: Some(text("order-66")),
         timeout_ms: Some(5_000),
         init: json!({"map": "dunes"}),
+        fill: false,
+        select: None,
     };
     golden(User, "api_allocate", &allocate);
     let plain = AllocateRequest {
@@ -32,7 +34,15 @@ fn what_users_ask_is_read_as_ever_and_unknown_fields_are_refused() {
         idempotency_key: None,
         timeout_ms: None,
         init: Value::Null,
+        fill: false,
+        select: None,
     };
+    let select = SelectorBody {
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        revision: Some(text("0a1b2c3d4e5f")),
+    };
+    let filled = AllocateRequest { fill: true, select: Some(select), ..plain.clone() };
+    golden(User, "api_allocate_fill", &filled);
     golden(User, "api_allocate_plain", &plain);
     let room = PlayerRoomRequest {
         key: text("guild:42"),
@@ -89,6 +99,7 @@ fn allocation() -> Allocation {
         server: text("arena-a1b2c"),
         endpoint: "127.0.0.1:7001".to_owned(),
         url: "http://127.0.0.1:7001".to_owned(),
+        because: String::new(),
         created: true,
         seats: vec![SeatGrant {
             seat: 0,
@@ -106,6 +117,7 @@ fn what_players_are_told_is_written_as_ever() {
         server: text("lobby-x9y8z"),
         endpoint: "127.0.0.1:7000".to_owned(),
         url: "http://127.0.0.1:7000".to_owned(),
+        because: String::new(),
         expires_at_ms: 1_700_000_005_000,
     };
     golden(Process, "api_endpoint", &endpoint);
@@ -120,7 +132,11 @@ fn what_players_are_told_is_written_as_ever() {
     let answer = AssignmentsAnswer { term: 7, assignments: vec![assignment.clone()] };
     golden(Process, "api_assignments_answer", &answer);
     golden(Process, "api_ticket_cancelled", &TicketCancelled::Cancelled);
-    golden(Process, "api_ticket_assigned", &TicketCancelled::AlreadyAssigned { assignment });
+    golden(
+        Process,
+        "api_ticket_assigned",
+        &TicketCancelled::AlreadyAssigned { assignment: Box::new(assignment) },
+    );
     golden(Process, "api_room_result", &room_result());
 }
 

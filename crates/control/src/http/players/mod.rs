@@ -182,7 +182,7 @@ impl FromRequestParts<Arc<Lobby>> for Me {
 
 async fn endpoint(State(lobby): Shared, Me(_): Me, Named(fleet): Named<FleetName>) -> Outcome {
     lobby.check_open(&lobby.config.endpoints, &fleet, "an endpoint")?;
-    Ok(lobby.face.ask_anywhere(Call::Endpoint(fleet)).await)
+    Ok(lobby.face.ask_anywhere(Call::Endpoint { fleet, select: None }).await)
 }
 
 async fn room(
@@ -205,6 +205,8 @@ async fn room(
         players: vec![Text(me)],
         timeout_ms: body.timeout_ms,
         init: serde_json::Value::Null,
+        fill: false,
+        select: None,
     };
     Ok(lobby.face.ask_anywhere(Call::Allocate { fleet, body }).await)
 }

@@ -1,7 +1,7 @@
 //! Allocation and endpoint answers.
 
 use greenroom_wire::Text;
-use greenroom_wire::api::{AllocateRequest, SeatWord};
+use greenroom_wire::api::{AllocateRequest, SeatWord, SelectorBody};
 use greenroom_wire::error::Code;
 use serde_json::json;
 
@@ -10,6 +10,10 @@ use crate::world::{Answer, Bounds, Call, Event};
 
 fn arena() -> Rig {
     Rig::ready(vec![room_fleet("arena", (2, 4), 2, 4), mesh_fleet("lobby", (2, 2))])
+}
+
+fn in_zone(zone: &str) -> SelectorBody {
+    SelectorBody { labels: [("zone".to_owned(), zone.to_owned())].into(), revision: None }
 }
 
 #[test]
@@ -35,6 +39,8 @@ fn every_refusal_of_an_allocation_has_its_code_and_reserves_nothing() {
         ("long wait", "arena", body(|body| body.timeout_ms = Some(60_001)), Code::BadRequest),
         ("large init", "arena", body(|body| body.init = json!("x".repeat(5_000))), Code::BadRequest),
         ("full", "arena", body(|body| body.players = players(&["x", "y"])), Code::RoomFull),
+        ("fill with a key", "arena", body(|body| body.fill = true), Code::BadRequest),
+        ("an empty label", "arena", body(|body| body.select = Some(in_zone(""))), Code::BadRequest),
     ];
     for (name, fleet, body, code) in cases {
         let refused = rig.now_answered(Call::Allocate { fleet: text(fleet), body }).unwrap_err();
@@ -171,7 +177,10 @@ fn a_thousand_no_shows_leave_every_seat_free() {
 #[test]
 fn endpoint_answers_spread_and_count_as_load_until_they_expire() {
     let mut rig = arena();
-    let server = |rig: &mut Rig| match rig.now_answered(Call::Endpoint(text("lobby"))).unwrap() {
+    let server = |rig: &mut Rig| match rig
+        .now_answered(Call::Endpoint { fleet: text("lobby"), select: None })
+        .unwrap()
+    {
         Answer::Endpoint(answer) => answer.server.to_string(),
         other => panic!("{other:?}"),
     };
@@ -180,6 +189,12 @@ fn endpoint_answers_spread_and_count_as_load_until_they_expire() {
     assert_eq!(rig.fleet("lobby").busy, 2);
     rig.run_ms(5_100);
     assert_eq!(rig.fleet("lobby").busy, 0);
-    assert_eq!(rig.now_answered(Call::Endpoint(text("arena"))).unwrap_err().code(), Code::WrongKind);
-    assert_eq!(rig.now_answered(Call::Endpoint(text("nope"))).unwrap_err().code(), Code::FleetNotFound);
+    assert_eq!(
+        rig.now_answered(Call::Endpoint { fleet: text("arena"), select: None }).unwrap_err().code(),
+        Code::WrongKind
+    );
+    assert_eq!(
+        rig.now_answered(Call::Endpoint { fleet: text("nope"), select: None }).unwrap_err().code(),
+        Code::FleetNotFound
+    );
 }

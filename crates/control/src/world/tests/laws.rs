@@ -2,18 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use greenroom_wire::api::{Allocation, RoomPhase, SeatWord};
+use greenroom_core::allocate::Candidates;
+use greenroom_core::{FleetName, RoomId, ServerName};
+use greenroom_wire::api::{AllocateRequest, Allocation, RoomPhase, SeatWord};
 use greenroom_wire::rooms::EndReason;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::rig::*;
-use crate::world::Call;
+use crate::world::{Call, World};
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
 enum Step {
     Allocate { key: Option<u8>, players: Vec<u8> },
+    Fill { players: Vec<u8> },
     File { player: u8 },
     Cancel { ticket: u8 },
     Arrive { room: u8, seats: u8 },
@@ -27,7 +30,9 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let players = proptest::collection::btree_set(0u8..30, 1..4).prop_map(|set| set.into_iter().collect());
+    let fill = proptest::collection::btree_set(30u8..60, 1..4).prop_map(|set| set.into_iter().collect());
     let step = prop_oneof![
+        3 => fill.prop_map(|players| Step::Fill { players }),
         6 => (proptest::option::of(0u8..4), players).prop_map(|(key, players)| Step::Allocate { key, players }),
         4 => (0u8..60).prop_map(|player| Step::File { player }),
         1 => (0u8..60).prop_map(|ticket| Step::Cancel { ticket }),
@@ -64,6 +69,14 @@ fn apply(rig: &mut Rig, told: &mut Told, step: Step) {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let key = key.map(|key| format!("k{key}"));
             if let Ok(given) = rig.allocate(request(key.as_deref(), &names)) {
+                assert_eq!(given.seats.len(), names.len(), "all seats or none");
+                told.rooms.push(given);
+            }
+        }
+        Step::Fill { players } => {
+            let names: Vec<String> = players.iter().map(|player| format!("f{player}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            if let Ok(given) = rig.allocate(AllocateRequest { fill: true, ..request(None, &names) }) {
                 assert_eq!(given.seats.len(), names.len(), "all seats or none");
                 told.rooms.push(given);
             }
@@ -142,6 +155,7 @@ fn arrive(rig: &mut Rig, told: &Told, room: u8, seats: u8) {
 }
 
 fn check(rig: &mut Rig) {
+    rig.world.check_counts();
     let overview = rig.overview();
     let mut keys = BTreeSet::new();
     let mut taken = 0;
@@ -181,6 +195,32 @@ proptest! {
         let overview = rig.overview();
         let seated = overview.rooms.iter().flat_map(|room| &room.seats);
         prop_assert_eq!(seated.filter(|seat| seat.state == SeatWord::Reserved).count(), 0, "a no-show keeps a seat");
+    }
+}
+
+impl World {
+    /// What is counted as rooms change is what a walk over all rooms finds.
+    fn check_counts(&self) {
+        let mut live: BTreeMap<&ServerName, (BTreeSet<RoomId>, usize)> = BTreeMap::new();
+        let mut open: BTreeMap<(&FleetName, usize), BTreeSet<RoomId>> = BTreeMap::new();
+        for (id, room) in &self.rooms {
+            let on = live.entry(&room.server).or_default();
+            on.0.insert(id.clone());
+            on.1 += usize::from(room.is_live());
+            if room.open && room.free_seats() > 0 {
+                open.entry((&room.fleet, room.free_seats())).or_default().insert(id.clone());
+            }
+        }
+        let counted: BTreeMap<_, _> =
+            self.rooms_of.iter().map(|(server, on)| (server, (on.ids.clone(), on.live))).collect();
+        assert_eq!(counted, live);
+        let indexed = self.fleets.iter().flat_map(|(fleet, state)| {
+            state.open.iter().map(move |(free, rooms)| ((fleet, *free), rooms.clone()))
+        });
+        assert_eq!(indexed.collect::<BTreeMap<_, _>>(), open);
+        for fleet in self.fleets.values() {
+            assert_eq!(fleet.candidates, Candidates::of(&fleet.spec, &fleet.view));
+        }
     }
 }
 

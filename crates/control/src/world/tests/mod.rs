@@ -6,6 +6,7 @@
 
 mod allocation;
 mod audit;
+mod choice;
 mod failing;
 mod hosts;
 mod laws;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use greenroom_core::allocate::Preference;
 use greenroom_core::autoscale::Autoscale;
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
 use greenroom_core::{FleetName, PlayerId, ServerName, Timestamp};
@@ -51,6 +52,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
         replicas_max: replicas.1,
         match_players: seats,
         autoscale: Autoscale::default(),
+        allocation: Preference::Packing,
         start_timeout: Duration::from_secs(60),
         ports: None,
     }
@@ -59,6 +61,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
 pub(super) fn mesh_fleet(name: &str, replicas: (u32, u32)) -> Fleet {
     let mut fleet = room_fleet(name, replicas, 1, 1);
     fleet.kind = FleetKind::Mesh;
+    fleet.allocation = Preference::LeastConnected;
     fleet.match_players = 0;
     fleet
 }
@@ -156,7 +159,7 @@ impl Rig {
             version: VERSION,
             host: Text(text(host)),
             boot: boot.to_owned(),
-            labels: BTreeMap::new(),
+            labels: [("zone".to_owned(), "a".to_owned())].into(),
             servers_max: 100,
             term_seen,
         };
@@ -420,6 +423,8 @@ pub(super) fn request(key: Option<&str>, names: &[&str]) -> AllocateRequest {
         idempotency_key: None,
         timeout_ms: Some(0),
         init: Value::Null,
+        fill: false,
+        select: None,
     }
 }
 

@@ -74,7 +74,7 @@ fn a_call_that_waits_wakes_a_fleet_of_nothing_and_the_fleet_sleeps_again() {
 fn a_player_who_waits_wakes_a_sleeping_mesh() {
     let mut rig = Rig::ready(vec![mesh_fleet("lobby", (0, 2))]);
     assert_eq!(rig.fleet("lobby").replicas, 0);
-    let call = rig.ask(Call::Endpoint(text("lobby")));
+    let call = rig.ask(Call::Endpoint { fleet: text("lobby"), select: None });
     rig.run_ms(2_000);
     assert!(matches!(rig.answer(call), Ok(Answer::Endpoint(_))));
 }
