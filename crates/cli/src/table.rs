@@ -114,6 +114,9 @@ pub(crate) fn allocation(allocation: &Allocation, now_ms: u64) -> String {
     let key = allocation.key.as_ref().map(|key| format!(", key {key}")).unwrap_or_default();
     let mut text = format!("{made} room {}{key}\n", allocation.room);
     text.push_str(&format!("  game server  {}\n  address      {}\n", allocation.server, allocation.url));
+    if !allocation.because.is_empty() {
+        text.push_str(&format!("  because      {}\n", allocation.because));
+    }
     for seat in &allocation.seats {
         text.push_str(&format!("\nseat {}, player {}, token:\n{}\n", seat.seat, seat.player, seat.token));
     }
@@ -243,7 +246,8 @@ mod tests {
     fn an_allocation_is_told_with_a_token_for_each_player() {
         let answer: Allocation = serde_json::from_value(serde_json::json!({
             "room": "r-7f3k", "fleet": "arena", "key": "party:1", "epoch": 1, "server": "arena-k3x9q",
-            "endpoint": "127.0.0.1:7400", "url": "http://127.0.0.1:7400", "created": true, "seats": [
+            "endpoint": "127.0.0.1:7400", "url": "http://127.0.0.1:7400", "created": true,
+            "because": "the fullest of 2 with a place", "seats": [
                 {"seat": 0, "player": "ann", "token": "aaa.bbb.ccc", "expires_at_ms": NOW_MS + 30_000},
                 {"seat": 1, "player": "bob", "token": "ddd.eee.fff", "expires_at_ms": NOW_MS + 30_000}],
         }))

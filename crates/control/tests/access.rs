@@ -174,6 +174,7 @@ async fn beyond_loopback_it_listens_with_tokens_only() {
     stop.cancel();
     run(config, store.clone(), CancellationToken::clone(&stop)).await.unwrap();
     let mut config = guarded();
+    config.listen = "127.0.0.1:0".parse().unwrap(); // somebody may run a Greenroom at the usual port
     config.tokens[0].source = TokenSource::Value(Secret::new("short"));
     let refused = run(config, store, CancellationToken::new()).await.unwrap_err();
     assert!(matches!(refused, RunError::Token(_)), "{refused}");
