@@ -6,7 +6,8 @@ use greenroom_core::autoscale::{Autoscale, Metric, Policy};
 use greenroom_core::fleet::Fleet;
 use greenroom_wire::agent::ToAgent;
 use greenroom_wire::api::{
-    AutoscaleBody, ChangeWord, DecisionList, DryRunRequest, FreezeWord, ScaleOrder, ScaleRequest, StateWord,
+    Allocation, AutoscaleBody, ChangeWord, DecisionList, DryRunRequest, FreezeWord, ScaleOrder, ScaleRequest,
+    StateWord,
 };
 use greenroom_wire::error::Code;
 use greenroom_wire::rooms::EndReason;
@@ -113,14 +114,20 @@ fn an_idle_server_is_cordoned_and_stopped_only_when_it_stayed_empty() {
     assert!(rig.now.since(cordoned_at) > seconds(10));
 }
 
-#[test]
-fn a_lost_stop_is_not_repeated_while_somebody_is_on_the_server() {
-    let mut rig = Rig::ready(vec![quick((0, 3))]);
+/// A room that woke the fleet, was played in and is over.
+fn played(rig: &mut Rig) -> Allocation {
     let call = rig.ask(waits(&["a"]));
     rig.run_ms(2_000);
     let given = allocation(rig.answer(call).unwrap());
     rig.seat(&given, &[(0, "a")]);
     rig.end(&given, EndReason::Finished, Value::Null);
+    given
+}
+
+#[test]
+fn a_lost_stop_is_not_repeated_while_somebody_is_on_the_server() {
+    let mut rig = Rig::ready(vec![quick((0, 3))]);
+    let given = played(&mut rig);
     rig.agent_obeys = false;
     while stops(&rig) == 0 {
         rig.run_ms(100);
@@ -140,11 +147,7 @@ fn a_lost_stop_is_not_repeated_while_somebody_is_on_the_server() {
 #[test]
 fn a_server_that_is_needed_again_is_given_back_before_anything_is_started() {
     let mut rig = Rig::ready(vec![quick((0, 3))]);
-    let call = rig.ask(waits(&["a"]));
-    rig.run_ms(2_000);
-    let given = allocation(rig.answer(call).unwrap());
-    rig.seat(&given, &[(0, "a")]);
-    rig.end(&given, EndReason::Finished, Value::Null);
+    let given = played(&mut rig);
     let draining = |rig: &mut Rig| {
         let Ok(Answer::Gameservers(list)) = rig.now_answered(Call::Gameservers(None)) else { panic!() };
         list.gameservers.iter().any(|server| server.state == StateWord::Draining)
@@ -246,11 +249,7 @@ fn a_fleet_is_warm_by_the_moment_it_was_ordered_for() {
 #[test]
 fn a_frozen_fleet_does_not_shrink_until_it_is_told_to() {
     let mut rig = Rig::ready(vec![quick((0, 3))]);
-    let call = rig.ask(waits(&["a"]));
-    rig.run_ms(2_000);
-    let given = allocation(rig.answer(call).unwrap());
-    rig.seat(&given, &[(0, "a")]);
-    rig.end(&given, EndReason::Finished, Value::Null);
+    played(&mut rig);
     let freeze = |freeze| ScaleRequest { freeze: Some(freeze), ..ScaleRequest::default() };
     scale(&mut rig, freeze(FreezeWord::ScaleIn)).unwrap();
     rig.run_ms(120_000);
