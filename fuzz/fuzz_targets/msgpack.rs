@@ -3,7 +3,7 @@
 
 use greenroom_socketio::{
     Limits,
-    packet::{Draft, PacketKind, unpack},
+    packet::{Draft, Msgpack, PacketKind, unpack},
 };
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
@@ -35,7 +35,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let draft = draft.args_of(&packet).expect("the draft has no attachments");
     let prepared = draft.prepare(packet.namespace(), packet.ack_id()).expect("what was received can be sent");
-    let packed = prepared.msgpack().expect("it is not deeper than allowed");
+    let packed = prepared.written_by(&Msgpack).expect("it is not deeper than allowed");
     let frame = packed.frames().next().expect("there is one");
     let again = unpack(&frame[header_bytes(frame)..], &LIMITS).expect("what is written can be read");
     assert_eq!(again.event(), packet.event());

@@ -14,11 +14,12 @@ import { io } from 'socket.io-client';
 import msgpack from 'socket.io-msgpack-parser';
 
 import { test } from './harness.mjs';
+import * as prefixed from './prefixed-parser.mjs';
 
 const BIN = process.env.GREENROOM_ECHO_BIN;
 if (!BIN) throw new Error('GREENROOM_ECHO_BIN must name the example server; `cargo xtask test` sets it');
 
-const parsers = { json: undefined, msgpack };
+const parsers = { json: undefined, msgpack, prefixed };
 const transports = { upgrade: undefined, polling: ['polling'], websocket: ['websocket'] };
 const namespaces = {
   'the main namespace': { path: '/' },
@@ -56,6 +57,7 @@ function next(emitter, name) {
 const ports = [
   { parserName: 'json', isSecure: false },
   { parserName: 'msgpack', isSecure: false },
+  { parserName: 'prefixed', isSecure: false },
   { parserName: 'json', isSecure: true },
 ];
 

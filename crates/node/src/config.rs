@@ -2,10 +2,12 @@
 //! Never read from the environment here: `env` does that.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_core::{FleetName, InstanceId};
 use greenroom_socketio::Limits;
+use greenroom_socketio::packet::PacketParser;
 
 pub use crate::http::options::{
     Cookie, Cors, Ipv6, KeptHeaders, SameSite, SidPrefix, SidPrefixError, Transports,
@@ -220,15 +222,18 @@ impl AddressCap {
     }
 }
 
-/// How the packets of a node's clients are written; all clients must use the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How the packets of a node's clients are written; all clients must use the same. Handlers see JSON text and attachments
+/// all the same, and so do the other nodes of a mesh, so that nothing else in a program changes.
+#[derive(Debug, Clone, Default)]
 pub enum Parser {
     /// The standard format: JSON with binary attachments.
     #[default]
     Json,
-    /// MessagePack, as the npm package `socket.io-msgpack-parser` has it. Handlers see JSON text and attachments all the
-    /// same, so that nothing in a program changes.
+    /// MessagePack, as the npm package `socket.io-msgpack-parser` has it.
     Msgpack,
+    /// The program's own, see [`crate::parser`]. What it cannot write is not sent, counted and logged; a message that it
+    /// cannot read, or that becomes what no packet may be, closes the session with `parse error`.
+    Custom(Arc<dyn PacketParser>),
 }
 
 /// Which web pages may connect. What is not a browser sends no origin and is not judged by this.

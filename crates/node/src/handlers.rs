@@ -36,6 +36,15 @@ pub(crate) enum Middleware {
     Later(JudgeLater),
 }
 
+impl Middleware {
+    fn later<F>(judge: impl Fn(Socket, Rc<ConnectRequest>) -> F + 'static) -> Self
+    where
+        F: Future<Output = Result<(), Refusal>> + 'static,
+    {
+        Self::Later(Box::new(move |socket, request| Box::pin(judge(socket, request))))
+    }
+}
+
 /// What a program does in one namespace: registered once for all its sockets, before the node starts. Handlers run on
 /// the node's thread and must not block; those of one socket run in the order of its events.
 #[derive(Default)]
@@ -86,8 +95,7 @@ impl Handlers {
     where
         F: Future<Output = Result<(), Refusal>> + 'static,
     {
-        let judge: JudgeLater = Box::new(move |socket, request| Box::pin(judge(socket, request)));
-        self.middlewares.push(Middleware::Later(judge));
+        self.middlewares.push(Middleware::later(judge));
         self
     }
 
@@ -110,8 +118,7 @@ impl Handlers {
     where
         F: Future<Output = Result<(), Refusal>> + 'static,
     {
-        let judge: JudgeLater = Box::new(move |socket, request| Box::pin(judge(socket, request)));
-        self.reauthorisers.push(Middleware::Later(judge));
+        self.reauthorisers.push(Middleware::later(judge));
         self
     }
 

@@ -26,6 +26,7 @@
 
 pub mod config;
 pub mod env;
+pub mod parser;
 
 mod answers;
 mod broadcast;
@@ -36,6 +37,7 @@ mod counters;
 mod dispatch;
 mod event;
 mod flush;
+mod format;
 mod groups;
 mod handlers;
 mod handshake;

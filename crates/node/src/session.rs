@@ -9,10 +9,9 @@ use greenroom_socketio::Sid;
 use greenroom_socketio::engine::{
     DisconnectReason, EnginePacket, Heartbeat, HeartbeatStep, Moment, Open, Transport, Upgrade,
 };
-use greenroom_socketio::packet::{DecodeError, Decoder, Prepared, unpack};
+use greenroom_socketio::packet::{Decoder, Prepared};
 use greenroom_socketio::ws;
 
-use crate::config::Parser;
 use crate::flush::Flush;
 use crate::handshake::Handshake;
 use crate::line::{Line, Polling, WebSocket};
@@ -75,7 +74,7 @@ pub(crate) struct Session {
     /// When the last bytes have had their time.
     close_by: Cell<Moment>,
     armed_at: Cell<Moment>,
-    decoder: RefCell<Decoder>,
+    pub(crate) decoder: RefCell<Decoder>,
     /// Bytes of missed events that may wait beside what is new; 0 once the line was empty.
     missed_bytes: Cell<usize>,
     /// What led to its end, for people.
@@ -123,7 +122,7 @@ impl Session {
             connect_by: Cell::new(now.after(config.connect_timeout)),
             close_by: Cell::new(NEVER),
             armed_at: Cell::new(NEVER),
-            decoder: RefCell::default(),
+            decoder: RefCell::new(config.parser.decoder()),
             missed_bytes: Cell::new(0),
             details: RefCell::default(),
         });
@@ -177,15 +176,7 @@ impl Session {
         if !self.is_open() {
             return;
         }
-        let packet = match self.state.config.parser {
-            Parser::Json => Some(packet),
-            Parser::Msgpack => packet.msgpack(),
-        };
-        let Some(packet) = packet else {
-            self.state.counting.emit_faults_total.one();
-            tracing::error!("an event is nested too deep for messagepack");
-            return;
-        };
+        let Some(packet) = self.written(packet) else { return };
         let mut line = self.line.borrow_mut();
         if urgency == Urgency::Volatile && !line.is_writable() {
             self.state.counting.volatile_dropped_total.one();
@@ -251,7 +242,7 @@ impl Session {
     }
 
     /// The end of the sid, which is a secret as a whole.
-    fn sid_tail(&self) -> &str {
+    pub(crate) fn sid_tail(&self) -> &str {
         &self.sid.as_str()[16..]
     }
 
@@ -265,12 +256,11 @@ impl Session {
             return;
         }
         let limits = &self.state.config.limits;
-        let is_msgpack = self.state.config.parser == Parser::Msgpack;
-        let decoded = match packet {
-            EnginePacket::Binary(bytes) if is_msgpack => unpack(&bytes, limits).map(Some),
-            EnginePacket::Text(_) if is_msgpack => Err(DecodeError::Msgpack { at: 0 }),
-            EnginePacket::Text(text) => self.decoder.borrow_mut().handle_text(text, limits),
-            EnginePacket::Binary(bytes) => self.decoder.borrow_mut().handle_binary(&bytes, limits),
+        match packet {
+            EnginePacket::Text(text) => self.handle_message(|decoder| decoder.handle_text(text, limits)),
+            EnginePacket::Binary(bytes) => {
+                self.handle_message(|decoder| decoder.handle_binary(&bytes, limits));
+            }
             EnginePacket::Pong(_) => {
                 let mut heartbeat = self.heartbeat.get();
                 let answered = heartbeat.handle_pong(self.state.config.ping_interval, self.state.now());
@@ -279,21 +269,11 @@ impl Session {
                 if let Some(recovery) = &self.state.recovery {
                     self.sockets.borrow().iter().for_each(|socket| recovery.answered(socket));
                 }
-                return;
             }
-            EnginePacket::Close => return self.close(DisconnectReason::TransportClose, Goodbye::Answered),
+            EnginePacket::Close => self.close(DisconnectReason::TransportClose, Goodbye::Answered),
             // A client never pings, except to probe.
-            EnginePacket::Ping(_) => return self.close_faulty(DisconnectReason::TransportError, None),
-            EnginePacket::Open(_) | EnginePacket::Upgrade | EnginePacket::Noop => return,
-        };
-        match decoded {
-            Ok(Some(packet)) => self.dispatch(packet),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::debug!(sid_tail = self.sid_tail(), %error, "packet refused");
-                self.explain(&error);
-                self.close_faulty(DisconnectReason::ParseError, None);
-            }
+            EnginePacket::Ping(_) => self.close_faulty(DisconnectReason::TransportError, None),
+            EnginePacket::Open(_) | EnginePacket::Upgrade | EnginePacket::Noop => {}
         }
     }
 

@@ -127,6 +127,31 @@ async fn linked(served: &Served, agent: &mut Agent) {
     agent.find(sent).await;
 }
 
+/// Two nodes, each with an agent of its own, between which a test carries the words.
+struct Pair {
+    one: Served,
+    two: Served,
+    here: Agent,
+    there: Agent,
+}
+
+impl Pair {
+    /// The second one does what `program` tells it.
+    async fn listen(program: impl FnOnce(&mut Node)) -> Self {
+        let (here, there) = (Agent::listen().await, Agent::listen().await);
+        let mut node = Node::new(there.config());
+        program(&mut node);
+        Self { one: serve(Node::new(here.config())), two: serve(node), here, there }
+    }
+
+    async fn linked(mut self) -> Self {
+        self.here.welcome().await;
+        self.there.welcome().await;
+        linked(&self.one, &mut self.here).await;
+        self
+    }
+}
+
 /// What the agent says first to who asks.
 fn asked(send: &MeshSend) -> ToServer {
     let peer = "arena-a1b2c.7".parse::<greenroom_core::InstanceId>().expect("an instance").into();
@@ -142,18 +167,15 @@ async fn a_faulty_handler_harms_nobody(one: &Served, two: &Served, here: &mut Ag
 #[test]
 fn sockets_of_other_nodes_are_joined_left_disconnected_and_servers_hear_events() {
     run(async {
-        let (mut here, mut there) = (Agent::listen().await, Agent::listen().await);
         let heard = Rc::new(RefCell::new(None));
         let hear = Rc::clone(&heard);
-        let mut node = Node::new(there.config());
-        node.namespace("/").on_server_side("bug", |_, _| panic!("a fault of the program"));
-        node.namespace("/").on_server_side("reload", move |node, event| {
-            *hear.borrow_mut() = Some((node.connections(), event.arg::<Value>(0).unwrap()));
-        });
-        let (one, two) = (serve(Node::new(here.config())), serve(node));
-        here.welcome().await;
-        there.welcome().await;
-        linked(&one, &mut here).await;
+        let program = move |node: &mut Node| {
+            node.namespace("/").on_server_side("bug", |_, _| panic!("a fault of the program"));
+            node.namespace("/").on_server_side("reload", move |node, event| {
+                *hear.borrow_mut() = Some((node.connections(), event.arg::<Value>(0).unwrap()));
+            });
+        };
+        let Pair { one, two, mut here, mut there } = Pair::listen(program).await.linked().await;
         let (mut bob, bob_id) = two.connect().await;
         let bob_socket = two.handle.to(bob_id.clone()).sockets().remove(0);
 
@@ -180,13 +202,10 @@ fn sockets_of_other_nodes_are_joined_left_disconnected_and_servers_hear_events()
 #[test]
 fn questions_reach_every_node_and_the_silent_ones_are_named() {
     run(async {
-        let (mut here, mut there) = (Agent::listen().await, Agent::listen().await);
-        let (one, two) = (serve(Node::new(here.config())), serve(Node::new(there.config())));
-        let down = one.handle.everybody().fetch(Duration::from_secs(5)).await;
+        let pair = Pair::listen(|_| {}).await;
+        let down = pair.one.handle.everybody().fetch(Duration::from_secs(5)).await;
         assert_eq!(down.nodes_missing, ["agent"], "not linked yet");
-        here.welcome().await;
-        there.welcome().await;
-        linked(&one, &mut here).await;
+        let Pair { one, two, mut here, mut there } = pair.linked().await;
         let (mut ann, ann_id) = one.connect().await;
         let (mut bob, bob_id) = two.connect().await;
 
@@ -268,25 +287,22 @@ fn a_node_that_stays_silent_is_named_and_one_that_lies_harms_nobody() {
 #[test]
 fn servers_ask_each_other_and_who_has_no_answer_is_named() {
     run(async {
-        let (mut here, mut there) = (Agent::listen().await, Agent::listen().await);
-        let mut node = Node::new(there.config());
-        node.namespace("/")
-            .on_server_side("load", |node, event| {
-                assert_eq!(event.from(), "arena-a1b2c.7");
-                event.reply(
-                    &json!({ "connections": node.connections(), "of": event.arg::<Value>(0).unwrap() }),
-                );
-                event.reply(&"an answer is given once");
-            })
-            .on_server_side("later", |node, event| {
-                let ack = event.ack().expect("an answer is wanted");
-                assert!(event.ack().is_none());
-                node.spawn(async move { ack.send(&"later") });
-            });
-        let (one, two) = (serve(Node::new(here.config())), serve(node));
-        here.welcome().await;
-        there.welcome().await;
-        linked(&one, &mut here).await;
+        let program = |node: &mut Node| {
+            node.namespace("/")
+                .on_server_side("load", |node, event| {
+                    assert_eq!(event.from(), "arena-a1b2c.7");
+                    event.reply(
+                        &json!({ "connections": node.connections(), "of": event.arg::<Value>(0).unwrap() }),
+                    );
+                    event.reply(&"an answer is given once");
+                })
+                .on_server_side("later", |node, event| {
+                    let ack = event.ack().expect("an answer is wanted");
+                    assert!(event.ack().is_none());
+                    node.spawn(async move { ack.send(&"later") });
+                });
+        };
+        let Pair { one, two, mut here, mut there } = Pair::listen(program).await.linked().await;
         let (_bob, _) = two.connect().await;
         let everybody = one.handle.everybody();
         for (event, expected) in [
@@ -324,11 +340,7 @@ fn servers_ask_each_other_and_who_has_no_answer_is_named() {
 #[test]
 fn a_fetched_socket_is_acted_on_wherever_it_is() {
     run(async {
-        let (mut here, mut there) = (Agent::listen().await, Agent::listen().await);
-        let (one, two) = (serve(Node::new(here.config())), serve(Node::new(there.config())));
-        here.welcome().await;
-        there.welcome().await;
-        linked(&one, &mut here).await;
+        let Pair { one, two, mut here, mut there } = Pair::listen(|_| {}).await.linked().await;
         let (mut ann, ann_id) = one.connect().await;
         let (mut bob, bob_id) = two.connect().await;
         let everybody = one.handle.everybody();

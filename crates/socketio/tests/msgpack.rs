@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use greenroom_socketio::{
     Limits, SocketId,
-    packet::{AckId, DecodeError, Decoder, Draft, JsonError, Packet, Prepared, unpack},
+    packet::{AckId, DecodeError, Decoder, Draft, JsonError, Msgpack, Packet, Prepared, unpack},
 };
 use proptest::prelude::*;
 use serde_json::{Value, value::RawValue};
@@ -19,7 +19,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 /// The message's bytes: the only frame without its header, a short one here.
 fn packed(packet: &Prepared) -> Vec<u8> {
-    let packed = packet.msgpack().expect("it is not deep");
+    let packed = packet.written_by(&Msgpack).expect("it is not deep");
     let frames: Vec<&Bytes> = packed.frames().collect();
     assert_eq!(frames.len(), 1);
     assert_eq!(frames[0][0], 0x82, "a whole binary frame");
@@ -152,7 +152,7 @@ fn control_packets_and_polling_have_their_form_too() {
     let connected = Prepared::connected("/a", &sid, None).unwrap();
     let packet = unpack(&packed(&connected), &LIMITS).unwrap();
     assert_eq!(packet.text(), r#"0/a,{"sid":"AAAAAAAAAAAAAAAAAAAA"}"#);
-    let polling = connected.msgpack().unwrap().polling();
+    let polling = connected.written_by(&Msgpack).unwrap().polling();
     assert!(polling.starts_with(b"bg6R0eXBlAKNuc3"), "{polling:?}");
     let refused = Prepared::connect_error("/", "no", Some("7")).unwrap();
     assert_eq!(unpack(&packed(&refused), &LIMITS).unwrap().data(), r#"{"message":"no","data":7}"#.to_owned());
@@ -162,7 +162,7 @@ fn control_packets_and_polling_have_their_form_too() {
         let nested = "[".repeat(depth) + &"]".repeat(depth);
         let nested: Box<RawValue> = serde_json::from_str(&nested).unwrap();
         let deep = Draft::event("x").unwrap().arg(&nested).unwrap().prepare("/", None).unwrap();
-        assert_eq!(deep.msgpack().is_some(), is_written);
+        assert_eq!(deep.written_by(&Msgpack).is_ok(), is_written);
     }
 }
 

@@ -63,6 +63,12 @@ pub enum DecodeError {
         /// Where, in bytes from the start of the message.
         at: usize,
     },
+    /// A program's own parser says so.
+    #[error("the parser refuses the message: {why}")]
+    Refused {
+        /// Why, in its own words.
+        why: String,
+    },
     /// A placeholder does not fit the attachments.
     #[error(transparent)]
     Placeholder(#[from] PlaceholderError),

@@ -6,7 +6,9 @@ mod decode;
 mod decoder;
 mod draft;
 mod json;
+mod msgpack;
 mod pack;
+mod parser;
 mod placeholder;
 mod prepared;
 mod unpack;
@@ -16,6 +18,8 @@ pub use decode::{DecodeError, Packet};
 pub use decoder::Decoder;
 pub use draft::{Draft, EncodeError};
 pub use json::{Args, JsonError};
+pub use msgpack::Msgpack;
+pub use parser::{Content, Message, PacketDecoder, PacketParser, WriteError};
 pub use placeholder::{Placeholder, PlaceholderError};
 pub use prepared::Prepared;
 pub use unpack::unpack;
@@ -33,6 +37,33 @@ pub enum PacketKind {
     Ack,
     /// Refuses a namespace.
     ConnectError,
+}
+
+impl PacketKind {
+    /// Its number on the wire, 0 to 4: that of the form without attachments.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Connect => 0,
+            Self::Disconnect => 1,
+            Self::Event => 2,
+            Self::Ack => 3,
+            Self::ConnectError => 4,
+        }
+    }
+
+    /// The kind of that number.
+    #[must_use]
+    pub const fn of_number(number: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Connect),
+            1 => Some(Self::Disconnect),
+            2 => Some(Self::Event),
+            3 => Some(Self::Ack),
+            4 => Some(Self::ConnectError),
+            _ => None,
+        }
+    }
 }
 
 /// Pairs an event with its answer: 0 to 2^53 - 1, what JavaScript can count.

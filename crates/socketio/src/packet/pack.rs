@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::{JsonError, PacketKind, Placeholder, Prepared, json::Scanner};
+use super::{JsonError, Placeholder, Prepared, json::Scanner};
 use crate::limits::JSON_DEPTH_CEILING;
 
 /// Writes the message of a packet: a map with `type`, `nsp`, `data` and perhaps `id`. Placeholders become the bytes
@@ -16,13 +16,7 @@ pub(super) fn pack(packet: &Prepared) -> Result<Vec<u8>, JsonError> {
     let pairs = 2 + u8::from(!data.is_empty()) + u8::from(packet.ack_id().is_some());
     out.push(0x80 | pairs);
     write_text(&mut out, "type");
-    out.push(match packet.kind() {
-        PacketKind::Connect => 0,
-        PacketKind::Disconnect => 1,
-        PacketKind::Event => 2,
-        PacketKind::Ack => 3,
-        PacketKind::ConnectError => 4,
-    });
+    out.push(packet.kind().number());
     write_text(&mut out, "nsp");
     write_text(&mut out, packet.namespace());
     if let Some(id) = packet.ack_id() {

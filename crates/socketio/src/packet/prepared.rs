@@ -8,7 +8,9 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{AckId, EncodeError, JsonError, MAIN_NAMESPACE, PacketKind, json, pack::pack};
+use super::{
+    AckId, EncodeError, JsonError, MAIN_NAMESPACE, Message, PacketKind, PacketParser, WriteError, json,
+};
 use crate::{
     engine::{EnginePacket, push_base64, push_separator},
     limits::JSON_DEPTH_CEILING,
@@ -27,17 +29,19 @@ pub struct Prepared(Arc<Inner>);
 struct Inner {
     kind: PacketKind,
     id: Option<AckId>,
-    /// The whole frame; the namespace and the JSON lie in it.
-    text: Framed,
+    /// The first frame. In the standard format the namespace and the JSON lie in it.
+    first: Framed,
     namespace: Range<usize>,
     json_at: usize,
-    attachments: Box<[Framed]>,
+    /// The other frames. In the standard format they are the attachments.
+    rest: Box<[Framed]>,
     polling: OnceLock<Bytes>,
-    /// Whether the frame is the whole packet in MessagePack.
-    is_msgpack: bool,
+    /// Whether its frames are in another format, of which no more is known.
+    is_foreign: bool,
     /// Whether a transport may compress it.
     is_compressible: bool,
-    msgpack: OnceLock<Option<Prepared>>,
+    /// The same in the format of the first parser that was asked.
+    foreign: OnceLock<Result<Prepared, WriteError>>,
 }
 
 /// A whole unmasked frame, and where its payload begins.
@@ -57,14 +61,40 @@ impl Framed {
     }
 
     fn binary(bytes: &[u8]) -> Self {
-        let mut buffer = Vec::with_capacity(SERVER_HEADER_BYTES_MAX + bytes.len());
+        Self::of(Opcode::Binary, b"", bytes)
+    }
+
+    fn of(opcode: Opcode, head: &[u8], bytes: &[u8]) -> Self {
+        let mut buffer = Vec::with_capacity(SERVER_HEADER_BYTES_MAX + head.len() + bytes.len());
         buffer.extend_from_slice(&[0; SERVER_HEADER_BYTES_MAX]);
+        buffer.extend_from_slice(head);
         buffer.extend_from_slice(bytes);
-        Self::finish(Opcode::Binary, buffer)
+        Self::finish(opcode, buffer)
+    }
+
+    /// A message in a program's own format.
+    fn message(message: &Message<'_>) -> Result<Self, WriteError> {
+        match message {
+            Message::Text(text) if text.contains('\u{1e}') => Err(WriteError::Separator),
+            Message::Text(text) => Ok(Self::of(Opcode::Text, b"4", text.as_bytes())),
+            Message::Binary(bytes) => Ok(Self::binary(bytes)),
+        }
+    }
+
+    fn opcode(&self) -> Opcode {
+        if self.frame[0] & 0x0f == 1 { Opcode::Text } else { Opcode::Binary }
     }
 
     fn payload(&self) -> Bytes {
         self.frame.slice(self.payload_at..)
+    }
+
+    fn engine_packet(&self) -> EnginePacket<'_> {
+        let payload = &self.frame[self.payload_at..];
+        if self.opcode() == Opcode::Binary {
+            return EnginePacket::decode_binary(payload);
+        }
+        EnginePacket::Text(std::str::from_utf8(&payload[1..]).expect("packets are made of whole texts"))
     }
 }
 
@@ -125,14 +155,14 @@ impl Prepared {
         Ok(Self(Arc::new(Inner {
             kind,
             id,
-            text,
+            first: text,
             namespace,
             json_at,
-            attachments,
+            rest: attachments,
             polling: OnceLock::new(),
-            is_msgpack: false,
+            is_foreign: false,
             is_compressible: true,
-            msgpack: OnceLock::new(),
+            foreign: OnceLock::new(),
         })))
     }
 
@@ -170,29 +200,34 @@ impl Prepared {
     /// The text of the Socket.IO packet.
     #[must_use]
     pub fn text(&self) -> &str {
-        let start = if self.0.is_msgpack { self.0.json_at } else { self.0.text.payload_at + 1 };
-        self.str(start..self.0.text.frame.len())
+        let start = if self.0.is_foreign { self.0.json_at } else { self.0.first.payload_at + 1 };
+        self.str(start..self.0.first.frame.len())
     }
 
     /// The payload as raw JSON; empty where there is none.
     #[must_use]
     pub fn data(&self) -> &str {
-        self.str(self.0.json_at..self.0.text.frame.len())
+        self.str(self.0.json_at..self.0.first.frame.len())
     }
 
     fn str(&self, range: Range<usize>) -> &str {
-        std::str::from_utf8(&self.0.text.frame[range]).expect("packets are made of whole texts")
+        std::str::from_utf8(&self.0.first.frame[range]).expect("packets are made of whole texts")
     }
 
     /// The payloads of the binary attachments. They share memory with the frames.
     pub fn attachments(&self) -> impl ExactSizeIterator<Item = Bytes> + '_ {
-        self.0.attachments.iter().map(Framed::payload)
+        let attachments = if self.0.is_foreign { &[] } else { &*self.0.rest };
+        attachments.iter().map(Framed::payload)
+    }
+
+    fn framed(&self) -> impl Iterator<Item = &Framed> {
+        std::iter::once(&self.0.first).chain(&self.0.rest)
     }
 
     /// The unmasked WebSocket frames in the order in which they must be sent, one after the other without any frame of
     /// another packet between them: the text with its Engine.IO type, then the attachments.
     pub fn frames(&self) -> impl Iterator<Item = &Bytes> {
-        std::iter::once(&self.0.text.frame).chain(self.0.attachments.iter().map(|framed| &framed.frame))
+        self.framed().map(|framed| &framed.frame)
     }
 
     /// Bytes of all frames together, for limits of queues.
@@ -206,67 +241,66 @@ impl Prepared {
     #[must_use]
     pub fn polling(&self) -> &Bytes {
         self.0.polling.get_or_init(|| {
-            let text = self.0.text.payload();
-            if self.0.is_msgpack {
-                let mut body = Vec::new();
-                push_base64(&text, &mut body);
-                return Bytes::from(body);
+            if self.0.rest.is_empty() && self.0.first.opcode() == Opcode::Text {
+                return self.0.first.payload();
             }
-            if self.0.attachments.is_empty() {
-                return text;
-            }
-            let mut body = text.to_vec();
-            for framed in &self.0.attachments {
-                push_separator(&mut body);
-                push_base64(&framed.frame[framed.payload_at..], &mut body);
+            let mut body = Vec::new();
+            for (index, framed) in self.framed().enumerate() {
+                if index > 0 {
+                    push_separator(&mut body);
+                }
+                let payload = &framed.frame[framed.payload_at..];
+                if framed.opcode() == Opcode::Text {
+                    body.extend_from_slice(payload);
+                } else {
+                    push_base64(payload, &mut body);
+                }
             }
             Bytes::from(body)
         })
     }
 
-    /// The same packet in MessagePack, for peers that use the npm package `socket.io-msgpack-parser`: its only frame and
-    /// its polling form are those of one binary message. Made at the first call and shared from there on. `None` where
-    /// the JSON is nested too deep to be written so. What the result says of itself by [`Self::text`],
-    /// [`Self::data`] and [`Self::attachments`] is empty.
-    #[must_use]
-    pub fn msgpack(&self) -> Option<&Self> {
-        if self.0.is_msgpack {
-            return Some(self);
+    /// The same packet as another parser writes it: its frames and its polling form are those of that format. Made at the
+    /// first call and shared from there on, because one node has one parser: a call with another one gives the form of
+    /// the first. What the result says of itself by [`Self::text`], [`Self::data`] and [`Self::attachments`] is empty.
+    ///
+    /// # Errors
+    /// Where it cannot be written so; a repeated call gives the same error.
+    pub fn written_by(&self, parser: &dyn PacketParser) -> Result<&Self, &WriteError> {
+        if self.0.is_foreign {
+            return Ok(self);
         }
-        let made = self.0.msgpack.get_or_init(|| {
-            let text = Framed::binary(&pack(self).ok()?);
-            Some(Self(Arc::new(Inner {
-                kind: self.0.kind,
-                id: self.0.id,
-                json_at: text.frame.len(),
-                text,
-                namespace: 0..0,
-                attachments: Box::default(),
-                polling: OnceLock::new(),
-                is_msgpack: true,
-                is_compressible: self.0.is_compressible,
-                msgpack: OnceLock::new(),
-            })))
-        });
-        made.as_ref()
+        self.0.foreign.get_or_init(|| self.write(parser)).as_ref()
     }
 
-    /// The Engine.IO packets that it consists of, in order: one, and one more for each attachment.
+    fn write(&self, parser: &dyn PacketParser) -> Result<Self, WriteError> {
+        let messages = parser.encode(self)?;
+        let mut framed = messages.iter().map(Framed::message);
+        let first = framed.next().ok_or(WriteError::Nothing)??;
+        Ok(Self(Arc::new(Inner {
+            kind: self.0.kind,
+            id: self.0.id,
+            json_at: first.frame.len(),
+            first,
+            namespace: 0..0,
+            rest: framed.collect::<Result<_, _>>()?,
+            polling: OnceLock::new(),
+            is_foreign: true,
+            is_compressible: self.0.is_compressible,
+            foreign: OnceLock::new(),
+        })))
+    }
+
+    /// The Engine.IO packets that it consists of, in order: in the standard format one, and one more for each
+    /// attachment.
     pub fn engine_packets(&self) -> impl Iterator<Item = EnginePacket<'_>> {
-        fn payload(framed: &Framed) -> EnginePacket<'_> {
-            EnginePacket::decode_binary(&framed.frame[framed.payload_at..])
-        }
-        let first = if self.0.is_msgpack { payload(&self.0.text) } else { EnginePacket::Text(self.text()) };
-        std::iter::once(first).chain(self.0.attachments.iter().map(payload))
+        self.framed().map(Framed::engine_packet)
     }
 
     /// Appends the frames as a client sends them. `next_key` gives a fresh mask key for each.
     pub fn write_masked(&self, mut next_key: impl FnMut() -> MaskKey, out: &mut Vec<u8>) {
-        let text = &self.0.text;
-        let opcode = if self.0.is_msgpack { Opcode::Binary } else { Opcode::Text };
-        write_frame(opcode, &text.frame[text.payload_at..], Some(next_key()), out);
-        for framed in &self.0.attachments {
-            write_frame(Opcode::Binary, &framed.frame[framed.payload_at..], Some(next_key()), out);
+        for framed in self.framed() {
+            write_frame(framed.opcode(), &framed.frame[framed.payload_at..], Some(next_key()), out);
         }
     }
 
@@ -298,7 +332,7 @@ impl Prepared {
 
     fn changed(&self, id: Option<AckId>, json: &[&str]) -> Result<Self, EncodeError> {
         let parts = Parts { kind: self.0.kind, namespace: self.namespace(), id, json, attachments: &[] };
-        let changed = Self::assemble_framed(&parts, self.0.attachments.clone())?;
+        let changed = Self::assemble_framed(&parts, self.0.rest.clone())?;
         Ok(changed.compressible(self.0.is_compressible))
     }
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{DecodeError, JsonError, MAIN_NAMESPACE, Packet, PacketKind};
+use super::{Content, DecodeError, JsonError, Packet, PacketKind};
 use crate::{Limits, limits::JSON_DEPTH_CEILING};
 
 /// Reads one message, a map with `type`, `nsp`, `data` and perhaps `id`; other keys are skipped. Binary parts become
@@ -12,6 +12,11 @@ use crate::{Limits, limits::JSON_DEPTH_CEILING};
 /// # Errors
 /// On everything the protocol forbids, and on what crosses a limit.
 pub fn unpack(message: &[u8], limits: &Limits) -> Result<Packet, DecodeError> {
+    read(message, limits)?.check(limits)
+}
+
+/// The same before it is judged.
+pub(super) fn read(message: &[u8], limits: &Limits) -> Result<Content, DecodeError> {
     let mut reader = Reader::new(message, limits);
     let mut fields = Fields::default();
     let Some(Head::Map(pairs)) = reader.head()? else { return reader.fault() };
@@ -21,7 +26,14 @@ pub fn unpack(message: &[u8], limits: &Limits) -> Result<Packet, DecodeError> {
     if reader.at != message.len() {
         return reader.fault();
     }
-    fields.packet(reader, limits)
+    let kind = fields.kind.and_then(PacketKind::of_number).ok_or(DecodeError::UnknownType)?;
+    Ok(Content {
+        kind,
+        namespace: fields.namespace.unwrap_or_default(),
+        id: fields.id,
+        data: fields.data,
+        attachments: reader.attachments,
+    })
 }
 
 /// What a message's map holds.
@@ -60,36 +72,6 @@ impl Fields {
             }
         }
         Ok(())
-    }
-
-    fn packet(self, reader: Reader<'_>, limits: &Limits) -> Result<Packet, DecodeError> {
-        let attachments = reader.attachments;
-        let digit = match (self.kind, attachments.is_empty()) {
-            (Some(kind @ 0..=4), true) => kind,
-            (Some(kind @ 2..=3), false) => kind + 3,
-            (Some(0..=4), false) => return Err(DecodeError::Payload),
-            (Some(_) | None, _) => return Err(DecodeError::UnknownType),
-        };
-        let namespace = self.namespace.unwrap_or_default();
-        if !namespace.starts_with('/') || namespace.contains(',') {
-            return Err(DecodeError::NamespaceCharacter);
-        }
-        let mut text = digit.to_string();
-        if !attachments.is_empty() {
-            text += &format!("{}-", attachments.len());
-        }
-        if namespace != MAIN_NAMESPACE {
-            text += &namespace;
-            text.push(',');
-        }
-        if let Some(id) = self.id {
-            text += &id.to_string();
-        }
-        text += self.data.as_deref().unwrap_or_default();
-        let mut packet = Packet::parse(&text, limits)?;
-        debug_assert!(packet.kind() != PacketKind::Connect || attachments.is_empty());
-        packet.attachments = attachments;
-        Ok(packet)
     }
 }
 

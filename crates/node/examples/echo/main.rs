@@ -1,13 +1,17 @@
 //! The server that `tests/e2e/node-smoke.mjs` and `tests/e2e/socketio-matrix.test.mjs` talk to: every feature of the
-//! protocol once, nothing else. `echo msgpack` speaks MessagePack; `echo json FOLDER` speaks TLS, with a certificate for
-//! `localhost` that it puts there.
+//! protocol once, nothing else. `echo msgpack` speaks MessagePack, `echo prefixed` a format of its own; `echo json FOLDER`
+//! speaks TLS, with a certificate for `localhost` that it puts there.
+
+mod prefixed;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_node::config::{Parser, TlsFiles};
 use greenroom_node::{Draft, Event, Handlers, Node, Refusal, Socket};
+use prefixed::Prefixed;
 use serde_json::{Value, json};
 
 fn echo(socket: &Socket, mut event: Event) {
@@ -99,8 +103,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if std::env::args().nth(1).as_deref() == Some("msgpack") {
-        config.parser = Parser::Msgpack;
+    match std::env::args().nth(1).as_deref() {
+        Some("msgpack") => config.parser = Parser::Msgpack,
+        Some("prefixed") => config.parser = Parser::Custom(Arc::new(Prefixed)),
+        Some(_) | None => {}
     }
     if let Some(folder) = std::env::args().nth(2) {
         match certificate(Path::new(&folder)) {
