@@ -1,6 +1,6 @@
-//! The relay: six events, the subject of every benchmark and of every test of recovery. `echo` answers with its payload,
-//! `join` enters a group, `pos` goes to the others of that group, `all` to everybody; `set` leaves its payload with the
-//! socket, `get` answers what the server knows of it. Never looks into a payload: JSON and bytes alike.
+//! The relay: seven events, the subject of every benchmark and of every test of recovery. `echo` answers with its payload,
+//! `join` enters a group, `pos` goes to the others of that group, `all` to everybody, `mine` back to its sender; `set`
+//! leaves its payload with the socket, `get` answers what the server knows of it. Never looks into a payload: JSON and bytes alike.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,6 +32,13 @@ fn pos(socket: &Socket, event: &Event) {
 
 fn all(socket: &Socket, event: &Event) {
     socket.node().everybody().forward("all", event);
+}
+
+/// An event for one socket, which a session keeps as those for many.
+fn mine(socket: &Socket, event: &Event) {
+    if let Ok(payload) = event.arg::<Value>(0) {
+        socket.emit("mine", &payload);
+    }
 }
 
 fn set(socket: &Socket, mut event: Event) {
@@ -93,6 +100,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
     let mut node = Node::new(config);
     let handlers = node.namespace("/").on("echo", echo).on("join", join).on("set", set).on("get", get);
     handlers.on("pos", |socket, event| pos(socket, &event)).on("all", |socket, event| all(socket, &event));
+    handlers.on("mine", |socket, event| mine(socket, &event));
     if let Some(pause) = flush {
         handlers.flush(Flush::Every(pause));
     }

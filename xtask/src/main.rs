@@ -213,6 +213,12 @@ fn recovery(root: &Path, steps: &mut Steps, clients: &str) -> anyhow::Result<()>
             .args(&["recovery/run.mjs", "--clients", clients])
             .env("GREENROOM_BIN", &binary.display().to_string())
             .run()
+    })?;
+    steps.run("recovery, all at once", || {
+        Command::new("node", &root.join("tests/e2e"))
+            .args(&["recovery/mixed.mjs", "--clients", clients])
+            .env("GREENROOM_BIN", &binary.display().to_string())
+            .run()
     })
 }
 

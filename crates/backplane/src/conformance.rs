@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use greenroom_core::InstanceId;
 use greenroom_wire::Text;
-use greenroom_wire::backplane::{Command, NotRestored, Pid, Position};
+use greenroom_wire::backplane::{Command, NotRestored, Own, Pid, Position};
 use greenroom_wire::link::{MeshMessage, MeshSend, MeshTold};
 use serde_json::json;
 
@@ -50,6 +50,7 @@ pub async fn all(stand: &mut Stand<'_>) {
     pages_are_whole_or_say_where_they_begin(stand).await;
     own_events_have_their_place_between_the_others(stand).await;
     a_session_goes_from_node_to_node(stand).await;
+    a_number_is_its_node_s_alone(stand).await;
     what_a_session_keeps_is_bounded(stand).await;
     windows_are_times(stand).await;
     a_history_that_lost_something_begins_anew(stand).await;
@@ -210,7 +211,8 @@ pub async fn own_events_have_their_place_between_the_others(stand: &mut Stand<'_
     here.say(Command::Touch { sessions: vec![(anna.clone(), 1, safe.clone())] });
     there.until("the events", |peer| peer.unanswered.is_empty()).await;
     let taken = here.take(&anna).await.expect("it is here");
-    assert_eq!((taken.safe, &taken.own[..]), (safe, &before[10..]));
+    let left: Vec<Own> = before[10..].iter().map(|own| Own { seq: 0, ..own.clone() }).collect();
+    assert_eq!((taken.safe, taken.own), (safe, left));
 }
 
 /// Compare and set, take over, fence, twice in a row.
@@ -257,6 +259,28 @@ pub async fn a_session_goes_from_node_to_node(stand: &mut Stand<'_>) {
     there.publish("closed");
     there.until("the event", |peer| peer.unanswered.is_empty()).await;
     assert_eq!(here.take(&pid).await, Err(NotRestored::UnknownSession));
+}
+
+/// Nodes count for themselves: an event is not another's that has its number.
+pub async fn a_number_is_its_node_s_alone(stand: &mut Stand<'_>) {
+    let mut here = join(stand, "count-a.0", "/count", LONG_MS).await;
+    let mut there = join(stand, "count-b.0", "/count", LONG_MS).await;
+    let pid = here.open("count-anna");
+    for number in 1..=5 {
+        here.own(&pid, 1, &format!("here {number}"));
+    }
+    here.until("their places", |peer| peer.owned.len() == 5).await;
+    let taken = there.take(&pid).await.expect("it is there");
+    // As after a loss of the way: the session is told again, then what was not answered.
+    there.say(Command::Open { session: taken });
+    for number in 1..=5 {
+        there.own(&pid, 2, &format!("there {number}"));
+    }
+    there.until("their places", |peer| peer.owned.len() == 5).await;
+    let taken = here.take(&pid).await.expect("it is there");
+    let packets: Vec<&str> = taken.own.iter().map(|own| own.packet.as_str()).collect();
+    assert_eq!(packets.len(), 10, "{packets:?}");
+    assert!(taken.own.windows(2).all(|pair| pair[1].position.is_after(&pair[0].position)));
 }
 
 /// Own events beyond the session's bytes are let go, and it says so.

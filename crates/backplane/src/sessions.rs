@@ -172,6 +172,8 @@ impl Sessions {
         held.record.generation += 1;
         held.away_at = None;
         let before = std::mem::replace(&mut held.record.node, node.to_owned());
+        // The numbers of another node say nothing to this one.
+        held.record.own.iter_mut().for_each(|own| own.seq = 0);
         let fenced = (before != node).then_some((before, held.record.generation));
         Taking { session: Ok(Box::new(held.record.clone())), fenced }
     }

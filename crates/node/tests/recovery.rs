@@ -312,6 +312,54 @@ fn a_session_outlives_its_node_and_its_node_s_backplane() {
     });
 }
 
+fn impatient(hub: &Hub) -> Config {
+    let recovery = Recovery { patience: Duration::from_millis(100), ..Recovery::default() };
+    Config { recovery: Some(recovery), ..hub.config("board-1.0") }
+}
+
+#[test]
+fn who_connects_while_the_backplane_is_away_has_a_session_once_it_is_back() {
+    run(async {
+        let hub = Hub::listen().await;
+        let served = serve(program(impatient(&hub)));
+        let before = Client::connect(&served).await.session.clone();
+        let address = hub.end().await;
+        let mut client = Client::again(&served, &before).await.unwrap();
+        assert_eq!(client.word().await, json!({ "recovered": false, "reason": "unavailable" }));
+        ask(&mut client, "join", json!("red")).await;
+        client.socket.send(r#"42["me",1]"#).await;
+        let fresh = Client::connect(&served).await;
+
+        let hub = Hub::on(&address, &[]).await;
+        assert_eq!(client.event().await, json!(["own", 1]), "it waited for the backplane");
+        until("both sessions are kept", || hub.sessions() >= 2).await;
+        let (session, fresh) = (client.session.clone(), fresh.session.clone());
+        served.handle.to("red").emit("x", &1);
+        assert_eq!(client.event().await, json!(["x", 1]));
+        drop(client);
+        served.handle.to("red").emit("x", &2);
+        let mut client = Client::goes_on(&served, &session).await;
+        assert_eq!(client.events(2).await, [json!(["x", 1]), json!(["x", 2])]);
+        Client::goes_on(&served, &fresh).await;
+    });
+}
+
+#[test]
+fn who_was_let_in_before_the_backplane_was_ever_there_begins_anew_once_it_is() {
+    run(async {
+        let hub = Hub::listen().await;
+        let served = serve(program(impatient(&hub)));
+        let address = hub.end().await;
+        let unknown = Remembered { sid: String::new(), pid: "p".to_owned(), offset: None };
+        let mut client = Client::again(&served, &unknown).await.unwrap();
+        assert_eq!(client.word().await, json!({ "recovered": false, "reason": "unavailable" }));
+        // What others said until the node is back it does not know, so nobody may believe to have seen all.
+        let _hub = Hub::on(&address, &[]).await;
+        client.socket.closed().await;
+        assert_eq!(Client::begins_anew(&served, &client.session).await, "unknown_session");
+    });
+}
+
 #[test]
 fn a_session_that_went_on_elsewhere_ends_here() {
     run(async {

@@ -114,7 +114,7 @@ pub struct Logged {
 pub struct Own {
     /// Its place in the session's History.
     pub position: Text<Position>,
-    /// The holding node's number for it.
+    /// The holding node's number for it, by which it knows it again; 0 for one that it took over with the session.
     pub seq: u64,
     /// The encoded Socket.IO text packet, without an offset.
     pub packet: String,

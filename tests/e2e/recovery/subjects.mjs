@@ -7,7 +7,7 @@ import path from 'node:path';
 import process from 'node:process';
 
 import { config } from '../configs.mjs';
-import { Greenroom, freePorts, until } from '../harness.mjs';
+import { Greenroom, freePorts, pause, until } from '../harness.mjs';
 
 const answers = async (port) => {
   const answer = await fetch(`http://127.0.0.1:${port}/socket.io/?EIO=4&transport=polling`);
@@ -33,16 +33,26 @@ const over = async (child) => {
   await ended;
 };
 
-/** A Redis of this test alone. */
-export async function startRedis() {
+/** A Redis of this test alone. With `keeps` it has its data again after `restart`, up to the last answer that it gave. */
+export async function startRedis({ keeps = false } = {}) {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'greenroom-redis-'));
   const port = await freePorts(1);
-  const args = ['--port', port, '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no'].map(String);
-  const child = run('redis-server', args);
-  child.on('error', (error) => (child.said += `${error}; install it: apt-get install redis-server`));
-  await until(() => `redis-server answers: ${child.said}`, () => child.said.includes('Ready to accept connections'));
+  const args = ['--port', port, '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', keeps ? 'yes' : 'no', '--appendfsync', 'always'].map(String);
+  let child;
+  const start = () => {
+    child = run('redis-server', args);
+    child.on('error', (error) => (child.said += `${error}; install it: apt-get install redis-server`));
+    return until(() => `redis-server answers: ${child.said}`, () => child.said.includes('Ready to accept connections'), 30_000);
+  };
+  await start();
   return {
     url: `redis://127.0.0.1:${port}`,
+    /** Killed, out for so long, and started again. */
+    async restart(outMs) {
+      await over(child);
+      await pause(outMs);
+      await start();
+    },
     async stop() {
       await over(child);
       await rm(folder, { recursive: true, force: true });
@@ -75,6 +85,12 @@ class Processes {
 
   async signal(i, name) {
     this.children[i].kill(name);
+  }
+
+  /** Waits until a server has ended of its own. */
+  async ended(i) {
+    const child = this.children[i];
+    await until(() => `server ${i} of ${this.title} ended: ${child.said}`, () => child.exitCode !== null || child.signalCode !== null, 30_000);
   }
 
   async stop() {
@@ -132,8 +148,8 @@ export const SUBJECTS = {
     return Processes.start('npm, Redis Streams adapter', servers, command, redis);
   },
   hub: (servers, window) => Fleet.start(servers, window),
-  async redis(servers, window) {
-    const redis = await startRedis();
+  async redis(servers, window, { keeps } = {}) {
+    const redis = await startRedis({ keeps });
     const relay = ['example', 'relay', '--recovery', `${window}ms`, '--redis', redis.url];
     const command = (port) => [process.env.GREENROOM_BIN, ...relay, String(port)];
     return Processes.start('Greenroom, Redis', servers, command, redis);

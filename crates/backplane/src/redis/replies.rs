@@ -177,5 +177,7 @@ fn own(value: Value, epoch: u64) -> Result<Own, Odd> {
     let (offset, n) = offset_n(&text(id, WHAT)?)?;
     let Value::BulkString(event) = event else { return Err(Odd::Shape(WHAT)) };
     let (packet, attachments) = serde_json::from_slice(&event).map_err(|_| Odd::Shape(WHAT))?;
-    Ok(Own { position: Text(Position { epoch, offset, n }), seq: number(seq, WHAT)?, packet, attachments })
+    // Numbers count for the node that gave them alone, and this one may have others.
+    number(seq, WHAT)?;
+    Ok(Own { position: Text(Position { epoch, offset, n }), seq: 0, packet, attachments })
 }

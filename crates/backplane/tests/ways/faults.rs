@@ -136,9 +136,11 @@ async fn stopped_and_started_with_its_data_it_has_lost_nothing() {
     let session = gone.sessions[&Pid::new("of-a.0")].clone();
     drop(gone);
     let taken = peers[0].take(&session.pid).await.expect("it is kept");
-    let seqs = |own: &[greenroom_wire::backplane::Own]| own.iter().map(|own| own.seq).collect::<Vec<_>>();
-    let all = seqs(&session.own);
-    assert!(all.ends_with(&seqs(&taken.own)) && !taken.own.is_empty());
+    let packets = |own: &[greenroom_wire::backplane::Own]| {
+        own.iter().map(|own| (own.position.0, own.packet.clone())).collect::<Vec<_>>()
+    };
+    let all = packets(&session.own);
+    assert!(all.ends_with(&packets(&taken.own)) && !taken.own.is_empty());
 }
 
 #[tokio::test]

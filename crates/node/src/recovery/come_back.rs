@@ -68,7 +68,7 @@ pub(crate) enum Arrival {
     Fresh(Option<NotRestored>),
     /// Where it was.
     Restored(Box<Restored>),
-    /// Without a session, because the backplane cannot be reached.
+    /// Without a session: its namespace keeps none.
     Unkept,
 }
 
@@ -90,7 +90,7 @@ impl Recovery {
     pub(crate) async fn receive(&self, state: &NodeState, socket: &Socket, returning: &Returning) -> Arrival {
         let namespace = socket.namespace_name();
         if !self.is_attached(state, namespace) && !self.wait_for(namespace, 0).await {
-            return Arrival::Unkept;
+            return Arrival::Fresh(returning.is_wanted().then_some(NotRestored::Unavailable));
         }
         let Some(pid) = &returning.pid else { return Arrival::Fresh(None) };
         match self.come_back(state, socket, pid, returning.offset).await {
@@ -165,9 +165,8 @@ impl Recovery {
         wants_word: bool,
     ) {
         let why = match &arrival {
-            Arrival::Restored(_) => None,
             Arrival::Fresh(why) => *why,
-            Arrival::Unkept => Some(NotRestored::Unavailable),
+            Arrival::Restored(_) | Arrival::Unkept => None,
         };
         if wants_word {
             tell_word(socket, matches!(arrival, Arrival::Restored(_)), why);

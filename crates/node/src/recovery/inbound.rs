@@ -19,16 +19,7 @@ impl Recovery {
     pub(crate) fn handle(&self, state: &NodeState, told: Told) {
         match told {
             Told::Attached { namespace, epoch, head, floor } => {
-                let is_behind =
-                    self.tails.borrow_mut().get_mut(&namespace).map(|tail| {
-                        (tail.handle_attached(epoch, head, floor), tail.skip_to(floor), tail.next())
-                    });
-                if let Some((is_behind, has_missed, next)) = is_behind {
-                    self.forsake(state, &namespace, has_missed);
-                    if is_behind {
-                        self.send(state, Command::Read { namespace, after: next - 1 });
-                    }
-                }
+                self.handle_attached(state, namespace, epoch, head, floor);
             }
             Told::Page { namespace, epoch, floor, events } => {
                 self.handle_page(state, namespace, epoch, floor, events);
@@ -53,6 +44,21 @@ impl Recovery {
                     self.fence(&socket, generation);
                 }
             }
+        }
+    }
+
+    fn handle_attached(&self, state: &NodeState, namespace: String, epoch: u64, head: u64, floor: u64) {
+        let (is_first, is_behind, has_missed, next) = {
+            let mut tails = self.tails.borrow_mut();
+            let Some(tail) = tails.get_mut(&namespace) else { return };
+            let is_first = tail.known().is_none();
+            let is_behind = tail.handle_attached(epoch, head, floor);
+            (is_first, is_behind, tail.skip_to(floor), tail.next())
+        };
+        // Whoever was let in before anything was known of the History may have missed some of it.
+        self.forsake(state, &namespace, has_missed || is_first);
+        if is_behind {
+            self.send(state, Command::Read { namespace, after: next - 1 });
         }
     }
 

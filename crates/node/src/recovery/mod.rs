@@ -134,7 +134,8 @@ impl Recovery {
         }
         let sessions: Vec<WeakSocket> = self.sessions.borrow().values().cloned().collect();
         for socket in sessions.iter().filter_map(WeakSocket::upgrade) {
-            if let Some(session) = self.record(&socket) {
+            // One that began before its History was known is over once it is.
+            if let Some(session) = self.record(&socket).filter(|session| session.safe.epoch != 0) {
                 self.send(state, Command::Open { session: Box::new(session) });
             }
         }

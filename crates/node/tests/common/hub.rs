@@ -46,7 +46,7 @@ impl Hub {
         Self::on("127.0.0.1:0", &[]).await
     }
 
-    async fn on(address: &str, expected: &[&str]) -> Self {
+    pub(crate) async fn on(address: &str, expected: &[&str]) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let expected: BTreeSet<String> = expected.iter().map(|node| (*node).to_owned()).collect();
@@ -73,10 +73,16 @@ impl Hub {
 
     /// Forgets everything at once and begins again on the same port, as an agent does after a `kill -9`.
     pub(crate) async fn crash(self, expected: &[&str]) -> Self {
+        let address = self.end().await;
+        Self::on(&address, expected).await
+    }
+
+    /// Is gone from now on; gives where it was, for [`Self::on`].
+    pub(crate) async fn end(self) -> String {
         self.task.abort();
         let _aborted = self.task.await;
         self.inner.borrow_mut().nodes.clear();
-        Self::on(&self.address, expected).await
+        self.address
     }
 
     pub(crate) fn sessions(&self) -> usize {
