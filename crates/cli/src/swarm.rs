@@ -300,5 +300,6 @@ fn refused(error: &RunError) -> Failure {
     match error {
         RunError::Config { .. } => Failure::usage(error.to_string(), ""),
         RunError::FileLimit { .. } => Failure::new(error.to_string(), "Or share them out: --processes 2"),
+        RunError::Watch(_) => Failure::new(error.to_string(), ""),
     }
 }

@@ -104,9 +104,9 @@ pub struct Measured {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Seat {
     /// The room.
-    pub room: String,
+    pub room: Box<str>,
     /// `host:port` of the game server.
-    pub endpoint: String,
+    pub endpoint: Box<str>,
     /// Seat number, from 0.
     pub seat: u16,
 }

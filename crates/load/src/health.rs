@@ -1,9 +1,10 @@
 //! Owns whether the generator itself may be trusted: its processor time, the lag of its timers, its file limit.
 //! Never judges the servers.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use rustix::{
+    param::page_size,
     process::{Resource, getrlimit, setrlimit},
     time::{ClockId, clock_gettime},
 };
@@ -27,6 +28,8 @@ pub struct GeneratorHealth {
     pub cpu_seconds: f64,
     /// The busiest process's share of one core over the run.
     pub cpu_share: f64,
+    /// What the resident memory of all processes of the generator grew by, from before there were players to its peak.
+    pub memory_bytes: u64,
     /// How late actions began.
     pub timer_lag: Summary,
     /// Why the measures of this run mean nothing; empty when they can be trusted.
@@ -34,9 +37,10 @@ pub struct GeneratorHealth {
 }
 
 impl GeneratorHealth {
-    /// The verdict on a run that took `cpu` of the generator's threads, the busiest of which used `cpu_share` of a core.
+    /// The verdict on a run that took `cpu` of the generator's threads, the busiest of which used `cpu_share` of a core,
+    /// and so much memory.
     #[must_use]
-    pub fn judge(cpu: Duration, cpu_share: f64, lag: &Times) -> Self {
+    pub fn judge(cpu: Duration, cpu_share: f64, memory_bytes: u64, lag: &Times) -> Self {
         let cpu_seconds = cpu.as_secs_f64();
         let timer_lag = lag.summary();
         let mut invalid = Vec::new();
@@ -54,7 +58,7 @@ impl GeneratorHealth {
                 CPU_SHARE_MAX * 100.0
             ));
         }
-        Self { cpu_seconds, cpu_share, timer_lag, invalid }
+        Self { cpu_seconds, cpu_share, memory_bytes, timer_lag, invalid }
     }
 }
 
@@ -66,6 +70,40 @@ pub fn thread_cpu() -> Duration {
         u64::try_from(spent.tv_sec).unwrap_or_default(),
         u32::try_from(spent.tv_nsec).unwrap_or_default(),
     )
+}
+
+/// How the resident memory of this process grows.
+#[derive(Debug)]
+pub struct Memory {
+    first: u64,
+    most: u64,
+}
+
+impl Memory {
+    /// Looks for the first time.
+    #[must_use]
+    pub fn first_look() -> Self {
+        let first = resident_bytes();
+        Self { first, most: first }
+    }
+
+    /// Looks again. A peak between two looks is missed.
+    pub fn look(&mut self) {
+        self.most = self.most.max(resident_bytes());
+    }
+
+    /// Bytes between the first look and the largest; 0 where the system does not tell.
+    #[must_use]
+    pub fn grown_bytes(&self) -> u64 {
+        self.most - self.first
+    }
+}
+
+/// 0 where the system does not tell.
+fn resident_bytes() -> u64 {
+    let told = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: Option<u64> = told.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or_default() * page_size() as u64
 }
 
 /// How many players a process that may open `files_max` files can hold; `None` stands for no limit.
@@ -103,7 +141,7 @@ mod tests {
         for (name, lag_ms, cpu_share, invalid) in cases {
             let mut lag = Times::default();
             lag.record(Duration::from_millis(lag_ms));
-            let health = GeneratorHealth::judge(Duration::from_secs(1), cpu_share, &lag);
+            let health = GeneratorHealth::judge(Duration::from_secs(1), cpu_share, 0, &lag);
             assert_eq!(health.invalid, invalid, "{name}");
         }
     }
@@ -113,6 +151,18 @@ mod tests {
         for (files, players) in [(None, u64::MAX), (Some(0), 0), (Some(64), 0), (Some(1024), 640)] {
             assert_eq!(players_possible(files), players, "{files:?}");
         }
+    }
+
+    #[test]
+    fn memory_that_was_given_back_counts_when_it_was_looked_at() {
+        const BYTES: usize = 64 << 20;
+        let mut memory = Memory::first_look();
+        assert_eq!(memory.grown_bytes(), 0);
+        let held = std::hint::black_box(vec![1_u8; BYTES]);
+        memory.look();
+        drop(held);
+        memory.look();
+        assert!(memory.grown_bytes() >= BYTES as u64 / 2, "{memory:?}");
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Session {
 #[derive(Debug)]
 struct Beat {
     heartbeat: Heartbeat,
-    open: Open,
+    patience: Duration,
 }
 
 impl Link {
@@ -220,7 +220,7 @@ impl Link {
     /// Tells when the server's ping is overdue. To be called about once a second.
     pub fn handle_time(&mut self, now: Duration, hear: &mut dyn FnMut(Heard<'_>)) {
         let Some(beat) = &mut self.beat else { return };
-        match beat.heartbeat.poll(beat.open.ping_timeout, moment(now)) {
+        match beat.heartbeat.poll(beat.patience, moment(now)) {
             HeartbeatStep::TimedOut => self.handle_end("ping timeout", hear),
             HeartbeatStep::Wait(_) | HeartbeatStep::Ping => {}
         }
@@ -361,15 +361,13 @@ impl Talk<'_> {
     }
 
     fn open(&mut self, payload: &str) -> Option<ClosedBy> {
-        let mut open = match Open::from_json(payload) {
+        let open = match Open::from_json(payload) {
             Ok(open) if self.beat.is_none() => open,
             Ok(_) => return transport("a second open packet came"),
             Err(error) => return transport(error),
         };
-        // Only the heartbeat's times are needed from here on.
-        open.sid = String::new();
-        open.upgrades = Vec::new();
-        *self.beat = Some(Beat { heartbeat: Heartbeat::client(&open, self.now), open });
+        let patience = open.patience();
+        *self.beat = Some(Beat { heartbeat: Heartbeat::client(patience, self.now), patience });
         match Prepared::connect(MAIN_NAMESPACE, self.auth.take().as_deref()) {
             Ok(connect) => {
                 write(&connect, self.masks, self.out);
@@ -381,7 +379,7 @@ impl Talk<'_> {
 
     fn ping(&mut self, payload: &str) -> Option<ClosedBy> {
         let Some(beat) = self.beat else { return transport("a ping came before the open packet") };
-        if let Err(error) = beat.heartbeat.handle_ping(&beat.open, self.now) {
+        if let Err(error) = beat.heartbeat.handle_ping(beat.patience, self.now) {
             return transport(error);
         }
         let key = mask_key(self.masks);

@@ -36,7 +36,8 @@ pub(crate) enum OpenError {
 
 /// A WebSocket whose HTTP part is over.
 pub(crate) struct Opened {
-    pub(crate) stream: TcpStream,
+    /// No longer known to the runtime; it does not block.
+    pub(crate) stream: std::net::TcpStream,
     /// The first bytes of the stream, when they came together with the answer.
     pub(crate) first: Bytes,
 }
@@ -87,7 +88,9 @@ pub(crate) async fn open(dial: &Dial) -> Result<Opened, OpenError> {
     let parts = upgraded
         .downcast::<TokioIo<TcpStream>>()
         .map_err(|_| OpenError::NotWebSocket { url: url.to_owned() })?;
-    Ok(Opened { stream: parts.io.into_inner(), first: parts.read_buf })
+    let stream = parts.io.into_inner().into_std();
+    let stream = stream.map_err(|source| OpenError::Connect { url: url.to_owned(), source })?;
+    Ok(Opened { stream, first: parts.read_buf })
 }
 
 async fn upgrade(

@@ -106,6 +106,8 @@ fn tiles(report: &Report) -> String {
     let generator = &report.generator;
     tiles.push((format!("{:.0} %", generator.cpu_share * 100.0), "of a core for the generator"));
     tiles.push((format!("{:.1} ms", generator.timer_lag.p99_ms), "its timers late, p99"));
+    let memory = generator.memory_bytes / u64::from(report.players.max(1));
+    tiles.push((format!("{memory} B"), "its memory for each player"));
     let tiles: Vec<_> =
         tiles.into_iter().map(|(number, words)| format!("<div><b>{number}</b>{words}</div>")).collect();
     format!("<section class=\"tiles\">{}</section>", tiles.join(""))

@@ -30,6 +30,8 @@ pub struct Part {
     pub(crate) cpu: Duration,
     /// The same as a share of one core, of the busiest process.
     pub(crate) cpu_share: f64,
+    /// What the resident memory grew by at most.
+    pub(crate) memory_bytes: u64,
     pub(crate) samples: Vec<Sample>,
     pub(crate) actions: Vec<(u32, String)>,
 }
@@ -48,6 +50,7 @@ impl Part {
         self.actions.extend(other.actions);
         self.cpu += other.cpu;
         self.cpu_share = self.cpu_share.max(other.cpu_share);
+        self.memory_bytes += other.memory_bytes;
         if self.samples.len() < other.samples.len() {
             let last = self.samples.last().copied().unwrap_or_default();
             let longer = other.samples[self.samples.len()..].iter();
@@ -98,7 +101,7 @@ impl Part {
             rooms: u32::try_from(self.ledger.rooms()).unwrap_or(u32::MAX),
             counts: Counts { held, ..self.counts },
             measures: Measure::ALL.into_iter().filter_map(summary).collect(),
-            generator: GeneratorHealth::judge(self.cpu, self.cpu_share, &self.lag),
+            generator: GeneratorHealth::judge(self.cpu, self.cpu_share, self.memory_bytes, &self.lag),
             server,
             marks: Vec::new(),
             thresholds: Vec::new(),

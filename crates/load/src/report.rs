@@ -237,8 +237,14 @@ impl fmt::Display for Report {
             writeln!(f, "{title:<18}{count:>8}{p50_ms:>10.1}{p90_ms:>10.1}{p99_ms:>10.1}{max_ms:>10.1}")?;
         }
         writeln!(f)?;
-        let GeneratorHealth { cpu_seconds, cpu_share, invalid, .. } = generator;
-        writeln!(f, "generator: {cpu_seconds:.2} CPU seconds, {:.0} % of one core", cpu_share * 100.0)?;
+        let GeneratorHealth { cpu_seconds, cpu_share, memory_bytes, invalid, .. } = generator;
+        writeln!(
+            f,
+            "generator: {cpu_seconds:.2} CPU seconds, {:.0} % of one core, {} MiB; for each player {} bytes",
+            cpu_share * 100.0,
+            memory_bytes / (1024 * 1024),
+            memory_bytes / u64::from((*players).max(1)),
+        )?;
         if let Some(ServerUse { processes, cpu_seconds, memory_bytes_max, memory_bytes_per_player }) =
             self.server
         {
@@ -326,7 +332,7 @@ pub(crate) mod tests {
                     curve: vec![(0.5, 50.0)],
                 })
                 .collect(),
-            generator: GeneratorHealth::judge(Duration::from_secs(9), 0.9, &times),
+            generator: GeneratorHealth::judge(Duration::from_secs(9), 0.9, 30 << 20, &times),
             server: Some(ServerUse {
                 processes: 3,
                 cpu_seconds: 2.5,

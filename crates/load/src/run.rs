@@ -1,7 +1,7 @@
 //! Owns the loop of a run: it picks what happens next and hands it to the swarm.
 //! Never decides anything about a player.
 
-use std::{collections::VecDeque, ops::Range, rc::Rc, time::Duration};
+use std::{collections::VecDeque, io, ops::Range, os::fd::OwnedFd, rc::Rc, time::Duration};
 
 use futures_util::{
     FutureExt as _,
@@ -11,7 +11,10 @@ use futures_util::{
 use greenroom_client::{ClientError, ControlClient};
 use greenroom_core::{FleetName, PlayerId, RoomKey};
 use greenroom_wire::{Text, api::AllocateRequest};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::{
+    io::unix::AsyncFdReadyGuard,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,14 +22,13 @@ use crate::{
     diary::Diary,
     fact::Seat,
     flow::{Comeback, SocketName, Step},
-    health::{players_possible, raise_file_limit, thread_cpu},
+    health::{Memory, players_possible, raise_file_limit, thread_cpu},
     open::{OpenError, Opened, open},
     oracle::Coverage,
     part::Part,
     player::{Found, PlayerIndex},
     report::Sample,
     scenario::player_name,
-    sockets::{LinkId, Side},
     swarm::{Errand, Swarm},
 };
 
@@ -34,8 +36,6 @@ use crate::{
 const FINDS_MAX: usize = 64;
 /// Connections that are being opened at once; more wait.
 const OPENS_MAX: usize = 512;
-/// Connections that are served in a row before timers are looked at.
-const READY_MAX: usize = 128;
 /// Samples that a run keeps; a longer one keeps every second one of them, and so on.
 const SAMPLES_MAX: usize = 1_200;
 
@@ -116,7 +116,7 @@ async fn seat(
     };
     let room = control.allocate(fleet, &request).await?;
     let grant = room.seats.first().ok_or_else(|| never("the answer has no seat"))?;
-    let seat = Seat { room: room.room.to_string(), endpoint: room.endpoint, seat: grant.seat };
+    let seat = Seat { room: room.room.to_string().into(), endpoint: room.endpoint.into(), seat: grant.seat };
     Ok(Found { url: room.url, seat: Some((seat, grant.token.clone())) })
 }
 
@@ -142,6 +142,9 @@ pub enum RunError {
         /// How many players fit it.
         possible: u64,
     },
+    /// The system does not let this process watch connections.
+    #[error("connections cannot be watched: {0}; close other programs, or raise the limit with `ulimit -n`")]
+    Watch(#[source] io::Error),
 }
 
 /// Which players this process holds, and when all processes begin.
@@ -197,11 +200,12 @@ pub async fn run_part(
         return Err(RunError::FileLimit { players, files_max, possible });
     }
     tokio::time::sleep_until(Instant::from_std(share.started)).await;
-    let mut swarm = Swarm::new(scenario, share.players, share.started);
+    let mut memory = Memory::first_look();
+    let mut swarm = Swarm::new(scenario, share.players, share.started).map_err(RunError::Watch)?;
     if share.keeps_actions {
         swarm.diary = Diary::open();
     }
-    let (coverage, samples) = drive(&mut swarm, find, stop, progress).await;
+    let (coverage, samples) = drive(&mut swarm, &mut memory, find, stop, progress).await;
     let (elapsed, cpu) = (swarm.elapsed(), thread_cpu().saturating_sub(swarm.cpu_before));
     Ok(Part {
         coverage,
@@ -211,6 +215,7 @@ pub async fn run_part(
         ledger: swarm.ledger,
         lag: swarm.lag,
         cpu,
+        memory_bytes: memory.grown_bytes(),
         cpu_share: cpu.as_secs_f64() / elapsed.as_secs_f64().max(0.001),
         samples,
         actions: swarm.diary.close(),
@@ -218,8 +223,8 @@ pub async fn run_part(
 }
 
 /// What happens next.
-enum Turn {
-    Ready(LinkId, Side),
+enum Turn<'a> {
+    Ready(io::Result<AsyncFdReadyGuard<'a, OwnedFd>>),
     Found(PlayerIndex, Result<Found, String>),
     Opened(PlayerIndex, SocketName, std::time::Instant, Result<Opened, OpenError>),
     Time,
@@ -253,6 +258,7 @@ impl Samples {
 
 async fn drive(
     swarm: &mut Swarm,
+    memory: &mut Memory,
     find: &Find,
     stop: &CancellationToken,
     progress: &mut dyn FnMut(&Progress),
@@ -262,10 +268,11 @@ async fn drive(
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut coverage, mut samples) = (Coverage::Whole, Samples::default());
+    let epoll = swarm.sockets.epoll();
     while !swarm.is_over() {
         let wake_at = swarm.wake_at();
         let turn = tokio::select! {
-            Some((id, side)) = swarm.sockets.waits.next() => Turn::Ready(id, side),
+            ready = epoll.readable() => Turn::Ready(ready),
             Some((index, answer)) = finds.next() => Turn::Found(index, answer),
             Some((index, socket, began, opened)) = opens.next() => Turn::Opened(index, socket, began, opened),
             () = sleep_until(wake_at.map_or_else(Instant::now, Instant::from_std)), if wake_at.is_some() => Turn::Time,
@@ -273,12 +280,11 @@ async fn drive(
             () = stop.cancelled(), if coverage == Coverage::Whole => Turn::Stop,
         };
         match turn {
-            Turn::Ready(id, side) => {
-                swarm.handle_ready(id, side);
-                // Those that are ready too, without asking every other source in between.
-                for _ in 0..READY_MAX {
-                    let Some(Some((id, side))) = swarm.sockets.waits.next().now_or_never() else { break };
-                    swarm.handle_ready(id, side);
+            Turn::Ready(ready) => {
+                let mut ready = ready.expect("the runtime goes on for as long as its tasks");
+                if !swarm.handle_ready().expect("a valid epoll tells what is ready") {
+                    // Whatever becomes ready from here on wakes the runtime's own epoll again.
+                    ready.clear_ready();
                 }
             }
             Turn::Found(index, answer) => swarm.handle_found(index, answer),
@@ -286,6 +292,7 @@ async fn drive(
             Turn::Time => swarm.handle_time(),
             Turn::Second => {
                 swarm.handle_second();
+                memory.look();
                 samples.take(&swarm.progress());
                 progress(&swarm.progress());
             }

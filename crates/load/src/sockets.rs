@@ -3,16 +3,21 @@
 
 use std::{
     collections::HashMap,
-    io,
-    net::Shutdown,
-    pin::Pin,
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
+    os::fd::OwnedFd,
     rc::Rc,
-    task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::stream::FuturesUnordered;
-use tokio::{io::Interest, net::TcpStream};
+use rustix::{
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self, EventFlags},
+    },
+};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{flow::SocketName, link::Link, player::PlayerIndex};
 
@@ -20,36 +25,19 @@ use crate::{flow::SocketName, link::Link, player::PlayerIndex};
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 /// Bytes a second that a slow peer reads.
 const SLOW_BYTES: usize = 256;
+/// Connections that are told as ready at once; the rest waits for timers and what control answers.
+const READY_MAX: usize = 256;
 
 /// Names a connection for the whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct LinkId(pub(crate) u64);
 
-/// What a connection waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Read,
-    Write,
-}
-
-/// Completes when its connection can be read or written.
-pub(crate) struct Wait {
-    id: LinkId,
-    side: Side,
-    stream: Rc<TcpStream>,
-}
-
-impl Future for Wait {
-    type Output = (LinkId, Side);
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let ready = match self.side {
-            Side::Read => self.stream.poll_read_ready(cx),
-            Side::Write => self.stream.poll_write_ready(cx),
-        };
-        // A failed connection is told by the read or write that follows.
-        ready.map(|_| (self.id, self.side))
-    }
+/// What a connection can do now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ready {
+    pub(crate) id: LinkId,
+    pub(crate) to_read: bool,
+    pub(crate) to_write: bool,
 }
 
 /// How a connection is read.
@@ -66,44 +54,89 @@ pub(crate) enum Pace {
 pub(crate) struct Socket {
     pub(crate) player: PlayerIndex,
     pub(crate) name: SocketName,
-    stream: Rc<TcpStream>,
+    stream: TcpStream,
     pub(crate) link: Link,
     /// Set when the player left: the connection only drains from here on.
     pub(crate) close_by: Option<Duration>,
-    awaits_write: bool,
+    /// What the kernel is asked to tell.
+    watched: EventFlags,
     pub(crate) pace: Pace,
 }
 
-/// All open connections.
-#[derive(Default)]
+/// All open connections, in one epoll of their own: one at rest has no task, no waker and no buffer.
 pub(crate) struct Sockets {
-    by_id: HashMap<LinkId, Socket>,
+    epoll: Rc<AsyncFd<OwnedFd>>,
+    /// Boxed, because a table holds up to twice as many places as connections.
+    by_id: HashMap<LinkId, Box<Socket>>,
     by_player: HashMap<(PlayerIndex, SocketName), LinkId>,
     next: u64,
-    pub(crate) waits: FuturesUnordered<Wait>,
+    events: Vec<epoll::Event>,
 }
 
 impl Sockets {
+    /// No connections. Needs a runtime of tokio.
+    ///
+    /// # Errors
+    /// The system gives no epoll.
+    pub(crate) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self {
+            epoll: Rc::new(watch(epoll)?),
+            by_id: HashMap::new(),
+            by_player: HashMap::new(),
+            next: 0,
+            events: Vec::with_capacity(READY_MAX),
+        })
+    }
+
+    /// What can be read from while [`Self::ready`] has something to tell.
+    pub(crate) fn epoll(&self) -> Rc<AsyncFd<OwnedFd>> {
+        Rc::clone(&self.epoll)
+    }
+
+    /// The connections that can be read or written now, without waiting; some of them at least. Those that are not
+    /// read or written then are told again.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub(crate) fn ready(&mut self) -> io::Result<Vec<Ready>> {
+        const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.events.clear();
+        match epoll::wait(&*self.epoll, spare_capacity(&mut self.events), Some(&AT_ONCE)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // A failed connection is told by the read that follows.
+        let read = EventFlags::IN | EventFlags::HUP | EventFlags::ERR;
+        let ready = |event: &epoll::Event| {
+            let (id, flags) = (LinkId(event.data.u64()), event.flags);
+            Ready { id, to_read: flags.intersects(read), to_write: flags.contains(EventFlags::OUT) }
+        };
+        Ok(self.events.iter().map(ready).collect())
+    }
+
     pub(crate) fn next_id(&self) -> LinkId {
         LinkId(self.next)
     }
 
-    /// Takes an open connection in, and gives its name, which is [`Self::next_id`].
+    /// Takes an open connection in, which does not block, and gives its name, which is [`Self::next_id`].
+    ///
+    /// # Errors
+    /// The system does not watch it; it is closed.
     pub(crate) fn add(
         &mut self,
         player: PlayerIndex,
         name: SocketName,
         stream: TcpStream,
         link: Link,
-    ) -> LinkId {
-        let (id, stream) = (self.next_id(), Rc::new(stream));
+    ) -> io::Result<LinkId> {
+        let (id, watched) = (self.next_id(), EventFlags::IN);
+        epoll::add(&*self.epoll, &stream, data(id), watched)?;
         self.next += 1;
-        self.waits.push(Wait { id, side: Side::Read, stream: Rc::clone(&stream) });
-        let socket =
-            Socket { player, name, stream, link, close_by: None, awaits_write: false, pace: Pace::Swift };
-        self.by_id.insert(id, socket);
+        let socket = Socket { player, name, stream, link, close_by: None, watched, pace: Pace::Swift };
+        self.by_id.insert(id, Box::new(socket));
         self.by_player.insert((player, name), id);
-        id
+        Ok(id)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -115,7 +148,7 @@ impl Sockets {
     }
 
     pub(crate) fn get(&mut self, id: LinkId) -> Option<&mut Socket> {
-        self.by_id.get_mut(&id)
+        self.by_id.get_mut(&id).map(|socket| &mut **socket)
     }
 
     pub(crate) fn of(&self, player: PlayerIndex, name: SocketName) -> Option<LinkId> {
@@ -161,14 +194,13 @@ impl Sockets {
         self.by_player.keys().filter(|(_, of)| *of == name).count()
     }
 
-    /// Forgets a connection. Shutting it down ends the wait that still holds it.
+    /// Forgets a connection and closes it.
     pub(crate) fn forget(&mut self, id: LinkId) {
         if let Some(socket) = self.by_id.remove(&id) {
             let key = (socket.player, socket.name);
             if self.by_player.get(&key) == Some(&id) {
                 self.by_player.remove(&key);
             }
-            shut(&socket.stream, Shutdown::Both);
         }
     }
 
@@ -180,7 +212,7 @@ impl Sockets {
             Pace::Slow => SLOW_BYTES,
             Pace::Silent => return None,
         };
-        match read_once(&socket.stream, &mut buffer[..most]) {
+        match (&socket.stream).read(&mut buffer[..most]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             read => Some(read),
         }
@@ -188,24 +220,17 @@ impl Sockets {
 
     /// Waits for more to read; a slow one only when its second has come, a silent one never.
     pub(crate) fn await_read(&mut self, id: LinkId, second_came: bool) {
-        if let Some(socket) = self.by_id.get(&id) {
-            let now = match socket.pace {
-                Pace::Swift => !second_came,
+        if let Some(socket) = self.by_id.get_mut(&id) {
+            let reads = match socket.pace {
+                Pace::Swift => true,
                 Pace::Slow => second_came,
                 Pace::Silent => false,
             };
-            if now {
-                self.waits.push(Wait { id, side: Side::Read, stream: Rc::clone(&socket.stream) });
-            }
+            let mut wanted = socket.watched;
+            wanted.set(EventFlags::IN, reads);
+            wanted.remove(if socket.pace == Pace::Silent { EventFlags::OUT } else { EventFlags::empty() });
+            rewatch(&self.epoll, id, socket, wanted);
         }
-    }
-
-    /// The connection can be written again.
-    pub(crate) fn may_write(&mut self, id: LinkId) {
-        if let Some(socket) = self.by_id.get_mut(&id) {
-            socket.awaits_write = false;
-        }
-        self.flush(id);
     }
 
     /// Writes what the connection takes now. What is left is written when it can be; a fault is told by the next read.
@@ -213,39 +238,50 @@ impl Sockets {
         let Some(socket) = self.by_id.get_mut(&id).filter(|socket| socket.pace != Pace::Silent) else {
             return;
         };
+        let mut wanted = socket.watched;
+        wanted.remove(EventFlags::OUT);
         while !socket.link.out().is_empty() {
-            match socket.stream.try_write(socket.link.out()) {
+            match (&socket.stream).write(socket.link.out()) {
                 Ok(bytes) => socket.link.wrote(bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !std::mem::replace(&mut socket.awaits_write, true) {
-                        self.waits.push(Wait { id, side: Side::Write, stream: Rc::clone(&socket.stream) });
-                    }
-                    return;
+                    wanted.insert(EventFlags::OUT);
+                    break;
                 }
-                Err(_) => return,
+                Err(_) => break,
             }
         }
-        if socket.close_by.is_some() {
+        if socket.close_by.is_some() && socket.link.out().is_empty() {
             // The server reads to the end, answers and closes; only then our side goes, so that nothing is cut off.
-            shut(&socket.stream, Shutdown::Write);
+            // A stream that is gone already needs nothing.
+            let _gone_already = socket.stream.shutdown(Shutdown::Write);
         }
+        rewatch(&self.epoll, id, socket, wanted);
     }
 }
 
-/// Reads what is there. A short read has emptied the connection: saying so to the runtime at once saves a second,
-/// empty look at it for each readiness.
-fn read_once(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    let looked = stream.try_io(Interest::READABLE, || {
-        read = rustix::io::read(stream, &mut *buffer)?;
-        if read > 0 && read < buffer.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    });
-    if read > 0 { Ok(read) } else { looked.map(|()| 0) }
+/// Asks the kernel to tell something else of a connection; what fails is told by the next read or write. One of which
+/// nothing is wanted is not watched at all, because an end would be told again and again.
+fn rewatch(epoll: &AsyncFd<OwnedFd>, id: LinkId, socket: &mut Socket, wanted: EventFlags) {
+    let watched = std::mem::replace(&mut socket.watched, wanted);
+    let _told_by_the_next_look = match (watched.is_empty(), wanted.is_empty()) {
+        _ if watched == wanted => Ok(()),
+        (true, _) => epoll::add(epoll, &socket.stream, data(id), wanted),
+        (false, true) => epoll::delete(epoll, &socket.stream),
+        (false, false) => epoll::modify(epoll, &socket.stream, data(id), wanted),
+    };
 }
 
-/// Shuts one or both directions; a stream that is gone already needs nothing.
-fn shut(stream: &TcpStream, how: Shutdown) {
-    let _gone_already = socket2::SockRef::from(stream).shutdown(how);
+fn data(id: LinkId) -> epoll::EventData {
+    epoll::EventData::new_u64(id.0)
+}
+
+/// Lets the runtime tell when something in an epoll is ready.
+#[expect(
+    deprecated,
+    reason = "the newer form is unsafe for types that may change their descriptor; this one owns its own for life"
+)]
+fn watch(epoll: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(epoll, Interest::READABLE)
 }
 
 #[cfg(test)]
@@ -255,8 +291,7 @@ mod tests {
 
     #[test]
     fn a_player_with_both_connections_stays_small() {
-        let bytes =
-            size_of::<Player>() + 2 * (size_of::<Socket>() + 2 * size_of::<Wait>() + size_of::<TcpStream>());
-        assert!(bytes <= 1_200, "{bytes} bytes, without what tokio keeps for each stream");
+        let bytes = size_of::<Player>() + 2 * size_of::<Socket>();
+        assert!(bytes <= 800, "{bytes} bytes");
     }
 }

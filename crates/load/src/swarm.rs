@@ -4,6 +4,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
+    io,
     net::Ipv4Addr,
     ops::Range,
     time::{Duration, Instant},
@@ -25,7 +26,7 @@ use crate::{
     player::{Action, ClosedBy, Event, Found, Player, PlayerIndex},
     report::{Counts, Progress},
     scenario::{Peer, Scenario},
-    sockets::{LinkId, Pace, READ_BYTES_MAX, Side, Sockets},
+    sockets::{LinkId, Pace, READ_BYTES_MAX, Ready, Sockets},
 };
 
 /// How long a connection that was left may take to close on both sides.
@@ -72,7 +73,6 @@ pub(crate) struct Swarm {
     players_left: usize,
     /// Who has come to a barrier, by room or group.
     barriers: HashMap<String, Vec<PlayerIndex>>,
-    rooms: HashMap<PlayerIndex, String>,
     started: Instant,
     pub(crate) errands: Vec<Errand>,
     pub(crate) ledger: Ledger,
@@ -85,7 +85,10 @@ pub(crate) struct Swarm {
 
 impl Swarm {
     /// The players of these numbers; `started` is the moment from which all processes count.
-    pub(crate) fn new(scenario: &Scenario, numbers: Range<u32>, started: Instant) -> Self {
+    ///
+    /// # Errors
+    /// The system does not let this process watch connections.
+    pub(crate) fn new(scenario: &Scenario, numbers: Range<u32>, started: Instant) -> io::Result<Self> {
         let first = numbers.start;
         let ledger = Ledger::new(scenario, numbers.clone());
         let players = players(scenario, numbers);
@@ -94,7 +97,7 @@ impl Swarm {
             .zip(&queued)
             .filter_map(|(index, at)| Some(Reverse(((*at)?, PlayerIndex(index)))))
             .collect();
-        Self {
+        Ok(Self {
             scenario: scenario.clone(),
             first,
             players_left: players.len(),
@@ -103,10 +106,9 @@ impl Swarm {
             players,
             opening: HashMap::new(),
             homes: Homes::default(),
-            sockets: Sockets::default(),
+            sockets: Sockets::new()?,
             buffer: vec![0; READ_BYTES_MAX],
             barriers: HashMap::new(),
-            rooms: HashMap::new(),
             started,
             errands: Vec::new(),
             ledger,
@@ -115,7 +117,7 @@ impl Swarm {
             lag: Times::default(),
             cpu_before: thread_cpu(),
             diary: Diary::default(),
-        }
+        })
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -209,7 +211,12 @@ impl Swarm {
         };
         let masks = Draws::new(!self.scenario.seed, (u64::from(index.0) << 8) | name as u64);
         let link = Link::new(protocol, session.beside(auth.as_deref()), masks).continuing(session);
-        let id = self.sockets.add(index, name, stream, link);
+        let id = match self.sockets.add(index, name, stream, link) {
+            Ok(id) => id,
+            Err(error) => {
+                return self.tell(index, &Event::Closed(name, ClosedBy::Transport(error.to_string())));
+            }
+        };
         if protocol == Protocol::WebSocket {
             self.tell(index, &Event::Connected(name, SessionBack::None));
         }
@@ -218,20 +225,32 @@ impl Swarm {
         self.take_in(id, first_bytes);
     }
 
-    /// A connection can be read or written.
-    pub(crate) fn handle_ready(&mut self, id: LinkId, side: Side) {
-        match side {
-            Side::Write => self.sockets.may_write(id),
-            Side::Read => {
-                match self.sockets.read(id, &mut self.buffer) {
-                    Some(Ok(0)) => self.ended(id, "the server closed the transport"),
-                    Some(Ok(bytes)) => self.take_in(id, bytes),
-                    Some(Err(error)) => self.ended(id, &error.to_string()),
-                    None => {}
-                }
-                self.sockets.await_read(id, false);
+    /// Handles what is ready on some connections. The answer says whether others may be ready too.
+    ///
+    /// # Errors
+    /// The system no longer tells what is ready.
+    pub(crate) fn handle_ready(&mut self) -> io::Result<bool> {
+        let ready = self.sockets.ready()?;
+        let has_more = !ready.is_empty();
+        for Ready { id, to_read, to_write } in ready {
+            if to_write {
+                self.sockets.flush(id);
+            }
+            if to_read {
+                self.read(id);
             }
         }
+        Ok(has_more)
+    }
+
+    fn read(&mut self, id: LinkId) {
+        match self.sockets.read(id, &mut self.buffer) {
+            Some(Ok(0)) => self.ended(id, "the server closed the transport"),
+            Some(Ok(bytes)) => self.take_in(id, bytes),
+            Some(Err(error)) => self.ended(id, &error.to_string()),
+            None => {}
+        }
+        self.sockets.await_read(id, false);
     }
 
     /// Ends every player where they stand.
@@ -387,8 +406,7 @@ impl Swarm {
 
     /// Who may go on because this player has come to the barrier.
     fn meet(&mut self, index: PlayerIndex) -> Vec<PlayerIndex> {
-        let size = u32::from(self.scenario.group_players);
-        let key = self.rooms.get(&index).cloned().unwrap_or_else(|| format!("group {}", index.0 / size));
+        let key = self.ledger.room_of(index.0);
         let here = self.barriers.entry(key.clone()).or_default();
         here.push(index);
         if here.len() < usize::from(self.scenario.group_players) {
@@ -450,10 +468,7 @@ impl Swarm {
         match fact {
             Fact::Arrived => self.counts.arrived += 1,
             Fact::Measured(measured) => record(&mut self.measures, &self.scenario, measured),
-            Fact::Assigned(seat) => {
-                self.counts.assigned += 1;
-                self.rooms.insert(index, seat.room.clone());
-            }
+            Fact::Assigned(_) => self.counts.assigned += 1,
             Fact::Playing => {
                 self.counts.playing += 1;
                 self.misbehave(index);

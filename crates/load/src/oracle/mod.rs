@@ -143,12 +143,14 @@ impl Ledger {
                 None => return,
             },
             Fact::Assigned(seat) => {
+                // Nearly always the only one: a vector that grows by itself would take four.
+                entry.seats.reserve_exact(1);
                 entry.seats.push(seat.clone());
                 let [first, .., second] = entry.seats.as_slice() else { return };
                 Violation::AssignedAgain {
                     player: name,
-                    first_room: first.room.clone(),
-                    second_room: second.room.clone(),
+                    first_room: first.room.to_string(),
+                    second_room: second.room.to_string(),
                 }
             }
             Fact::Lost { socket, during, reason } => {
@@ -179,9 +181,9 @@ impl Ledger {
     }
 
     /// The room that players of this ledger compare what they hear in: the assigned one, else that of the group.
-    fn room_of(&self, player: u32) -> String {
+    pub(crate) fn room_of(&self, player: u32) -> String {
         let seat = self.entries.get(&player).and_then(|entry| entry.seats.last());
-        seat.map_or_else(|| format!("group {}", self.group_of(player)), |seat| seat.room.clone())
+        seat.map_or_else(|| format!("group {}", self.group_of(player)), |seat| seat.room.to_string())
     }
 
     fn group_of(&self, player: u32) -> u32 {
@@ -239,7 +241,7 @@ impl Ledger {
         let mut rooms = BTreeMap::<_, Vec<_>>::new();
         for (index, entry) in &self.entries {
             for seat in &entry.seats {
-                rooms.entry(seat.room.as_str()).or_default().push((*index, seat));
+                rooms.entry(&*seat.room).or_default().push((*index, seat));
             }
         }
         rooms
@@ -249,7 +251,7 @@ impl Ledger {
         let mut groups = BTreeMap::<u32, BTreeSet<&str>>::new();
         for (index, entry) in &self.entries {
             let rooms = groups.entry(self.group_of(*index)).or_default();
-            rooms.extend(entry.seats.iter().map(|seat| seat.room.as_str()));
+            rooms.extend(entry.seats.iter().map(|seat| &*seat.room));
         }
         for (group, rooms) in groups {
             if rooms.len() < 2 || self.lost_its_room(group) {
@@ -295,7 +297,7 @@ impl Ledger {
         for (seat, players) in seats.into_iter().filter(|(_, players)| players.len() > 1) {
             violations.push(Violation::SeatTwice { room: room.to_owned(), seat, players: names(players) });
         }
-        let endpoints: BTreeSet<_> = members.iter().map(|(_, seat)| seat.endpoint.as_str()).collect();
+        let endpoints: BTreeSet<_> = members.iter().map(|(_, seat)| &*seat.endpoint).collect();
         if endpoints.len() > 1 {
             violations.push(Violation::RoomOnSeveralServers {
                 room: room.to_owned(),

@@ -27,7 +27,7 @@ type Placed = (u32, &'static str, &'static str, u16);
 fn judge(placed: &[Placed], coverage: Coverage) -> Vec<String> {
     let mut ledger = ledger(2);
     for (player, room, endpoint, seat) in placed {
-        let seat = Seat { room: (*room).to_owned(), endpoint: (*endpoint).to_owned(), seat: *seat };
+        let seat = Seat { room: (*room).into(), endpoint: (*endpoint).into(), seat: *seat };
         ledger.record(PlayerIndex(*player), &Fact::Assigned(seat));
         ledger.record(PlayerIndex(*player), &Fact::Playing);
         ledger.record(PlayerIndex(*player), &Fact::Finished);

@@ -277,7 +277,7 @@ impl Turn<'_> {
             Err(error) => return self.fail(format!("{name:?} cannot be read: {error}")),
         };
         let first = !std::mem::replace(&mut self.player.assigned, true);
-        let seat = Seat { room: matched.room, endpoint: matched.endpoint, seat: matched.seat };
+        let seat = Seat { room: matched.room.into(), endpoint: matched.endpoint.into(), seat: matched.seat };
         let url = matched.url.unwrap_or_else(|| format!("http://{}", seat.endpoint));
         self.tell(Fact::Assigned(seat));
         if expected == self.player.step {

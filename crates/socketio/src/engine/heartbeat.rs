@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use super::Open;
-
 /// Milliseconds since a start that the caller chose and keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
@@ -72,13 +70,11 @@ impl Heartbeat {
         Self { state: State::Resting, deadline: now.after(first_ping_after) }
     }
 
-    /// The client's side of a session that opened now.
+    /// The client's side of a session that opened now. `patience` is the server's interval plus its timeout, see
+    /// [`Open::patience`](super::Open::patience).
     #[must_use]
-    pub fn client(open: &Open, now: Moment) -> Self {
-        Self {
-            state: State::Listening,
-            deadline: now.after(open.ping_interval.saturating_add(open.ping_timeout)),
-        }
+    pub fn client(patience: Duration, now: Moment) -> Self {
+        Self { state: State::Listening, deadline: now.after(patience) }
     }
 
     /// What is to be done now. To be called when the moment of the last [`HeartbeatStep::Wait`] has come; earlier calls
@@ -117,10 +113,10 @@ impl Heartbeat {
     ///
     /// # Errors
     /// In the server role, where pings (other than a probe) do not belong.
-    pub fn handle_ping(&mut self, open: &Open, now: Moment) -> Result<(), HeartbeatError> {
+    pub fn handle_ping(&mut self, patience: Duration, now: Moment) -> Result<(), HeartbeatError> {
         match self.state {
             State::Listening => {
-                self.deadline = now.after(open.ping_interval.saturating_add(open.ping_timeout));
+                self.deadline = now.after(patience);
                 Ok(())
             }
             State::Resting | State::Awaiting => Err(HeartbeatError),
@@ -151,25 +147,15 @@ mod tests {
         assert_eq!(heartbeat.poll(TIMEOUT, at(650)), HeartbeatStep::Ping);
         assert_eq!(heartbeat.poll(TIMEOUT, at(850)), HeartbeatStep::TimedOut);
         assert_eq!(heartbeat.poll(TIMEOUT, at(851)), HeartbeatStep::TimedOut);
-        assert_eq!(heartbeat.handle_ping(&open(), at(860)), Err(HeartbeatError));
+        assert_eq!(heartbeat.handle_ping(INTERVAL + TIMEOUT, at(860)), Err(HeartbeatError));
     }
 
     #[test]
     fn the_client_gives_up_when_no_ping_came_for_interval_plus_timeout() {
-        let mut heartbeat = Heartbeat::client(&open(), at(0));
-        assert_eq!(heartbeat.handle_ping(&open(), at(300)), Ok(()));
+        let mut heartbeat = Heartbeat::client(INTERVAL + TIMEOUT, at(0));
+        assert_eq!(heartbeat.handle_ping(INTERVAL + TIMEOUT, at(300)), Ok(()));
         assert_eq!(heartbeat.poll(TIMEOUT, at(799)), HeartbeatStep::Wait(at(800)));
         assert_eq!(heartbeat.poll(TIMEOUT, at(800)), HeartbeatStep::TimedOut);
         assert_eq!(heartbeat.handle_pong(INTERVAL, at(801)), Err(HeartbeatError));
-    }
-
-    fn open() -> Open {
-        Open {
-            sid: String::new(),
-            upgrades: Vec::new(),
-            ping_interval: INTERVAL,
-            ping_timeout: TIMEOUT,
-            max_payload: 0,
-        }
     }
 }

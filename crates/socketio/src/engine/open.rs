@@ -38,6 +38,12 @@ impl Open {
         serde_json::to_string(self).expect("texts and numbers always become json")
     }
 
+    /// How long a client waits for the server's next ping before it gives the session up: interval plus timeout.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.ping_interval.saturating_add(self.ping_timeout)
+    }
+
     /// Reads the payload of an open packet.
     ///
     /// # Errors
