@@ -6,6 +6,7 @@
 //! out. A [`link::Link`] is its Socket.IO connection without a socket. An [`oracle::Ledger`] says what was wrong.
 
 pub mod arrival;
+mod barrier;
 pub mod check;
 pub mod config;
 mod crew;

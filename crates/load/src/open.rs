@@ -5,6 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::pin,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,7 +16,14 @@ use hyper::{client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::swarm::Dial;
+/// How to open a connection.
+pub(crate) struct Dial {
+    pub(crate) url: String,
+    pub(crate) path: String,
+    pub(crate) nonce: [u8; 16],
+    pub(crate) source: Ipv4Addr,
+    pub(crate) within: Duration,
+}
 
 /// Why a connection could not be opened. The player counts as failed; another one may fare better.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +39,7 @@ pub(crate) enum OpenError {
     #[error("{url} opened no valid websocket")]
     NotWebSocket { url: String },
     #[error("{url} took longer than {within:?}")]
-    Late { url: String, within: std::time::Duration },
+    Late { url: String, within: Duration },
 }
 
 /// A WebSocket whose HTTP part is over.

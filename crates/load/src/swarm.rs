@@ -5,12 +5,12 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
     io,
-    net::Ipv4Addr,
     ops::Range,
     time::{Duration, Instant},
 };
 
 use crate::{
+    barrier::Barriers,
     crew::players,
     diary::Diary,
     draws::Draws,
@@ -21,7 +21,7 @@ use crate::{
     home::{Home, Homes},
     link::{Heard, Link, Session},
     measure::{Measures, Times},
-    open::{OpenError, Opened, source},
+    open::{Dial, OpenError, Opened, source},
     oracle::Ledger,
     player::{Action, ClosedBy, Event, Found, Player, PlayerIndex},
     report::{Counts, Progress},
@@ -40,15 +40,6 @@ pub(crate) enum Errand {
     Join(PlayerIndex, usize, String),
     /// A connection.
     Open(PlayerIndex, SocketName, Dial),
-}
-
-/// How to open a connection.
-pub(crate) struct Dial {
-    pub(crate) url: String,
-    pub(crate) path: String,
-    pub(crate) nonce: [u8; 16],
-    pub(crate) source: Ipv4Addr,
-    pub(crate) within: Duration,
 }
 
 /// A connection that is being opened.
@@ -71,8 +62,7 @@ pub(crate) struct Swarm {
     pub(crate) sockets: Sockets,
     buffer: Vec<u8>,
     players_left: usize,
-    /// Who has come to a barrier, by room or group.
-    barriers: HashMap<String, Vec<PlayerIndex>>,
+    barriers: Barriers,
     started: Instant,
     pub(crate) errands: Vec<Errand>,
     pub(crate) ledger: Ledger,
@@ -108,7 +98,7 @@ impl Swarm {
             homes: Homes::default(),
             sockets: Sockets::new()?,
             buffer: vec![0; READ_BYTES_MAX],
-            barriers: HashMap::new(),
+            barriers: Barriers::default(),
             started,
             errands: Vec::new(),
             ledger,
@@ -356,7 +346,10 @@ impl Swarm {
                 Action::Leave(socket) => self.leave(index, socket),
                 Action::Cut(socket) => self.cut(index, socket),
                 Action::Reconnect(socket) => self.reconnect(index, socket),
-                Action::Meet => met.extend(self.meet(index)),
+                Action::Meet => {
+                    let room = self.ledger.room_of(index.0);
+                    met.extend(self.barriers.come(room, index, self.scenario.group_players));
+                }
             }
         }
         self.set_timer(index);
@@ -402,17 +395,6 @@ impl Swarm {
         };
         self.opening.insert((index, socket), Opening { protocol: *protocol, auth, session });
         self.errands.push(Errand::Open(index, socket, dial));
-    }
-
-    /// Who may go on because this player has come to the barrier.
-    fn meet(&mut self, index: PlayerIndex) -> Vec<PlayerIndex> {
-        let key = self.ledger.room_of(index.0);
-        let here = self.barriers.entry(key.clone()).or_default();
-        here.push(index);
-        if here.len() < usize::from(self.scenario.group_players) {
-            return Vec::new();
-        }
-        self.barriers.remove(&key).unwrap_or_default()
     }
 
     fn emit(&mut self, index: PlayerIndex, name: SocketName, step: usize, argument: &str, ack: Option<u32>) {
