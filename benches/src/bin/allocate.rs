@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
 use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom_control::{ControlConfig, ReplicaConfig, run_on};
-use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
+use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
 use greenroom_store::redis::{RedisConfig, RedisStore};
 use greenroom_store::{FileStore, MemoryStore, Store};
 use greenroom_wire::Text;
@@ -145,6 +145,7 @@ fn fleet(servers: u32, rooms_per_server: u16) -> anyhow::Result<Fleet> {
         autoscale: greenroom_core::autoscale::Autoscale::default(),
         allocation: greenroom_core::allocate::Preference::Packing,
         start_timeout: Duration::from_mins(1),
+        recycle: Recycle::default(),
         ports: None,
     })
 }

@@ -4,11 +4,14 @@
 
 mod backoff;
 mod plan;
+mod recycle;
 
 pub use backoff::{BACKOFF_FIRST, BACKOFF_MAX, BACKOFF_QUIET, Backoff};
 pub use plan::{CORDON_WAIT, UNHEALTHY_STOP_AFTER, plan};
+pub use recycle::{Recycle, Wear, Worn};
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -88,6 +91,8 @@ pub struct Fleet {
     pub allocation: Preference,
     /// How long a server may take to answer before it is replaced. Default 60 s.
     pub start_timeout: Duration,
+    /// When a server has done enough and is replaced. Default never. No part of the revision.
+    pub recycle: Recycle,
     /// The ports of its servers on each host, both ends included. `None`: out of the host's own range. No part of the
     /// revision: servers that run keep their port.
     pub ports: Option<RangeInclusive<u16>>,
@@ -158,6 +163,20 @@ pub enum StopReason {
     Unhealthy,
     /// Did not answer within `start_timeout` of its fleet.
     NeverReady,
+    /// Has done enough, by the fleet's [`Recycle`].
+    Worn(Worn),
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Surplus => f.write_str("surplus"),
+            Self::Outdated => f.write_str("outdated"),
+            Self::Unhealthy => f.write_str("unhealthy"),
+            Self::NeverReady => f.write_str("did not answer within its fleet's start_timeout"),
+            Self::Worn(worn) => worn.fmt(f),
+        }
+    }
 }
 
 /// Why a fleet is short of its target.

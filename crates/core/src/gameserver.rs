@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::fleet::StopReason;
+use crate::fleet::{StopReason, Worn};
 use crate::{FleetName, HostName, InstanceId, Revision, ServerName, Timestamp};
 
 /// Where a GameServer stands (design section 5). Only `Ready` and `Allocated` servers are handed out.
@@ -66,6 +66,8 @@ pub struct GameServer {
     /// Why nothing new is given to it; `None` while it is handed out. Its state is then [`State::Draining`] as long as
     /// it answers.
     pub cordoned: Option<StopReason>,
+    /// Which limit of its fleet's [`Recycle`](crate::fleet::Recycle) its process has reached.
+    pub worn: Option<Worn>,
     /// Since when nothing is on it; `None` while busy. Counted anew from the moment the server turns
     /// [`State::Unhealthy`] or [`State::Draining`], so that a short silence never stops a server that was idle for
     /// long, and who was sent to it in the last moment is seen.

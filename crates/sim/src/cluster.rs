@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::invariant::{Broken, Laws, Violation, short_fleet_says_why, start_within_maximum};
 use crate::lobby::Lobby;
 use crate::scenario::{Scenario, happens};
+use crate::server::Server;
 
 /// When runs begin.
 const BEGIN_MS: u64 = 1_700_000_000_000;
@@ -373,6 +374,8 @@ impl Cluster {
             host.pass_time(now_ms, faults, startup_ms_max, &mut self.rng, &mut self.summary);
             self.owed.extend(host.unacked.iter().map(|(_, _, ended)| (ended.room.0.clone(), ended.epoch)));
             host.speak(now_ms, &mut self.rng);
+            let most = host.servers.values().map(Server::memory_bytes).max().unwrap_or_default();
+            self.summary.memory_bytes_max = self.summary.memory_bytes_max.max(most);
         }
     }
 
@@ -435,7 +438,10 @@ impl Cluster {
     }
 
     fn send(&mut self, id: StreamId, message: ToAgent) -> Result<(), Broken> {
-        self.summary.servers_stopped += u64::from(matches!(message, ToAgent::Stop { .. }));
+        if let ToAgent::Stop { reason, .. } = &message {
+            self.summary.servers_stopped += 1;
+            self.summary.servers_recycled += u64::from(reason.starts_with("worn out"));
+        }
         if let ToAgent::Start { order, .. } = &message {
             let now = self.now();
             let fleets = self.control.fleets(now);

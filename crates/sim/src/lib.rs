@@ -18,6 +18,7 @@ mod stream;
 
 pub use cli::main_with_args;
 pub use invariant::Violation;
+pub use scenario::LEAKY_LIMIT_BYTES;
 
 /// What happened in a run that went well.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,6 +57,10 @@ pub struct Summary {
     pub orders: u64,
     /// Gameservers told to stop.
     pub servers_stopped: u64,
+    /// Of them, those that had done enough.
+    pub servers_recycled: u64,
+    /// The most memory that any process held, in bytes.
+    pub memory_bytes_max: u64,
     /// Steps that were simulated.
     pub steps: u64,
 }
@@ -74,4 +79,13 @@ pub fn run(seed: u64) -> Result<Summary, Violation> {
 /// The first invariant that did not hold, with the simulated moment.
 pub fn run_day(seed: u64, hours: u32) -> Result<Summary, Violation> {
     cluster::Cluster::new(seed, |rng| scenario::Scenario::day(rng, hours)).run()
+}
+
+/// Runs so many simulated hours of noisy load on servers that leak a mebibyte a room, and are worn at
+/// [`LEAKY_LIMIT_BYTES`]. Nothing else goes wrong.
+///
+/// # Errors
+/// The first invariant that did not hold, with the simulated moment.
+pub fn run_leaky(seed: u64, hours: u32) -> Result<Summary, Violation> {
+    cluster::Cluster::new(seed, |rng| scenario::Scenario::leaky(rng, hours)).run()
 }

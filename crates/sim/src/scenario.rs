@@ -8,10 +8,12 @@ use std::time::Duration;
 use greenroom_control::world::Timings;
 use greenroom_core::allocate::Preference;
 use greenroom_core::autoscale::{Amount, Autoscale, BufferUnit, Freeze, Metric, Policy, ScaleIn};
-use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
+use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
 use greenroom_wire::revision::revision;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
+
+use crate::server::{LEAK_BYTES, MEMORY_BYTES};
 
 /// Length of one step of a run that is all trouble.
 const STEP_MS: u64 = 50;
@@ -23,6 +25,9 @@ const HOUR_MS: u64 = 3_600_000;
 const SILENCE_MS_MAX: u64 = 60_000;
 /// Silence that makes a host lost: rooms on it end, and their keys are free.
 const HOST_LOST_MS: u64 = 90_000;
+
+/// What a process may hold in a run of leaks: forty rooms.
+pub const LEAKY_LIMIT_BYTES: u64 = MEMORY_BYTES + 40 * LEAK_BYTES;
 
 /// One run.
 #[derive(Debug)]
@@ -77,6 +82,7 @@ impl Scenario {
         let mut lobby = fleet("lobby", FleetKind::Mesh, lobby_min, lobby_min + 2);
         lobby.autoscale = autoscale(rng, FleetKind::Mesh);
         lobby.allocation = preference(rng, &[Preference::LeastConnected, Preference::PowerOfTwo]);
+        arena.recycle = recycle(rng);
         Self {
             step_ms: STEP_MS,
             hosts,
@@ -137,6 +143,21 @@ impl Scenario {
         }
     }
 
+    /// Hours of noisy load on servers that leak.
+    pub(crate) fn leaky(rng: &mut ChaCha8Rng, hours: u32) -> Self {
+        const NEVER: u64 = u64::MAX / 2;
+        let mut day = Self::day(rng, hours);
+        day.fleets[0].recycle = Recycle { memory_bytes: Some(LEAKY_LIMIT_BYTES), ..Recycle::default() };
+        Self {
+            crash_ms: NEVER,
+            agent_fault_ms: NEVER,
+            host_loss_ms: NEVER,
+            control_crash_ms: NEVER,
+            store_fault_ms: NEVER,
+            ..day
+        }
+    }
+
     /// The times of the control plane.
     pub(crate) fn timings(&self) -> Timings {
         Timings { host_lost_after: Duration::from_millis(HOST_LOST_MS), ..Timings::default() }
@@ -166,6 +187,16 @@ impl Scenario {
         let number = arena.template.command.len();
         arena.template.command.push(format!("--build={number}"));
         arena.revision = revision(&arena.template, arena.kind);
+    }
+}
+
+/// Limits that are reached within a minute or two, or none.
+fn recycle(rng: &mut ChaCha8Rng) -> Recycle {
+    let leak = rng.random_range(2..=12);
+    Recycle {
+        age: rng.random_bool(0.3).then(|| Duration::from_secs(rng.random_range(20..=90))),
+        rooms: rng.random_bool(0.3).then(|| rng.random_range(1..=8)),
+        memory_bytes: rng.random_bool(0.3).then_some(MEMORY_BYTES + leak * LEAK_BYTES),
     }
 }
 
@@ -233,6 +264,7 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
         autoscale: Autoscale::default(),
         allocation: Preference::of(kind),
         start_timeout: Duration::from_secs(25),
+        recycle: Recycle::default(),
         ports: None,
     }
 }

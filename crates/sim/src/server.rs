@@ -17,6 +17,10 @@ use crate::invariant::Broken;
 /// How long an empty room waits for somebody to come back.
 const LINGER_MS: u64 = 2_000;
 
+/// What a process holds when it starts, and what it never gives back of each room.
+pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
+pub(crate) const LEAK_BYTES: u64 = 1 << 20;
+
 /// A live room.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -55,6 +59,8 @@ pub(crate) struct Server {
     pub(crate) phase_until_ms: u64,
     pub(crate) restarts: u32,
     started_at_ms: u64,
+    /// Rooms that its present process has opened.
+    rooms_opened: u32,
     pub(crate) rooms: BTreeMap<RoomId, Room>,
     ended: BTreeSet<RoomId>,
     used: BTreeSet<String>,
@@ -69,6 +75,7 @@ impl Server {
             phase_until_ms: ready_ms,
             restarts: 0,
             started_at_ms: now_ms,
+            rooms_opened: 0,
             rooms: BTreeMap::new(),
             ended: BTreeSet::new(),
             used: BTreeSet::new(),
@@ -83,6 +90,11 @@ impl Server {
 
     pub(crate) fn players(&self) -> usize {
         self.guests.len() + self.rooms.values().map(|room| room.seats.len()).sum::<usize>()
+    }
+
+    /// What its process holds now.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        MEMORY_BYTES + u64::from(self.rooms_opened) * LEAK_BYTES
     }
 
     const fn answers(&self) -> bool {
@@ -109,11 +121,14 @@ impl Server {
         if !self.used.insert(claims.jti.clone()) {
             return Ok(Err(TurnedAway::Used));
         }
-        let room = self.rooms.entry(id.clone()).or_insert_with(|| Room {
-            epoch: claims.epoch,
-            key: claims.key.clone().map(|key| key.0),
-            seats: BTreeMap::new(),
-            empty_since_ms: now_ms,
+        let room = self.rooms.entry(id.clone()).or_insert_with(|| {
+            self.rooms_opened += 1;
+            Room {
+                epoch: claims.epoch,
+                key: claims.key.clone().map(|key| key.0),
+                seats: BTreeMap::new(),
+                empty_since_ms: now_ms,
+            }
         });
         let newcomer = claims.sub.0.clone();
         match room.seats.get(&claims.seat) {
@@ -175,6 +190,7 @@ impl Server {
         self.ended.clear();
         self.used.clear();
         self.guests.clear();
+        self.rooms_opened = 0;
         self.restarts += 1;
         self.phase = ProcessPhase::Restarting;
         self.phase_until_ms = until_ms;
@@ -194,7 +210,11 @@ impl Server {
             connections: u32::try_from(self.players()).unwrap_or(u32::MAX),
             rooms: self.rooms.iter().map(|(id, room)| room.report(id)).collect(),
             linked: true,
-            measured: Measured::default(),
+            measured: Measured {
+                memory_bytes: Some(self.memory_bytes()),
+                rooms_served: Some(self.rooms_opened),
+                ..Measured::default()
+            },
             message: String::new(),
         }
     }

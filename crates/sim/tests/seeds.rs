@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use greenroom_sim::{Summary, main_with_args, run, run_day};
+use greenroom_sim::{LEAKY_LIMIT_BYTES, Summary, main_with_args, run, run_day, run_leaky};
 
 /// Fresh seeds in each test run.
 const FRESH: usize = 200;
@@ -34,6 +34,7 @@ fn fresh_seeds_hold_and_meet_every_kind_of_trouble() {
         all.decisions += summary.decisions;
         all.orders += summary.orders;
         all.servers_stopped += summary.servers_stopped;
+        all.servers_recycled += summary.servers_recycled;
     }
     let counts = [
         all.granted,
@@ -51,6 +52,7 @@ fn fresh_seeds_hold_and_meet_every_kind_of_trouble() {
         all.decisions,
         all.orders,
         all.servers_stopped,
+        all.servers_recycled,
     ];
     assert!(counts.iter().all(|count| *count > 100), "a simulation without trouble proves nothing: {all:?}");
 }
@@ -67,6 +69,19 @@ fn hours_of_noise_shorten_no_cool_down_and_stop_nobody_who_plays() {
     // The laws are checked at every step; this is that there was something to check.
     assert!(day.ran_ms >= u64::from(HOURS) * 3_600_000 && day.granted > 500 && day.arrived > 500, "{day:?}");
     assert!(day.decisions > 3 && day.servers_stopped > 3, "{day:?}");
+}
+
+#[test]
+fn servers_that_leak_for_ten_hours_keep_within_their_memory_and_no_room_is_cut() {
+    let seed = getrandom::u64().unwrap();
+    println!("seed {seed}");
+    // That no busy server is stopped is a law of every run.
+    let leaky = run_leaky(seed, 10).unwrap_or_else(|violation| panic!("leaky {seed}: {violation}"));
+    println!("{leaky:?}");
+    assert!(leaky.ran_ms >= 36_000_000 && leaky.rooms_ended > 2_000, "{leaky:?}");
+    assert!(leaky.servers_recycled > 20, "{leaky:?}");
+    // A worn one goes on until its replacement is there; rooms on it then run on, and open no more.
+    assert!(leaky.memory_bytes_max <= LEAKY_LIMIT_BYTES + (20 << 20), "{leaky:?}");
 }
 
 #[test]

@@ -271,7 +271,7 @@ pub struct GameserverStatus {
     pub restarts: u32,
     /// Unix milliseconds.
     pub started_at_ms: u64,
-    /// Why it is not ready, or how it last ended; empty when there is nothing to say.
+    /// Why it is not ready, why it gets nothing new, or how it last ended; empty when there is nothing to say.
     pub message: String,
 }
 

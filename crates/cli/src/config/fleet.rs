@@ -67,6 +67,7 @@ pub(super) fn read(
     let (kind, match_players) = sizes(&mut section, kind, faults);
     let most = replicas_max.as_ref().map_or(replicas_min.max(1), |found| found.value);
     let autoscale = super::autoscale::read(&mut section, kind, most, faults);
+    let recycle = super::recycle::read(&mut section, kind, faults);
     let allocation = allocation(&mut section, kind, faults);
     let ports_span = ports.as_ref().map_or_else(|| header.clone(), |found| found.span.clone());
     let replicas_max_span = replicas_max.as_ref().map_or(header, |found| found.span.clone());
@@ -93,6 +94,7 @@ pub(super) fn read(
         autoscale,
         allocation: allocation.unwrap_or_else(|| Preference::of(kind)),
         start_timeout: start_timeout.map_or(Duration::from_secs(60), |found| found.value),
+        recycle,
         ports: ports.map(|found| found.value),
     };
     Some(ReadFleet { fleet, replicas_max_span, ports_span, watch })

@@ -9,6 +9,7 @@ mod fleet;
 mod players;
 mod ports;
 pub(crate) mod reader;
+mod recycle;
 mod show;
 #[cfg(test)]
 mod tests;

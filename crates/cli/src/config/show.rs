@@ -44,7 +44,8 @@ impl fmt::Display for Config {
                 let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
                 writeln!(f, "watch = {}", list(&paths))?;
             }
-            super::autoscale::write(f, fleet.name.as_str(), &fleet.autoscale)
+            super::autoscale::write(f, fleet.name.as_str(), &fleet.autoscale)?;
+            super::recycle::write(f, fleet.name.as_str(), &fleet.recycle)
         })
     }
 }

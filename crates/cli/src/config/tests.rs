@@ -72,10 +72,15 @@ fn what_is_shown_reads_back_as_the_same() {
             { policy = "buffer", free = "20%", unit = "seats" },
             { policy = "schedule", cron = "0 18 * * FRI", zone = "Asia/Tokyo", lasts = "4h", replicas = 30 },
         ]
+        [fleets.game.recycle]
+        age = "12h"
+        rooms = 500
+        memory = "1536MiB"
         [fleets.feed]
         kind = "mesh"
         command = ["./feed"]
         replicas_min = 0
+        recycle = { memory = "2GiB" }
         probe = "tcp"
         recovery = "1m 30s"
         [[fleets.feed.autoscale.policies]]
@@ -187,6 +192,43 @@ policies = [
 kind = "mesh"
 command = ["./board"]
 autoscale = { policies = [{ policy = "base_stock" }, { policy = "target_average", metric = "rooms", per_server = 3 }] }
+"#;
+    insta::assert_snapshot!(faults(text));
+}
+
+#[test]
+fn faults_of_recycle_are_told_with_what_was_meant() {
+    let text = r#"[fleets.arena]
+kind = "room"
+command = ["./arena"]
+seats_per_room = 4
+recycle = { age = "10s", rooms = 0, memory = "512MB" }
+
+[fleets.brawl]
+kind = "room"
+command = ["./brawl"]
+seats_per_room = 4
+recycle = { memory = "12 GiB", room = 5 }
+
+[fleets.board]
+kind = "mesh"
+command = ["./board"]
+recycle = { rooms = 5, memory = "1KiB" }
+
+[fleets.chat]
+kind = "mesh"
+command = ["./chat"]
+recycle = { memory = "lots" }
+
+[fleets.feed]
+kind = "mesh"
+command = ["./feed"]
+recycle = {}
+
+[fleets.news]
+kind = "mesh"
+command = ["./news"]
+recycle = { memory = "99999999999TiB" }
 "#;
     insta::assert_snapshot!(faults(text));
 }

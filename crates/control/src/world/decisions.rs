@@ -35,7 +35,7 @@ impl World {
             },
             order: state.scaling.order,
             now: if self.is_rebuilding() { None } else { Some(self.would_decide(state)) },
-            waiting_on: self.waiting_on(state),
+            waiting_on: self.waiting_on(state).into_iter().chain(Self::worn_out(state)).collect(),
             decisions: state.scaling.changed.iter().rev().take(limit).map(|r| r.decision.clone()).collect(),
         })
     }

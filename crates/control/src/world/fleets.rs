@@ -57,7 +57,7 @@ impl World {
                 Action::Start => self.start_server(name),
                 Action::Cordon { server, reason } => self.cordon(&server, reason),
                 Action::Uncordon { server } => self.uncordon(&server),
-                Action::Stop { server, reason } => self.stop_server(&server, stop_words(reason)),
+                Action::Stop { server, reason } => self.stop_server(&server, reason),
             }
         }
     }
@@ -138,7 +138,7 @@ impl World {
         let Some(server) = self.servers.get(name) else { return };
         let fleet = server.fleet.clone();
         let why = if server.message.is_empty() { String::new() } else { format!(": {}", server.message) };
-        let message = format!("{}{why}", stop_words(StopReason::NeverReady));
+        let message = format!("{}{why}", StopReason::NeverReady);
         self.note_failure(name, &fleet, &message);
         self.back_off(&fleet);
     }
@@ -163,7 +163,7 @@ impl World {
         let Some(server) = self.servers.get_mut(name) else { return };
         server.cordoned = Some(reason);
         self.refresh(name);
-        self.note(Notice::ServerCordoned { server: name.clone(), reason: stop_words(reason) });
+        self.note(Notice::ServerCordoned { server: name.clone(), reason });
     }
 
     fn uncordon(&mut self, name: &ServerName) {
@@ -174,7 +174,7 @@ impl World {
     }
 
     /// The last look before a stop: nothing was promised on it since the plan was made.
-    fn stop_server(&mut self, name: &ServerName, reason: &'static str) {
+    fn stop_server(&mut self, name: &ServerName, reason: StopReason) {
         let busy = self.rooms_of.contains_key(name);
         let Some(server) = self.servers.get_mut(name) else { return };
         if busy || server.connections > 0 || server.in_flight > 0 || server.stop.is_some() {
@@ -182,15 +182,15 @@ impl World {
         }
         server.stop = Some(reason);
         self.refresh(name);
-        self.audit(&Actor::Autoscaler, AuditAction::ServerStopped, name, reason, false);
+        self.audit(&Actor::Autoscaler, AuditAction::ServerStopped, name, reason.to_string(), false);
         self.order_stop(name, reason);
         self.note(Notice::ServerStopping { server: name.clone(), reason });
     }
 
-    pub(super) fn order_stop(&mut self, name: &ServerName, reason: &'static str) {
+    pub(super) fn order_stop(&mut self, name: &ServerName, reason: StopReason) {
         let Some(host) = self.servers.get(name).map(|server| server.host.clone()) else { return };
         let (term, server) = (self.config.term, Text(name.clone()));
-        self.order(&host, ToAgent::Stop { term, server, reason: reason.to_owned() });
+        self.order(&host, ToAgent::Stop { term, server, reason: reason.to_string() });
     }
 
     /// An order was not carried out: it is sent again, unless what was ordered is no longer wanted.
@@ -241,6 +241,7 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         pid: None,
         restarts: 0,
         started_at: now,
+        process_at: now,
         connections: 0,
         in_flight: 0,
         linked: false,
@@ -272,15 +273,6 @@ fn secrets(spec: &Fleet) -> BTreeMap<String, Text<SecretRef>> {
     let read =
         |(name, source): (&String, &SecretSource)| Some((name.clone(), Text(source.from.parse().ok()?)));
     spec.template.secrets.iter().filter_map(read).collect()
-}
-
-const fn stop_words(reason: StopReason) -> &'static str {
-    match reason {
-        StopReason::Surplus => "surplus",
-        StopReason::Outdated => "outdated",
-        StopReason::Unhealthy => "unhealthy",
-        StopReason::NeverReady => "did not answer within its fleet's start_timeout",
-    }
 }
 
 /// A reason in words, for people.

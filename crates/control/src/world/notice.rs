@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use greenroom_core::fleet::StopReason;
 use greenroom_core::{FleetName, HostName, RoomId, ServerName, Timestamp};
 use greenroom_wire::api::{EventLine, FreezeWord, ScaleOrder};
 use greenroom_wire::rooms::EndReason;
@@ -26,7 +27,7 @@ pub enum Notice {
     ServerReady { server: ServerName, endpoint: String },
     ServerUnhealthy { server: ServerName, message: String },
     ServerRestarting { server: ServerName, restarts: u32, message: String },
-    ServerStopping { server: ServerName, reason: &'static str },
+    ServerStopping { server: ServerName, reason: StopReason },
     ServerGone { server: ServerName, message: String },
     OrderRefused { server: ServerName, message: String },
     ServerElsewhere { server: ServerName, host: HostName },
@@ -38,7 +39,7 @@ pub enum Notice {
     FleetShort { fleet: FleetName, reason: String },
     FleetScaled { fleet: FleetName, from: u32, to: u32, reason: String },
     FleetOrdered { fleet: FleetName, order: ScaleOrder },
-    ServerCordoned { server: ServerName, reason: &'static str },
+    ServerCordoned { server: ServerName, reason: StopReason },
     ServerUncordoned { server: ServerName },
     FleetRestarted { fleet: FleetName, servers: usize },
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use greenroom_core::fleet::StopReason;
 use greenroom_core::gameserver::{GameServer, State};
 use greenroom_core::{HostName, RoomId, ServerName, Timestamp};
 use greenroom_wire::Text;
@@ -77,6 +78,16 @@ impl World {
     fn put_server(&mut self, host: &HostName, report: &ServerReport) {
         let name = &report.server.0;
         let old = self.servers.get(name);
+        let started_at = Timestamp::from_unix_ms(report.started_at_ms);
+        let same = |old: &&ServerState| old.instance == report.instance.0;
+        let process_at = match old {
+            None => started_at,
+            Some(old) if same(&old) => old.process_at,
+            Some(_) => self.now,
+        };
+        // A new process is a fresh one.
+        let stays =
+            |reason: &StopReason| !matches!(reason, StopReason::Worn(_)) || old.is_some_and(|old| same(&old));
         let server = ServerState {
             fleet: report.fleet.0.clone(),
             host: host.clone(),
@@ -85,12 +96,13 @@ impl World {
             phase: report.phase,
             ordered_at: None,
             asked_at: old.and_then(|old| old.asked_at),
-            cordoned: old.and_then(|old| old.cordoned),
+            cordoned: old.and_then(|old| old.cordoned).filter(stays),
             stop: old.and_then(|old| old.stop),
             endpoint: report.endpoint.clone(),
             pid: report.pid,
             restarts: report.restarts,
-            started_at: Timestamp::from_unix_ms(report.started_at_ms),
+            started_at,
+            process_at,
             connections: report.connections,
             in_flight: old.map_or(0, |old| old.in_flight),
             linked: report.linked,
@@ -209,6 +221,7 @@ impl World {
             in_flight: server.in_flight,
             started_at: server.started_at,
             cordoned: server.cordoned,
+            worn: fleet.spec.recycle.worn(&server.wear(now)),
             idle_since: None,
             starting_since: (state == State::Starting)
                 .then(|| old.and_then(|old| old.starting_since).unwrap_or(now)),

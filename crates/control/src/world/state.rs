@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use greenroom_core::allocate::{Candidates, Selector};
-use greenroom_core::fleet::{Backoff, Fleet, FleetKind, Reason, StopReason};
+use greenroom_core::fleet::{Backoff, Fleet, FleetKind, Reason, StopReason, Wear};
 use greenroom_core::gameserver::{GameServer, State};
 use greenroom_core::matchmake::Ticket;
 use greenroom_core::{
@@ -187,11 +187,13 @@ pub(super) struct ServerState {
     /// Why nothing new is given to it.
     pub(super) cordoned: Option<StopReason>,
     /// Why it was told to stop.
-    pub(super) stop: Option<&'static str>,
+    pub(super) stop: Option<StopReason>,
     pub(super) endpoint: String,
     pub(super) pid: Option<u32>,
     pub(super) restarts: u32,
     pub(super) started_at: Timestamp,
+    /// When its present process was first heard of; of one that ran already, when its server was ordered.
+    pub(super) process_at: Timestamp,
     pub(super) connections: u32,
     pub(super) in_flight: u32,
     /// Whether it tells of its rooms at all.
@@ -256,6 +258,17 @@ pub(super) struct SeatState {
     pub(super) outstanding: bool,
     /// As reported last; `None` while the player has not arrived.
     pub(super) phase: Option<SeatPhase>,
+}
+
+impl ServerState {
+    /// What its process has gone through.
+    pub(super) fn wear(&self, now: Timestamp) -> Wear {
+        Wear {
+            age: now.since(self.process_at),
+            rooms: self.measured.rooms_served,
+            memory_bytes: self.measured.memory_bytes,
+        }
+    }
 }
 
 impl RoomState {

@@ -140,6 +140,17 @@ impl World {
         reasons
     }
 
+    /// How many servers of a fleet are to be replaced because they have done enough.
+    pub(super) fn worn_out(fleet: &FleetState) -> Option<String> {
+        let worn = fleet.view.iter().filter(|seen| seen.worn.is_some() && seen.state != State::Stopped);
+        let (worn, leaving): (Vec<_>, Vec<_>) = worn.partition(|seen| seen.state.takes_players());
+        if worn.is_empty() && leaving.is_empty() {
+            return None;
+        }
+        let (worn, leaving) = (worn.len(), leaving.len());
+        Some(format!("{worn} worn out, replaced one after the other; {leaving} more on their way out"))
+    }
+
     /// What keeps each server of a fleet from being ready, where that is known.
     fn troubles<'a>(&'a self, fleet: &'a FleetState) -> impl Iterator<Item = String> + 'a {
         let not_ready = |state: State| matches!(state, State::Starting | State::Unhealthy);
@@ -162,7 +173,13 @@ impl World {
         let ids = self.rooms_of.get(name).map(|on| &on.ids);
         let rooms = ids.into_iter().flatten().filter_map(|id| self.rooms.get(id));
         let silent = !self.hosts.get(&server.host).is_some_and(|host| host.connected);
-        let message = if silent { "its host is silent".to_owned() } else { server.message.clone() };
+        let recycle = self.fleets.get(&server.fleet).map(|fleet| fleet.spec.recycle).unwrap_or_default();
+        let message = match (server.stop.or(server.cordoned), recycle.worn(&server.wear(self.now))) {
+            _ if silent => "its host is silent".to_owned(),
+            (Some(reason), _) => format!("gets nothing new: {reason}"),
+            (None, Some(worn)) if server.message.is_empty() => format!("{worn}; to be replaced in its turn"),
+            (None, _) => server.message.clone(),
+        };
         GameserverStatus {
             name: Text(name.clone()),
             fleet: Text(server.fleet.clone()),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom_client::{CallTimes, ControlClient};
 use greenroom_control::{ControlConfig, RunError, run_on};
-use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
+use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
 use greenroom_store::Store;
 use greenroom_wire::Text;
 use greenroom_wire::agent::{
@@ -54,6 +54,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
         autoscale: greenroom_core::autoscale::Autoscale::default(),
         allocation: greenroom_core::allocate::Preference::default(),
         start_timeout: Duration::from_secs(60),
+        recycle: Recycle::default(),
         ports: None,
     }
 }

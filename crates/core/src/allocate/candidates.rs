@@ -16,8 +16,8 @@ const DRAWS_MAX: usize = 8;
 /// Where a server stands: lower is preferred. Ties go by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// Whether a new room would be better off on a server of the current revision. Never of a mesh: there the first
-    /// server of a new revision would get everybody.
+    /// Whether a new room would be better off on a fresh server of the current revision. Never of a mesh: there the
+    /// first server of a new revision would get everybody.
     second_choice: bool,
     load: u64,
     outdated: bool,
@@ -141,7 +141,7 @@ fn rank(fleet: &Fleet, server: &GameServer) -> Option<Rank> {
             }
         }
     };
-    let outdated = server.revision != fleet.revision;
+    let outdated = server.revision != fleet.revision || server.worn.is_some();
     let second_choice = outdated && fleet.kind != FleetKind::Mesh;
     Some(Rank { second_choice, load, outdated, name: server.name.clone() })
 }

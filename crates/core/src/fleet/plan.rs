@@ -26,9 +26,11 @@ pub const CORDON_WAIT: Duration = Duration::from_secs(3);
 /// again is un-cordoned before anything is started. Of those that may go, the one whose host empties soonest goes
 /// first. With [`ScaleIn::Idle`] a cordoned server that somebody came to is given back.
 ///
-/// Outdated servers (another revision) count and are handed out until they are idle. An idle one goes once enough
-/// others are ready, so a replacement is started first, one at a time; with no room for it below `replicas_max`
-/// nothing is replaced and the plan says [`Reason::AtMaximum`].
+/// Outdated servers (another revision) count and are handed out until they are idle. Worn ones count, and are replaced
+/// even while somebody is on them: they get nothing new and run until the last one has left. Either goes once enough
+/// others are ready, so a replacement is started first, one at a time. With no room for it below `replicas_max` one goes
+/// first and is replaced then: an idle one, or a worn busy one if another server takes players meanwhile; the plan then
+/// says [`Reason::AtMaximum`].
 pub fn plan(
     fleet: &Fleet,
     servers: &[GameServer],
@@ -41,7 +43,10 @@ pub fn plan(
     let target = census.target(fleet, wanted);
     let mut plan = Plan { replicas_wanted: target.replicas, ..Plan::default() };
     let back = census.given_back(target.available);
-    let ends = census.ends(target.available, &back, hosts, now, &mut plan.wake_at);
+    let mut ends = census.ends(target.available, &back, hosts, now, &mut plan.wake_at);
+    if back.is_empty() && ends.is_empty() {
+        ends.extend(census.exchanged(target.available, hosts));
+    }
     let ended = |matches: fn(&GameServer) -> bool| count(ends.iter().filter(|end| matches(end.server)));
     let start = census.starts(&target, census.available() - ended(is_available), count(&back));
     let starting = census.starting() - ended(is_starting) + start.count;
@@ -129,6 +134,15 @@ impl<'a> Census<'a> {
         server.revision != self.fleet.revision
     }
 
+    /// Why it goes when there is one too many.
+    fn needless(&self, server: &GameServer) -> StopReason {
+        match server.worn {
+            _ if self.is_outdated(server) => StopReason::Outdated,
+            Some(worn) => StopReason::Worn(worn),
+            None => StopReason::Surplus,
+        }
+    }
+
     fn target(&self, fleet: &Fleet, wanted: Wanted) -> Target {
         let unhealthy = count(self.live.iter().filter(|s| !s.is_idle() && s.state == State::Unhealthy));
         let available = wanted.replicas.min(fleet.replicas_max);
@@ -163,7 +177,7 @@ impl<'a> Census<'a> {
                 continue;
             }
             let outdated = self.is_outdated(server);
-            let needless = if outdated { StopReason::Outdated } else { StopReason::Surplus };
+            let needless = self.needless(server);
             let idle_since = server.idle_since.filter(|_| server.is_idle());
             let emptied = |wait: Duration| idle_since.map(|since| since + wait);
             let reason = match server.state {
@@ -186,7 +200,7 @@ impl<'a> Census<'a> {
                         .or_else(|| surplus.then_some(StopReason::Surplus))
                 }
                 State::Ready | State::Reserved | State::Allocated => {
-                    let may_go = idle_since.is_some() || self.gives_up_busy();
+                    let may_go = idle_since.is_some() || self.gives_up_busy() || server.worn.is_some();
                     (ready > target && may_go).then_some(needless)
                 }
                 State::Stopped => None,
@@ -210,15 +224,33 @@ impl<'a> Census<'a> {
 
     /// Whether it counts and need not be replaced.
     fn is_kept(&self, server: &GameServer) -> bool {
-        is_available(server) && (!self.is_outdated(server) || !server.is_idle())
+        is_available(server) && !is_worn(server) && (!self.is_outdated(server) || !server.is_idle())
     }
 
     fn kept(&self) -> u32 {
         count(self.live.iter().filter(|server| self.is_kept(server)))
     }
 
-    /// Idle servers before busy ones; of those the outdated first, then where the host empties soonest, then the one
-    /// with the least on it, then the longest idle, then by name.
+    /// One that goes although nothing can be started in its place: the fleet is at its maximum, all of it takes players,
+    /// and nothing is on its way out that would make room.
+    fn exchanged(&self, target: u32, hosts: &HostLoads) -> Option<End<'a>> {
+        let full = self.live() >= self.fleet.replicas_max;
+        let whole = self.ready() == target && self.starting() == 0;
+        let gone_soon = |server: &&GameServer| !server.state.takes_players() && server.is_idle();
+        if !full || !whole || self.kept() >= target || self.live.iter().copied().any(|s| gone_soon(&s)) {
+            return None;
+        }
+        // Nobody knows when a busy one will be empty, so another must be there for as long.
+        let may_wait = self.live() == self.ready() && self.ready() > 1;
+        let goes = |server: &&GameServer| {
+            server.state.takes_players() && !self.is_kept(server) && (may_wait || server.is_idle())
+        };
+        let server = self.candidates(true, hosts).into_iter().find(goes)?;
+        Some(End { server, reason: self.needless(server) })
+    }
+
+    /// Idle ones to be replaced first, then worn ones, idle ones, busy ones; of each the outdated first, then where the
+    /// host empties soonest, then the one with the least on it, then the longest idle, then by name.
     fn candidates(&self, surplus: bool, hosts: &HostLoads) -> Vec<&'a GameServer> {
         let may_go = |server: &&GameServer| surplus || !server.state.takes_players();
         let mut candidates: Vec<&GameServer> = self.live.iter().copied().filter(may_go).collect();
@@ -226,7 +258,13 @@ impl<'a> Census<'a> {
             let host = hosts.get(&server.host).copied().unwrap_or_default();
             let load = (server.rooms, server.connections.saturating_add(server.in_flight));
             let idle_since = server.idle_since.unwrap_or(Timestamp::from_unix_ms(u64::MAX));
-            (!server.is_idle(), !self.is_outdated(server), host, load, idle_since, server.name.clone())
+            let class = match (server.is_idle(), is_worn(server)) {
+                (true, worn) if worn || self.is_outdated(server) => 0,
+                (false, true) => 1,
+                (true, _) => 2,
+                (false, false) => 3,
+            };
+            (class, !self.is_outdated(server), host, load, idle_since, server.name.clone())
         });
         candidates
     }
@@ -238,6 +276,7 @@ impl<'a> Census<'a> {
             server.state == State::Draining
                 && server.cordoned == Some(StopReason::Surplus)
                 && !self.is_outdated(server)
+                && server.worn.is_none()
         };
         let mut back: Vec<&GameServer> = self.live.iter().filter(surplus).copied().collect();
         back.sort_by_cached_key(|s| (Reverse(s.rooms), Reverse(s.connections), s.name.clone()));
@@ -289,6 +328,11 @@ impl<'a> Census<'a> {
 
 const fn is_available(server: &GameServer) -> bool {
     server.state.takes_players() || is_starting(server)
+}
+
+/// One that does not answer yet has not done anything.
+const fn is_worn(server: &GameServer) -> bool {
+    server.worn.is_some() && server.state.takes_players()
 }
 
 const fn is_starting(server: &GameServer) -> bool {

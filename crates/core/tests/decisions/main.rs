@@ -10,3 +10,4 @@ mod choose;
 mod fleet;
 mod matchmake;
 mod measure;
+mod recycle;

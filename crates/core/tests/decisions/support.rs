@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greenroom_core::Timestamp;
 use greenroom_core::autoscale::Autoscale;
-use greenroom_core::fleet::{Fleet, FleetKind, Probe, StopReason, Template};
+use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, StopReason, Template, Worn};
 use greenroom_core::gameserver::{GameServer, State};
 
 /// Now.
@@ -13,6 +13,9 @@ pub(crate) const NOW: Timestamp = Timestamp::from_unix_ms(100_000_000);
 
 /// Rooms per server of the fleets here.
 pub(crate) const ROOMS_PER_SERVER: u16 = 2;
+
+/// How servers are worn here.
+pub(crate) const WORN: Worn = Worn::Rooms { rooms: 7, limit: 5 };
 
 /// A fleet of rooms, two per server.
 pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
@@ -33,6 +36,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
         autoscale: Autoscale::default(),
         allocation: greenroom_core::allocate::Preference::default(),
         start_timeout: Duration::from_secs(60),
+        recycle: Recycle::default(),
         ports: None,
     }
 }
@@ -43,7 +47,7 @@ pub(crate) fn mesh(replicas_min: u32, replicas_max: u32) -> Fleet {
     Fleet { kind: FleetKind::Mesh, allocation, ..fleet(replicas_min, replicas_max) }
 }
 
-/// A server from `<name> <state> [old] [cordoned] [host=NAME] [zone=NAME] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
+/// A server from `<name> <state> [old] [worn] [cordoned] [host=NAME] [zone=NAME] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
 /// [since=SECONDS] [fleet=NAME]`. Idle for a
 /// second unless something is on it or `idle` says otherwise.
 pub(crate) fn server(text: &str) -> GameServer {
@@ -72,6 +76,7 @@ pub(crate) fn server(text: &str) -> GameServer {
         in_flight: 0,
         started_at: NOW - Duration::from_secs(10_000),
         cordoned: None,
+        worn: None,
         idle_since: Some(NOW - Duration::from_secs(1)),
         starting_since: None,
     };
@@ -79,6 +84,7 @@ pub(crate) fn server(text: &str) -> GameServer {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         match key {
             "old" => server.revision = "old".parse().unwrap(),
+            "worn" => server.worn = Some(WORN),
             "cordoned" => server.cordoned = Some(StopReason::Surplus),
             "zone" => server.labels = std::sync::Arc::new([("zone".to_owned(), value.to_owned())].into()),
             "host" => server.host = value.parse().unwrap(),

@@ -38,10 +38,9 @@ impl Cluster {
             && (fleet.replicas_min..=fleet.replicas_max).contains(&wanted)
             && (fleet.replicas, fleet.ready) == (wanted, wanted)
             && ours.len() == wanted as usize;
-        // Where the policies want all that is allowed, there is no place to start what takes an outdated one's place.
-        let full = wanted == fleet.replicas_max && !fleet.waiting_on.is_empty();
-        let replaced = current == ours.len() && fleet.waiting_on.is_empty();
-        if settled && (replaced || full) {
+        // Policies may want more than is allowed, for good.
+        let full = wanted == fleet.replicas_max;
+        if settled && current == ours.len() && (full || fleet.waiting_on.is_empty()) {
             return None;
         }
         Some(format!("{} run, {current} of them current, and control says {fleet:?}", ours.len()))

@@ -10,6 +10,7 @@ mod choice;
 mod failing;
 mod hosts;
 mod laws;
+mod recycle;
 mod restart;
 mod rig;
 mod rooms;

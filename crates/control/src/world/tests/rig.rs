@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greenroom_core::allocate::Preference;
 use greenroom_core::autoscale::Autoscale;
-use greenroom_core::fleet::{Fleet, FleetKind, Probe, Template};
+use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
 use greenroom_core::{FleetName, PlayerId, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{FromAgent, Hello, ProcessPhase, Report, ServerReport, ToAgent, VERSION};
@@ -54,6 +54,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
         autoscale: Autoscale::default(),
         allocation: Preference::Packing,
         start_timeout: Duration::from_secs(60),
+        recycle: Recycle::default(),
         ports: None,
     }
 }
