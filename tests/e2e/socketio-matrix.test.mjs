@@ -1,23 +1,17 @@
 // The stock socket.io-client against a node: each transport x each parser x each namespace, plain and under TLS, with
-// everything that a program does with a socket. GREENROOM_ECHO_BIN names the node's example `echo`; `cargo xtask test` sets it.
+// everything that a program does with a socket.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once as happened } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import process from 'node:process';
-import { createInterface } from 'node:readline';
 import { after, before, describe } from 'node:test';
 
 import { io } from 'socket.io-client';
 import msgpack from 'socket.io-msgpack-parser';
 
+import { next, startEcho } from './echo.mjs';
 import { test } from './harness.mjs';
 import * as prefixed from './prefixed-parser.mjs';
-
-const BIN = process.env.GREENROOM_ECHO_BIN;
-if (!BIN) throw new Error('GREENROOM_ECHO_BIN must name the example server; `cargo xtask test` sets it');
 
 const parsers = { json: undefined, msgpack, prefixed };
 const transports = { upgrade: undefined, polling: ['polling'], websocket: ['websocket'] };
@@ -30,28 +24,10 @@ const DEADLINE_MS = 5_000;
 
 /** Starts a server and gives its URL and the certificate to trust. */
 async function start(parser, folder) {
-  const server = spawn(BIN, folder ? [parser, folder] : [parser], {
-    env: { ...process.env, PORT: '0', GREENROOM_PORT: '0' },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  for await (const line of createInterface({ input: server.stdout })) {
-    const address = /^listening on (.*)$/.exec(line)?.[1];
-    if (!address) continue;
-    if (!folder) return { server, url: `http://${address}` };
-    const ca = await readFile(join(folder, 'cert.pem'));
-    return { server, url: `https://localhost:${address.split(':').at(-1)}`, ca };
-  }
-  throw new Error('the server ended before it listened');
-}
-
-function next(emitter, name) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no ${name} within ${DEADLINE_MS} ms`)), DEADLINE_MS);
-    emitter.once(name, (...args) => {
-      clearTimeout(timer);
-      resolve(args);
-    });
-  });
+  const { address, stop } = await startEcho(folder ? [parser, folder] : [parser]);
+  if (!folder) return { stop, url: `http://${address}` };
+  const ca = await readFile(join(folder, 'cert.pem'));
+  return { stop, url: `https://localhost:${address.split(':').at(-1)}`, ca };
 }
 
 const ports = [
@@ -65,18 +41,17 @@ for (const { parserName, isSecure } of ports) {
   const parser = parsers[parserName];
   describe(`parser ${parserName}${isSecure ? ' under TLS' : ''}`, () => {
     let url;
-    let server;
+    let stop;
     let ca;
     let folder;
     const sockets = [];
     before(async () => {
       folder = isSecure ? await mkdtemp(join(tmpdir(), 'greenroom-tls-')) : undefined;
-      ({ server, url, ca } = await start(parserName, folder));
+      ({ stop, url, ca } = await start(parserName, folder));
     });
     after(async () => {
       sockets.forEach((socket) => socket.disconnect());
-      server.kill('SIGTERM');
-      await happened(server, 'exit');
+      await stop();
       if (folder) await rm(folder, { recursive: true });
     });
     const open = (path, options) => {

@@ -158,8 +158,8 @@ fn e2e(root: &Path, steps: &mut Steps, part: &str) -> anyhow::Result<()> {
     steps.run("set up", || tests_setup::ensure(root))?;
     steps.run("build", || {
         Command::cargo(root, &["build", "--workspace", "--locked"]).run()?;
-        Command::cargo(root, &["build", "--package", "greenroom-node", "--example", "echo", "--locked"])
-            .run()?;
+        let echo = ["build", "--package", "greenroom-node", "--example", "echo", "--features", "redis"];
+        Command::cargo(root, &echo).args(&["--locked"]).run()?;
         Command::new("npm", &root.join("clients/js")).args(&["run", "--silent", "build"]).run()
     })?;
     steps.run("end to end", || run_e2e(root, part))

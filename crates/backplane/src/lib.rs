@@ -3,7 +3,8 @@
 //! [`Board`] is the whole of it as one value: the node's own process holds one, or the host's agent does for all nodes of
 //! a fleet. It never does IO and never reads a clock: commands go in, words for nodes come out. [`Log`] is one History,
 //! which boards and nodes both keep. [`way`] is how a node talks with whatever keeps its events; [`memory`] is a board in
-//! the node's process, and `redis`, with the feature of that name, is a Redis that several machines share.
+//! the node's process, and `redis`, with the feature of that name, is a Redis that several machines share. With the same feature
+//! `emitters` hears what programs outside of the servers publish for them.
 
 mod board;
 mod gathering;
@@ -12,6 +13,8 @@ mod sessions;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "redis")]
+pub mod emitters;
 pub mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;

@@ -84,6 +84,11 @@ impl Broadcast {
         self
     }
 
+    pub(crate) fn narrowed(self, groups: &[String], except: &[String]) -> Self {
+        let narrowed = groups.iter().fold(self, |narrowed, group| narrowed.to(group));
+        except.iter().fold(narrowed, |narrowed, group| narrowed.except(group))
+    }
+
     /// Leaves out those whose connection cannot take more right now.
     pub fn volatile(mut self) -> Self {
         self.urgency = Urgency::Volatile;

@@ -96,6 +96,8 @@ pub struct Config {
     /// The Redis that the nodes of a mesh share when they are on several hosts; needs the feature `redis`. Default none:
     /// those of one host reach each other by its agent.
     pub store: Option<Store>,
+    /// Where programs outside of the servers emit to clients; needs the feature `redis`. Default none.
+    pub emitters: Option<Emitters>,
     /// How clients of mesh namespaces come back to their sessions. Default none: they begin anew.
     pub recovery: Option<Recovery>,
 }
@@ -138,6 +140,7 @@ impl Default for Config {
             publish_bytes_max: 1024 * 1024,
             membership: None,
             store: None,
+            emitters: None,
             recovery: None,
         }
     }
@@ -150,6 +153,27 @@ pub struct Store {
     pub url: Secret,
     /// What all keys begin with: nodes of one prefix are one mesh.
     pub prefix: String,
+}
+
+/// The Redis by which programs outside of the servers reach clients, with the npm package `@socket.io/redis-emitter` 5.
+/// Every node hears every emitter, and acts on its own sockets. What is emitted while a node cannot reach the Redis does
+/// not reach its sockets, and an event of an emitter is not given again to clients that come back to their sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Emitters {
+    /// `redis://[user:password@]host:port[/database]`. Version 6 or later.
+    pub url: Secret,
+    /// The emitters' option `key`, with which the names of their channels begin. Default `socket.io`, as theirs.
+    pub key: String,
+    /// Bytes of messages that may wait to be acted on; more are left out, counted. Default 8 MiB.
+    pub waiting_bytes_max: usize,
+}
+
+impl Emitters {
+    /// The defaults, at this address.
+    #[must_use]
+    pub fn at(url: Secret) -> Self {
+        Self { url, key: "socket.io".to_owned(), waiting_bytes_max: 8 << 20 }
+    }
 }
 
 /// How clients come back to their sessions after a cut, a deploy or a crash. Under an agent the host's agent keeps what

@@ -85,6 +85,12 @@ counters! {
     publish_dropped_total,
     /// Mesh broadcasts of other nodes that were delivered here.
     delivered_total,
+    /// Messages of emitters outside of the servers that were acted on.
+    emitter_messages_total,
+    /// Messages on their channels that are none.
+    emitter_faults_total,
+    /// Messages of emitters that were left out, because too many waited.
+    emitter_lost_total,
 }
 
 /// A number that only grows.

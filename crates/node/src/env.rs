@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use greenroom_wire::link::env as names;
 
-use crate::config::{Config, LinkConfig, Membership, Origins, Recovery, Secret, Store, TlsFiles};
+use crate::config::{Config, Emitters, LinkConfig, Membership, Origins, Recovery, Secret, Store, TlsFiles};
 
 /// Milliseconds that a room stays open after everybody left. Default 10,000.
 pub const ROOM_LINGER_MS: &str = "GREENROOM_ROOM_LINGER_MS";
@@ -21,6 +21,13 @@ pub const TLS_KEY: &str = "GREENROOM_TLS_KEY";
 /// The Redis that the nodes of a mesh share when they are on several hosts, as
 /// `redis://[user:password@]host:port[/database]`. Never logged.
 pub const STORE: &str = "GREENROOM_REDIS";
+
+/// The Redis by which programs outside of the servers reach clients (`@socket.io/redis-emitter`), as
+/// `redis://[user:password@]host:port[/database]`. Default none. Never logged.
+pub const EMITTERS: &str = "GREENROOM_EMITTERS";
+
+/// The emitters' option `key`. Default `socket.io`. Comes with [`EMITTERS`].
+pub const EMITTERS_KEY: &str = "GREENROOM_EMITTERS_KEY";
 
 /// How long clients of mesh namespaces may be away and still go on with their sessions: a span such as `2m`. Absent:
 /// they begin anew.
@@ -58,6 +65,7 @@ pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
         let prefix = fleet.unwrap_or_else(|| "greenroom".to_owned());
         config.store = Some(Store { url: Secret::new(url), prefix });
     }
+    config.emitters = read_emitters(&mut reader);
     if let Some(window) = reader.parse::<humantime::Duration>(RECOVERY) {
         config.recovery = Some(Recovery { window: window.into(), ..Recovery::default() });
     }
@@ -93,6 +101,18 @@ pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
         }
     };
     if reader.faults.is_empty() { Ok(config) } else { Err(EnvError { faults: reader.faults }) }
+}
+
+fn read_emitters<G: Fn(&str) -> Option<String>>(reader: &mut Reader<G>) -> Option<Emitters> {
+    let key = reader.text(EMITTERS_KEY);
+    let Some(url) = reader.text(EMITTERS) else {
+        if key.is_some() {
+            reader.faults.push(format!("{EMITTERS_KEY} is set without {EMITTERS}"));
+        }
+        return None;
+    };
+    let defaults = Emitters::at(Secret::new(url));
+    Some(Emitters { key: key.unwrap_or(defaults.key.clone()), ..defaults })
 }
 
 fn read_origins(text: &str) -> Origins {
@@ -154,11 +174,16 @@ mod tests {
             ("GREENROOM_ROOMS_PER_SERVER", "4"),
             ("GREENROOM_ROOM_LINGER_MS", "50"),
             ("GREENROOM_RECOVERY", "90s"),
+            ("GREENROOM_EMITTERS", "redis://:hush@127.0.0.1:6379"),
+            ("GREENROOM_EMITTERS_KEY", "game"),
             ("GREENROOM_ALLOWED_ORIGINS", "https://Play.example/, http://localhost:8700"),
         ])
         .unwrap();
         assert_eq!(config.bind.to_string(), "0.0.0.0:7001");
         assert_eq!(config.recovery.unwrap().window, Duration::from_secs(90));
+        let emitters = config.emitters.unwrap();
+        assert_eq!(emitters.key, "game");
+        assert!(!format!("{emitters:?}").contains("hush"));
         assert_eq!((config.rooms_max, config.room_linger), (4, Duration::from_millis(50)));
         let listed = ["https://play.example".to_owned(), "http://localhost:8700".to_owned()];
         assert_eq!(config.origins, Origins::Listed(listed.to_vec()));
@@ -185,11 +210,18 @@ mod tests {
             ("GREENROOM_INSTANCE", "a.0"),
             ("GREENROOM_LINK", "127.0.0.1:9"),
             ("GREENROOM_TLS_KEY", "key.pem"),
+            ("GREENROOM_EMITTERS_KEY", "game"),
         ])
         .unwrap_err();
         let told = error.to_string();
-        for name in ["PORT=\"70000\"", "GREENROOM_FLEET=\"Arena\"", "GREENROOM_LINK_SECRET", TLS_CERTIFICATES]
-        {
+        let named = [
+            "PORT=\"70000\"",
+            "GREENROOM_FLEET=\"Arena\"",
+            "GREENROOM_LINK_SECRET",
+            TLS_CERTIFICATES,
+            EMITTERS,
+        ];
+        for name in named {
             assert!(told.contains(name), "{told}");
         }
     }

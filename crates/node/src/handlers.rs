@@ -178,7 +178,7 @@ impl Handlers {
     }
 
     /// Called for each event of this name that another node of the mesh sent by
-    /// [`crate::Broadcast::server_side_emit`]. A second registration of the name replaces the first.
+    /// [`crate::Broadcast::server_side_emit`], or an emitter by its `serverSideEmit`. A second registration of the name replaces the first.
     pub fn on_server_side(
         &mut self,
         event: &str,

@@ -35,6 +35,8 @@ mod channel;
 mod connection;
 mod counters;
 mod dispatch;
+#[cfg(feature = "redis")]
+mod emitters;
 mod event;
 mod flush;
 mod format;

@@ -114,7 +114,7 @@ pub struct Fetched {
     pub nodes_missing: Vec<String>,
 }
 
-/// An event that another node of the mesh sent to the nodes themselves.
+/// An event that another node of the mesh, or an emitter outside of it, sent to the nodes themselves.
 #[derive(Debug)]
 pub struct ServerEvent {
     from: String,
@@ -155,7 +155,7 @@ pub struct ServerAnswers {
 }
 
 impl ServerEvent {
-    /// The instance of the node that sent it.
+    /// The instance of the node that sent it; `emitter` for one of [`crate::config::Emitters`].
     #[must_use]
     pub fn from(&self) -> &str {
         &self.from
@@ -333,9 +333,7 @@ pub(crate) fn handle(state: &Rc<NodeState>, told: MeshTold) {
 
 /// The sockets of this node that a scope means.
 fn reach(node: &NodeHandle, scope: &MeshScope) -> Option<Broadcast> {
-    let reached = node.namespace(&scope.namespace)?.local();
-    let reached = scope.groups.iter().fold(reached, |reached, group| reached.to(group));
-    Some(scope.except.iter().fold(reached, |reached, group| reached.except(group)))
+    Some(node.namespace(&scope.namespace)?.local().narrowed(&scope.groups, &scope.except))
 }
 
 fn each(node: &NodeHandle, scope: &MeshScope, act: impl Fn(&Socket)) {
@@ -352,23 +350,33 @@ fn handle_event(
     packet: &str,
     ack: Option<ServerAck>,
 ) {
-    let namespace = state.namespaces.get(namespace);
     match Decoder::new().handle_text(packet, &state.config.limits) {
-        Ok(Some(packet)) => {
-            let event = ServerEvent { from: from.to_owned(), packet, ack: RefCell::new(ack) };
-            let handlers = namespace.as_ref().map(|namespace| &namespace.handlers.server_events);
-            match (handlers.and_then(|handlers| handlers.get(event.name())), event.ack.take()) {
-                (Some(handler), ack) => {
-                    event.ack.replace(ack);
-                    handler(node, &event);
-                }
-                // Who asks need not wait for what will not come.
-                (None, Some(ack)) => (ack.0)(MeshMessage::Reply { packet: None }),
-                (None, None) => {}
-            }
-        }
+        Ok(Some(packet)) => hand_to_servers(state, node, from, namespace, packet, ack),
         Ok(None) => tracing::warn!("an event of the mesh has attachments"),
         Err(error) => tracing::warn!(%error, "an event of the mesh cannot be read"),
+    }
+}
+
+/// Hands an event for the nodes themselves to this one's handler.
+pub(crate) fn hand_to_servers(
+    state: &Rc<NodeState>,
+    node: &NodeHandle,
+    from: &str,
+    namespace: &str,
+    packet: Packet,
+    ack: Option<ServerAck>,
+) {
+    let namespace = state.namespaces.get(namespace);
+    let event = ServerEvent { from: from.to_owned(), packet, ack: RefCell::new(ack) };
+    let handlers = namespace.as_ref().map(|namespace| &namespace.handlers.server_events);
+    match (handlers.and_then(|handlers| handlers.get(event.name())), event.ack.take()) {
+        (Some(handler), ack) => {
+            event.ack.replace(ack);
+            handler(node, &event);
+        }
+        // Who asks need not wait for what will not come.
+        (None, Some(ack)) => (ack.0)(MeshMessage::Reply { packet: None }),
+        (None, None) => {}
     }
 }
 

@@ -19,7 +19,6 @@ use crate::broadcast::Broadcast;
 use crate::config::{Config, Ipv6};
 use crate::counters::Counters;
 use crate::env::EnvError;
-use crate::env::STORE;
 use crate::handlers::Handlers;
 use crate::handshake::ConnectRequest;
 use crate::hooks::Hooks;
@@ -188,7 +187,7 @@ impl Node {
                 match error {
                     NodeError::Environment(_)
                     | NodeError::NoMembership
-                    | NodeError::NoStore
+                    | NodeError::NoRedis { .. }
                     | NodeError::Tls(_) => ExitCode::from(EXIT_USAGE),
                     NodeError::Bind(_) | NodeError::Broken => ExitCode::FAILURE,
                 }
@@ -202,6 +201,7 @@ impl Node {
     /// When the configuration is wrong or the address cannot be had.
     pub fn bind(self) -> Result<BoundNode, NodeError> {
         let config = self.config?;
+        store::check_emitters(&config)?;
         let rooms = match (self.kind, &config.membership) {
             (None, _) => None,
             (Some(kind), Some(membership)) => Some(Rooms::new(kind, membership)),
@@ -238,9 +238,12 @@ pub enum NodeError {
     /// The certificate of the port cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The store cannot be used by this build.
-    #[error("{STORE} is set, but this program was built without the feature `redis` of greenroom-node")]
-    NoStore,
+    /// A Redis cannot be used by this build.
+    #[error("{variable} is set, but this program was built without the feature `redis` of greenroom-node")]
+    NoRedis {
+        /// The variable of the environment that names it.
+        variable: &'static str,
+    },
     /// The address cannot be had, or the runtime has no descriptors.
     #[error("cannot listen: {0}")]
     Bind(#[from] io::Error),
@@ -338,6 +341,7 @@ impl BoundNode {
             handle.spawn(work);
             handle.spawn(crate::peers::run(Rc::clone(&state)));
         }
+        store::hear_emitters(&state);
         if state.link.is_some() {
             parts.spawn_local(crate::link::run(Rc::clone(&state)));
         }

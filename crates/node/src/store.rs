@@ -1,17 +1,23 @@
-//! The way to the Redis that nodes on several hosts share, where this build has one.
-//! Never looks at what travels there: `peers` and `recovery` do.
+//! What this node has to do with a Redis, where this build can: the way that nodes on several hosts share, and the ear for
+//! emitters. Never looks at what travels there: `peers`, `recovery` and `emitters` do.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use greenroom_backplane::way::Way;
 use greenroom_core::InstanceId;
 use greenroom_socketio::SocketId;
 
 use crate::config::{Config, Store};
+use crate::env::EMITTERS;
+#[cfg(not(feature = "redis"))]
+use crate::env::STORE;
 use crate::link::Link;
 use crate::node::NodeError;
-use crate::state::{Ways, random_id};
+#[cfg(feature = "redis")]
+use crate::node::NodeHandle;
+use crate::state::{NodeState, Ways, random_id};
 
 /// What must be done for a way to work; it ends with the way.
 pub(crate) type StoreWork = Pin<Box<dyn Future<Output = ()>>>;
@@ -43,5 +49,24 @@ fn open(store: Store, node: InstanceId) -> Result<(Way, StoreWork), NodeError> {
 
 #[cfg(not(feature = "redis"))]
 fn open(_store: Store, _node: InstanceId) -> Result<(Way, StoreWork), NodeError> {
-    Err(NodeError::NoStore)
+    Err(NodeError::NoRedis { variable: STORE })
 }
+
+/// Whether this build can hear emitters, if it is to.
+pub(crate) fn check_emitters(config: &Config) -> Result<(), NodeError> {
+    if config.emitters.is_some() && !cfg!(feature = "redis") {
+        return Err(NodeError::NoRedis { variable: EMITTERS });
+    }
+    Ok(())
+}
+
+/// Hears emitters, if it is to, until the node has ended.
+#[cfg(feature = "redis")]
+pub(crate) fn hear_emitters(state: &Rc<NodeState>) {
+    if let Some(config) = state.config.emitters.clone() {
+        NodeHandle(Rc::clone(state)).spawn(crate::emitters::run(Rc::clone(state), config));
+    }
+}
+
+#[cfg(not(feature = "redis"))]
+pub(crate) fn hear_emitters(_state: &Rc<NodeState>) {}

@@ -36,6 +36,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod emitter;
 pub mod engine;
 pub mod ids;
 pub mod limits;

@@ -1,4 +1,4 @@
-//! The server that `tests/e2e/node-smoke.mjs` and `tests/e2e/socketio-matrix.test.mjs` talk to: every feature of the
+//! The server that `tests/e2e/node-smoke.mjs`, `socketio-matrix.test.mjs` and `emitters.test.mjs` talk to: every feature of the
 //! protocol once, nothing else. `echo msgpack` speaks MessagePack, `echo prefixed` a format of its own; `echo json FOLDER`
 //! speaks TLS, with a certificate for `localhost` that it puts there.
 
@@ -79,6 +79,11 @@ fn serve(handlers: &mut Handlers) {
         .on("bytes", |socket, _| {
             if let Ok(draft) = Draft::event("bytes") {
                 socket.emit_draft(draft.binary_arg(vec![1, 2, 3].into()).binary_arg(vec![4].into()));
+            }
+        })
+        .on_server_side("told", |node, event| {
+            if let Ok(value) = event.arg::<Value>(0) {
+                node.emit("told", &json!({ "by": event.from(), "value": value }));
             }
         })
         .on("secure", |socket, mut event| event.reply(&socket.handshake().is_secure()))

@@ -133,7 +133,7 @@ pub struct Content {
 
 impl Content {
     /// Judges it by writing it as text, so that there is one judge of packets.
-    pub(super) fn check(self, limits: &Limits) -> Result<Packet, DecodeError> {
+    pub(crate) fn check(self, limits: &Limits) -> Result<Packet, DecodeError> {
         let Self { kind, namespace, id, data, attachments } = self;
         let bytes = attachments.iter().fold(0_usize, |bytes, next| bytes.saturating_add(next.len()));
         if bytes > limits.attachment_bytes_max {

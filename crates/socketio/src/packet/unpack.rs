@@ -18,22 +18,27 @@ pub fn unpack(message: &[u8], limits: &Limits) -> Result<Packet, DecodeError> {
 /// The same before it is judged.
 pub(super) fn read(message: &[u8], limits: &Limits) -> Result<Content, DecodeError> {
     let mut reader = Reader::new(message, limits);
-    let mut fields = Fields::default();
-    let Some(Head::Map(pairs)) = reader.head()? else { return reader.fault() };
-    for _ in 0..pairs {
-        fields.read(&mut reader)?;
-    }
-    if reader.at != message.len() {
+    let content = reader.content()?;
+    reader.end()?;
+    Ok(content)
+}
+
+/// Reads what an emitter publishes, a list of a text (who speaks), a packet and the options, which come as JSON.
+pub(crate) fn unpack_emitted(
+    message: &[u8],
+    limits: &Limits,
+) -> Result<(String, Packet, String), DecodeError> {
+    let mut reader = Reader::new(message, limits);
+    let Some(Head::List(3)) = reader.head()? else { return reader.fault() };
+    let Some(Head::Text(speaker)) = reader.head()? else { return reader.fault() };
+    let content = reader.content()?;
+    let mut options = String::new();
+    reader.value(&mut options, 0)?;
+    reader.end()?;
+    if !reader.attachments.is_empty() {
         return reader.fault();
     }
-    let kind = fields.kind.and_then(PacketKind::of_number).ok_or(DecodeError::UnknownType)?;
-    Ok(Content {
-        kind,
-        namespace: fields.namespace.unwrap_or_default(),
-        id: fields.id,
-        data: fields.data,
-        attachments: reader.attachments,
-    })
+    Ok((speaker.to_owned(), content.check(limits)?, options))
 }
 
 /// What a message's map holds.
@@ -90,6 +95,15 @@ enum Head<'a> {
     Map(u32),
 }
 
+/// Extensions that are known by their numbers. 0 is what the npm packages made up for buffers, dates and `undefined`.
+const BUFFER: u64 = 0;
+const TIMESTAMP: u64 = 0xff;
+
+/// Out of what a calendar has is out of it afterwards too.
+fn millis(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000)
+}
+
 struct Reader<'a> {
     message: &'a [u8],
     at: usize,
@@ -115,6 +129,27 @@ impl<'a> Reader<'a> {
 
     fn fault<T>(&self) -> Result<T, DecodeError> {
         Err(DecodeError::Msgpack { at: self.at })
+    }
+
+    /// The map of a packet. Its binary parts are taken away with it.
+    fn content(&mut self) -> Result<Content, DecodeError> {
+        let mut fields = Fields::default();
+        let Some(Head::Map(pairs)) = self.head()? else { return self.fault() };
+        for _ in 0..pairs {
+            fields.read(self)?;
+        }
+        let kind = fields.kind.and_then(PacketKind::of_number).ok_or(DecodeError::UnknownType)?;
+        Ok(Content {
+            kind,
+            namespace: fields.namespace.unwrap_or_default(),
+            id: fields.id,
+            data: fields.data,
+            attachments: std::mem::take(&mut self.attachments),
+        })
+    }
+
+    fn end(&self) -> Result<(), DecodeError> {
+        if self.at == self.message.len() { Ok(()) } else { self.fault() }
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
@@ -157,12 +192,30 @@ impl<'a> Reader<'a> {
         Ok(Some(Head::Binary(self.take(length)?)))
     }
 
-    /// Extensions: type 0 alone is known, a buffer of some length or a date of eight bytes.
+    /// Extensions: a buffer of some length, or a moment.
     fn extension(&mut self, length: usize) -> Result<Option<Head<'a>>, DecodeError> {
-        if self.unsigned(1)? != 0 {
-            return self.fault();
+        match self.unsigned(1)? {
+            BUFFER => self.binary(length),
+            TIMESTAMP if length == 12 => {
+                let nanoseconds = self.signed(4)?;
+                let seconds = self.signed(8)?;
+                Ok(Some(Head::Date(millis(seconds, nanoseconds))))
+            }
+            _ => self.fault(),
         }
-        self.binary(length)
+    }
+
+    /// A date of the npm package before version 3, or a moment as MessagePack has it.
+    fn long_date(&mut self) -> Result<Option<Head<'a>>, DecodeError> {
+        match self.unsigned(1)? {
+            BUFFER => Ok(Some(Head::Date(self.signed(8)?))),
+            TIMESTAMP => {
+                let both = self.unsigned(8)?;
+                let (nanoseconds, seconds) = (both >> 34, both & ((1 << 34) - 1));
+                Ok(Some(Head::Date(millis(seconds.cast_signed(), nanoseconds.cast_signed()))))
+            }
+            _ => self.fault(),
+        }
     }
 
     /// `None`: `undefined`.
@@ -192,7 +245,8 @@ impl<'a> Reader<'a> {
             0xcc..=0xcf => Head::Unsigned(self.unsigned(1 << (first - 0xcc))?),
             0xd0..=0xd3 => Head::Signed(self.signed(1 << (first - 0xd0))?),
             0xd4 => return if self.take(2)? == [0, 0] { Ok(None) } else { self.fault() },
-            0xd7 if self.unsigned(1)? == 0 => Head::Date(self.signed(8)?),
+            0xd6 if self.unsigned(1)? == TIMESTAMP => Head::Date(millis(self.unsigned(4)?.cast_signed(), 0)),
+            0xd7 => return self.long_date(),
             0xd9..=0xdb => {
                 let length = self.length(1 << (first - 0xd9))?;
                 return self.text(length);
@@ -202,7 +256,7 @@ impl<'a> Reader<'a> {
             0xde => Head::Map(self.count(2)?),
             0xdf => Head::Map(self.count(4)?),
             0xe0..=0xff => Head::Signed(i64::from(first.cast_signed())),
-            0xc1 | 0xd5..=0xd8 => return self.fault(),
+            0xc1 | 0xd5 | 0xd6 | 0xd8 => return self.fault(),
         };
         Ok(Some(head))
     }
