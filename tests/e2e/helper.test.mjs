@@ -54,3 +54,27 @@ test('a node that does not answer any more is left for another one of its fleet,
     if (isAlive(frozen.pid)) process.kill(frozen.pid, 'SIGKILL'); // a frozen one would hold up the end of the test
   }
 });
+
+test('a node that is told to end leads its clients away first, with their sessions', async (t) => {
+  const greenroom = await withGreenroom(t, config([whiteboard(2, { recovery: '2m' })]));
+  const led = Array.from({ length: 8 }, () => follower(t, endpointOf(greenroom.url, 'whiteboard')));
+  await until('all are connected', () => led.every(({ socket }) => socket.connected));
+  const ids = led.map(({ socket }) => socket.id);
+  const ending = await serverAt(greenroom, led[0].address.url);
+  const leaving = led.filter(({ address }) => address.url.endsWith(ending.endpoint));
+  assert.ok(leaving.length > 1 && leaving.length < led.length, `${leaving.length} of 8 are there`);
+  const moves = [], lost = [];
+  for (const each of led) {
+    each.socket.on('greenroom:move', (to) => moves.push([each, to]));
+    each.socket.on('disconnect', (reason) => lost.push([each, reason]));
+    each.recovery = undefined;
+  }
+  process.kill(ending.pid, 'SIGTERM');
+  await until('all who were there have come back', () => leaving.every(({ socket, recovery }) => socket.connected && recovery), 30_000);
+  assert.deepEqual(new Set(moves.map(([each]) => each)), new Set(leaving), 'each of them was told, and nobody else');
+  assert.equal(new Set(moves.map(([, to]) => to.delay_ms)).size, leaving.length, 'spread over the time');
+  assert.deepEqual(lost.filter(([, reason]) => reason !== 'forced close' && reason !== 'transport close'), []);
+  assert.deepEqual(new Set(lost.map(([each]) => each)), new Set(leaving));
+  assert.deepEqual(leaving.map(({ recovery }) => recovery), leaving.map(() => ({ recovered: true })));
+  assert.deepEqual(led.map(({ socket }) => socket.id), ids, 'the sessions came along');
+});

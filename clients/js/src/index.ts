@@ -79,7 +79,7 @@ export class Follower {
     this.#options = options;
     this.#manager = new Manager({ ...options, autoConnect: false });
     const auth = (send: (auth: object) => void): void =>
-      send({ ...options.auth, ...(this.address?.token && { token: this.address.token }), greenroom: { recovery: true } });
+      send({ ...options.auth, ...(this.address?.token && { token: this.address.token }), greenroom: { recovery: true, moves: true } });
     this.socket = this.#manager.socket(options.namespace ?? "/", { auth });
     // The first way back is always the same address: a crashed server starts on its own port. Only when nobody answers
     // there is the control plane asked, while the stock client backs off with jitter before its next attempt.
@@ -95,7 +95,10 @@ export class Follower {
       this.recovery = reason ? { recovered, reason } : { recovered };
       options.onRecovery?.(this.recovery);
     });
-    this.socket.on("greenroom:move", (to: { endpoint: string; token?: string; delay_ms?: number }) => this.#follow(to));
+    this.socket.on("greenroom:move", (to: { endpoint?: string; token?: string; delay_ms?: number }) => {
+      clearTimeout(this.#move); // the last word counts
+      this.#move = setTimeout(() => void this.#follow(to), to.delay_ms ?? 0);
+    });
     // The player has come from elsewhere. Asking for a token again would take the seat back, for ever in turn.
     this.socket.on("greenroom:taken_over", () => this.close());
     void this.#find(0);
@@ -134,16 +137,15 @@ export class Follower {
     (this.#manager as unknown as { uri: string }).uri = address.url;
   }
 
-  #follow({ endpoint, token, delay_ms }: { endpoint: string; token?: string; delay_ms?: number }): void {
-    clearTimeout(this.#move); // the last word counts
-    this.#move = setTimeout(() => {
-      const scheme = new URL(this.address?.url ?? "http://unknown").protocol;
-      this.#point({ url: endpoint.includes("://") ? endpoint : `${scheme}//${endpoint}`, token: token ?? this.address?.token });
-      if (!this.socket.connected) return; // already on its way
-      // The server has spread the moves by their delays, so nothing is waited for here.
-      const usual = this.#manager.reconnectionDelay();
-      this.#manager.reconnectionDelay(1).once("reconnect_attempt", () => this.#manager.reconnectionDelay(usual));
-      this.#manager.engine.close();
-    }, delay_ms ?? 0);
+  /** Where no address is told, the server is about to end and knows of none: it is asked for. */
+  async #follow({ endpoint, token }: { endpoint?: string; token?: string }): Promise<void> {
+    const scheme = new URL(this.address?.url ?? "http://unknown").protocol;
+    if (!endpoint) await this.#ask();
+    else this.#point({ url: endpoint.includes("://") ? endpoint : `${scheme}//${endpoint}`, token: token ?? this.address?.token });
+    if (!this.socket.connected) return; // already on its way
+    // The server has spread the moves by their delays, so nothing is waited for here.
+    const usual = this.#manager.reconnectionDelay();
+    this.#manager.reconnectionDelay(1).once("reconnect_attempt", () => this.#manager.reconnectionDelay(usual));
+    this.#manager.engine.close();
   }
 }

@@ -72,7 +72,7 @@ test('a mesh fleet is asked for its endpoint, and the wish for reasons goes alon
   const { socket } = follower(t, endpointOf(url, 'lob by'), { auth: { name: 'ann' } });
   await once(socket, 'connect');
   assert.deepEqual(asked, ['GET /v1/fleets/lob%20by/endpoint']);
-  assert.deepEqual(node.auths, [{ name: 'ann', greenroom: { recovery: true } }]);
+  assert.deepEqual(node.auths, [{ name: 'ann', greenroom: { recovery: true, moves: true } }]);
 });
 
 test('a room is asked for by key, and the token of the right seat is shown', async (t) => {
@@ -122,6 +122,19 @@ test('a move keeps the Socket, its handlers, what was said meanwhile, and the se
   assert.equal(to.auths[0].pid, pid);
   assert.equal(typeof to.auths[0].offset, 'string', 'the offset of the last event, here that of greenroom:move');
   assert.equal(from.sockets().length, 0);
+});
+
+test('a move without an address asks for one, while the connection stays', async (t) => {
+  const from = await server(t), to = await server(t);
+  const answers = [from.url, to.url];
+  const { socket } = follower(t, async () => ({ url: answers.shift() }));
+  await once(socket, 'connect');
+  const left = once(socket, 'disconnect');
+  from.io.emit('greenroom:move', { delay_ms: 50 });
+  await left;
+  assert.deepEqual(answers, [], 'it had asked before it left');
+  await once(socket, 'connect');
+  assert.equal(to.auths.length, 1);
 });
 
 test('a move is not taken before its delay, and the last word counts', async (t) => {

@@ -26,7 +26,7 @@ pub struct Limits {
     pub history_bytes_max: usize,
     /// Histories. More are not made, their nodes go on without. Default 10,000.
     pub histories_max: usize,
-    /// Sessions. Further ones are not kept. Default 200,000.
+    /// Sessions; over a Redis those of one node. Further ones are not kept, and their nodes are told. Default 200,000.
     pub sessions_max: usize,
     /// Bytes of the events that one session keeps for itself. Default 256 KiB.
     pub own_bytes_max: usize,
@@ -218,8 +218,8 @@ impl Board {
                 self.tell(node, told);
             }
             Command::Open { session } => {
-                if let Err((pid, generation)) = self.sessions.open(node, *session, self.limits.sessions_max) {
-                    self.tell(node, Told::Fenced { pid, generation });
+                if let Some(why) = self.sessions.open(node, *session, self.limits.sessions_max) {
+                    self.tell(node, why);
                 }
             }
             Command::Update { pid, generation, groups, data } => {

@@ -149,8 +149,7 @@ impl Serving {
     }
 
     fn tell(&self, end: &WayEnd, told: FromBackplane) {
-        // Whoever has gone meanwhile is noticed by the end of the other queue.
-        let _is_there = end.from.send(told);
+        end.from.tell(told);
     }
 }
 

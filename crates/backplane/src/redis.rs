@@ -48,8 +48,13 @@ pub struct RedisConfig {
     pub heartbeat: Duration,
     /// A store that takes longer for an answer counts as down. Default 2 s.
     pub answer_within: Duration,
-    /// What is kept of one History and of one session. The numbers of Histories and sessions are the store's concern.
+    /// What is kept of one History and of one session, and how many sessions this node opens. How many Histories there
+    /// are is bounded by its namespaces.
     pub limits: Limits,
+    /// Bytes of events that may wait for the node to take them in. Beyond that the store is not read further; a node that
+    /// comes so far behind that the store has let go of events is told where they begin again. Broadcasts without a
+    /// History are dropped and counted meanwhile. Default 32 MiB.
+    pub inbox_bytes_max: usize,
 }
 
 impl RedisConfig {
@@ -63,6 +68,7 @@ impl RedisConfig {
             heartbeat: Duration::from_secs(1),
             answer_within: Duration::from_secs(2),
             limits: Limits::default(),
+            inbox_bytes_max: 32 << 20,
         }
     }
 
@@ -149,6 +155,8 @@ enum Event {
     Read(Result<::redis::Value, String>),
     Shout(Option<::redis::Msg>),
     Said(Option<ToBackplane>),
+    /// The node has caught up.
+    Room,
     Beat,
 }
 
@@ -165,6 +173,7 @@ async fn attend(
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut sending, mut reading): (Pending<Vec<::redis::Value>>, Pending<::redis::Value>) = (None, None);
     let mut expected = Vec::new();
+    let node = exchange.from.clone();
     loop {
         if sending.is_none() {
             let now = Instant::now();
@@ -178,18 +187,20 @@ async fn attend(
                 expected = answers;
             }
         }
-        if reading.is_none() {
+        if reading.is_none() && exchange.has_room() {
             let logs = exchange.begin_read();
             if !logs.is_empty() {
-                reading = Some(Box::pin(connections::read(connections.reader.clone(), logs)));
+                let events_max = exchange.read_max;
+                reading = Some(Box::pin(connections::read(connections.reader.clone(), logs, events_max)));
             }
         }
-        let is_sending = sending.is_some();
+        let (is_sending, is_full) = (sending.is_some(), node.waiting_bytes() >= config.inbox_bytes_max);
         let event = tokio::select! {
             answers = pending(&mut sending) => Event::Answers(answers),
             read = pending(&mut reading) => Event::Read(read),
             shout = connections.shouts.next() => Event::Shout(shout),
             said = to.recv(), if !is_sending => Event::Said(said),
+            () = node.wait_below(config.inbox_bytes_max), if is_full => Event::Room,
             _ = beats.tick() => Event::Beat,
         };
         match event {
@@ -205,6 +216,7 @@ async fn attend(
             Event::Shout(Some(shout)) => exchange.handle_shout(shout.get_payload_bytes())?,
             Event::Said(Some(said)) => exchange.queue(Instant::now(), said),
             Event::Said(None) => return leave(config, exchange, connections).await,
+            Event::Room => {}
             Event::Beat => exchange.beat(Instant::now()),
         }
     }

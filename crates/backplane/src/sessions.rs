@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use greenroom_core::Timestamp;
 use greenroom_wire::Text;
-use greenroom_wire::backplane::{NotRestored, Own, Pid, Position, SessionRecord};
+use greenroom_wire::backplane::{NotRestored, Own, Pid, Position, SessionRecord, Told};
 use serde_json::Value;
 
 struct Held {
@@ -55,27 +55,27 @@ impl Sessions {
         self.by_pid.get_mut(pid).filter(|held| held.record.generation == generation)
     }
 
-    /// Keeps a session. The error is the generation of its later holder.
+    /// Keeps a session. Gives the word for its node where it is not to be kept.
     pub(crate) fn open(
         &mut self,
         node: &str,
         mut session: SessionRecord,
         sessions_max: usize,
-    ) -> Result<(), (Pid, u64)> {
+    ) -> Option<Told> {
         node.clone_into(&mut session.node);
         let pid = session.pid.clone();
         match self.by_pid.get(&pid) {
             Some(held) if held.record.generation > session.generation => {
-                return Err((pid, held.record.generation));
+                return Some(Told::Fenced { pid, generation: held.record.generation });
             }
             Some(_) => {}
-            None if self.by_pid.len() >= sessions_max => return Ok(()),
+            None if self.by_pid.len() >= sessions_max => return Some(Told::NotKept { pid }),
             None => {}
         }
         let mut held = Held { record: session, away_at: None, own_bytes: 0 };
         held.recount();
         self.by_pid.insert(pid, held);
-        Ok(())
+        None
     }
 
     pub(crate) fn update(&mut self, pid: &Pid, generation: u64, groups: Vec<String>, data: Value) {

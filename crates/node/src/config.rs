@@ -64,6 +64,9 @@ pub struct Config {
     pub close_timeout: Duration,
     /// How long the end of the process waits for results to reach the agent. Default 2 s.
     pub flush_timeout: Duration,
+    /// Over how long clients that follow moves are sent away at the end, before the others' connections are closed at
+    /// once with those that stayed. Only if there are any. Default 3 s.
+    pub lead_away_within: Duration,
     /// What one remote peer may make this process hold.
     pub limits: Limits,
     /// Bytes that may wait for one connection; one more reliable event closes it. Default 1 MiB. A single larger
@@ -126,6 +129,7 @@ impl Default for Config {
             body_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
             flush_timeout: Duration::from_secs(2),
+            lead_away_within: Duration::from_secs(3),
             limits: Limits::DEFAULT,
             outbound_bytes_max: 1024 * 1024,
             connections_max: connections_allowed(),

@@ -79,6 +79,8 @@ counters! {
     sessions_restored_total,
     /// Clients that wanted to come back and began anew.
     sessions_not_restored_total,
+    /// Sessions that the backplane had no room for.
+    sessions_not_kept_total,
     /// Mesh broadcasts given to the agent.
     published_total,
     /// Mesh broadcasts that did not fit the queue to the agent, or met no agent.

@@ -12,6 +12,7 @@ use greenroom_socketio::packet::{Packet, PacketKind, Prepared};
 use crate::event::Event;
 use crate::handlers::Middleware;
 use crate::handshake::{ConnectRequest, Refusal};
+use crate::moves;
 use crate::namespace::Namespace;
 use crate::namespaces::NoNamespace;
 use crate::node::NodeHandle;
@@ -259,6 +260,9 @@ impl Session {
             Arrival::Restored(restored) => Some(restored.pid.reveal().to_owned()),
             Arrival::Unkept => None,
         };
+        if moves::are_followed(&asking.request) {
+            socket.set_follows();
+        }
         self.connected(namespace, socket, pid.as_deref());
         if let (Some(recovery), Some(pid)) = (&self.state.recovery, &pid) {
             recovery.settle(&self.state, socket, pid, arrival, asking.returning.wants_word);

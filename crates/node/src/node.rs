@@ -365,8 +365,12 @@ async fn end(state: &Rc<NodeState>) {
     if let Some(rooms) = &state.rooms {
         rooms.end_all(state, EndReason::Stopped);
     }
-    let sessions: Vec<Rc<Session>> = state.sessions.borrow().values().cloned().collect();
-    for session in sessions {
+    let sessions = || -> Vec<Rc<Session>> { state.sessions.borrow().values().cloned().collect() };
+    for session in sessions().into_iter().filter(|session| !session.follows()) {
+        session.close(DisconnectReason::ServerShuttingDown, Goodbye::Polite(Some(1001)));
+    }
+    crate::moves::lead_away(state).await;
+    for session in sessions() {
         session.close(DisconnectReason::ServerShuttingDown, Goodbye::Polite(Some(1001)));
     }
     let flushed = async {
@@ -383,8 +387,7 @@ async fn end(state: &Rc<NodeState>) {
     if tokio::time::timeout(state.config.flush_timeout, flushed).await.is_err() {
         tracing::warn!("the node stops before all last words were heard");
     }
-    let sessions: Vec<Rc<Session>> = state.sessions.borrow().values().cloned().collect();
-    for session in sessions {
+    for session in sessions() {
         session.end();
     }
     state.closed.cancel();

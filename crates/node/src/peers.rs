@@ -5,11 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use greenroom_backplane::way::{FromBackplane, ToBackplane, Way};
+use greenroom_backplane::way::{FromBackplane, Inbox, ToBackplane, Way};
 use greenroom_socketio::packet::Prepared;
 use greenroom_wire::backplane::Command;
 use greenroom_wire::link::MeshSend;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::link::{deliver, relay};
 use crate::mesh::{self, Mesh};
@@ -18,7 +18,7 @@ use crate::state::NodeState;
 /// The way to a store that several hosts share.
 struct Store {
     to: UnboundedSender<ToBackplane>,
-    from: RefCell<Option<UnboundedReceiver<FromBackplane>>>,
+    from: RefCell<Option<Inbox>>,
     is_up: Cell<bool>,
 }
 
@@ -148,5 +148,8 @@ fn handle(state: &Rc<NodeState>, store: &Store, word: FromBackplane) {
             state.peers.mesh.handle_asked(ask, peers.iter().map(ToString::to_string));
         }
         FromBackplane::Deliver(relay) => deliver(state, &relay),
+        FromBackplane::Dropped { words } => {
+            tracing::warn!(words, "words of other nodes were dropped: this node takes them in too slowly");
+        }
     }
 }

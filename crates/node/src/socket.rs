@@ -90,6 +90,8 @@ pub(crate) struct SocketInner {
     /// Its session, where clients come back to those.
     held: RefCell<Option<Box<Held>>>,
     is_recovered: Cell<bool>,
+    /// Its client goes where it is told.
+    follows: Cell<bool>,
 }
 
 impl WeakSocket {
@@ -131,6 +133,7 @@ impl Socket {
             seat: RefCell::default(),
             held: RefCell::default(),
             is_recovered: Cell::new(false),
+            follows: Cell::new(false),
         }))
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::hub::Hub;
 use common::{Served, Tung, config, run, serve, until};
 use greenroom_node::config::Recovery;
-use greenroom_node::{Config, Draft, Node, Refusal};
+use greenroom_node::{Config, Draft, Move, Node, Refusal};
 use serde_json::{Value, json};
 
 /// What a stock client remembers of its session.
@@ -109,6 +109,11 @@ fn program(config: Config) -> Node {
         .on("get", |socket, mut event| {
             let told = json!([socket.id(), socket.groups(), socket.data(), socket.recovered()]);
             event.reply(&json!(told.to_string()));
+        })
+        .on("go", |socket, mut event| {
+            let (endpoint, token) = (Some("far:1".to_owned()), Some("t".to_owned()));
+            let is_told = socket.move_to(&Move { endpoint, token, delay: Duration::from_millis(30) });
+            event.reply(&json!(is_told));
         })
         .on("me", |socket, event| {
             for _ in 0..event.arg::<u32>(0).unwrap() {
@@ -357,6 +362,57 @@ fn who_was_let_in_before_the_backplane_was_ever_there_begins_anew_once_it_is() {
         let _hub = Hub::on(&address, &[]).await;
         client.socket.closed().await;
         assert_eq!(Client::begins_anew(&served, &client.session).await, "unknown_session");
+    });
+}
+
+#[test]
+fn who_follows_is_led_away_before_the_end_and_the_others_are_not() {
+    run(async {
+        let served = serve(program(Config { lead_away_within: Duration::from_millis(200), ..alone() }));
+        let follows = || Client::connect_with(&served, json!({ "greenroom": { "moves": true } }));
+        let (mut ann, mut bob) = (follows().await.unwrap(), follows().await.unwrap());
+        let mut stock = Client::connect(&served).await;
+        ann.socket.send(r#"421["go",0]"#).await;
+        let word = |text: String| serde_json::from_str::<Value>(&text[2..]).unwrap()[1].clone();
+        let told = word(ann.socket.recv_starting("42[\"greenroom:move\",").await);
+        assert_eq!(told, json!({ "endpoint": "far:1", "token": "t", "delay_ms": 30 }));
+        ann.socket.recv_starting("431[true]").await;
+        assert_eq!(ask(&mut stock, "go", json!(0)).await, json!(false), "it would not understand");
+
+        served.handle.shutdown();
+        stock.socket.closed().await;
+        let mut delays = Vec::new();
+        for client in [&mut ann, &mut bob] {
+            let told = word(client.socket.recv_starting("42[\"greenroom:move\",").await);
+            delays.push(told["delay_ms"].as_u64().unwrap());
+            assert_eq!(told, json!({ "delay_ms": delays[delays.len() - 1] }), "no address: it asks for one");
+        }
+        delays.sort_unstable();
+        assert_eq!(delays, [0, 100], "spread over the time");
+        assert_eq!(served.handle.connections(), 2, "they are waited for");
+        drop((ann, bob));
+        served.ended().await;
+    });
+}
+
+#[test]
+fn a_client_too_many_for_the_backplane_is_served_without_a_session() {
+    run(async {
+        let hub = Hub::narrow(1).await;
+        let served = serve(program(hub.config("board-1.0")));
+        let ann = Client::connect(&served).await;
+        let mut bob = Client::connect(&served).await;
+        bob.socket.send(r#"42["me",3]"#).await;
+        assert_eq!(bob.events(3).await.len(), 3);
+        until("the node is told", || served.handle.counters().sessions_not_kept_total == 1).await;
+        bob.socket.send(r#"42["me",1]"#).await;
+        served.handle.emit("n", &1);
+        let both = bob.events(2).await;
+        assert!(both.contains(&json!(["own", 1])) && both.contains(&json!(["n", 1])), "{both:?}");
+        let session = bob.session.clone();
+        drop(bob);
+        assert_eq!(Client::begins_anew(&served, &session).await, "unknown_session");
+        Client::goes_on(&served, &ann.session).await;
     });
 }
 

@@ -323,6 +323,11 @@ pub enum Told {
         /// The generation of its new holder.
         generation: u64,
     },
+    /// There are too many sessions: this one is not kept, its client goes on without.
+    NotKept {
+        /// The session.
+        pid: Pid,
+    },
 }
 
 /// What nodes that share a store shout to each other by its channels. Whoever does not hear it misses nothing that it

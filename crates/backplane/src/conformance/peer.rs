@@ -45,6 +45,8 @@ pub struct Peer {
     pub taken: BTreeMap<u64, (Result<Box<SessionRecord>, NotRestored>, u64)>,
     /// Sessions lost to others.
     pub fenced: Vec<(Pid, u64)>,
+    /// Sessions that there was no room for.
+    pub not_kept: Vec<Pid>,
     /// Everything else, in order.
     pub others: Vec<FromBackplane>,
     /// How often the way was opened.
@@ -76,7 +78,8 @@ impl Peer {
             catching_up_to: 0,
             disowned: Vec::new(),
             taken: BTreeMap::new(),
-            fenced: Vec::new(),
+            fenced: vec![],
+            not_kept: vec![],
             others: Vec::new(),
             ups: 0,
             down: None,
@@ -185,7 +188,7 @@ impl Peer {
 
     /// Takes in what has been told already.
     pub fn catch_up(&mut self) {
-        while let Ok(told) = self.way.from.try_recv() {
+        while let Some(told) = self.way.from.try_recv() {
             self.handle(told);
         }
     }
@@ -199,9 +202,10 @@ impl Peer {
             }
             FromBackplane::Down { why } => self.down = Some(why),
             FromBackplane::Told(told) => self.told(told),
-            FromBackplane::Mesh(_) | FromBackplane::Asked { .. } | FromBackplane::Deliver(_) => {
-                self.others.push(told);
-            }
+            FromBackplane::Mesh(_)
+            | FromBackplane::Asked { .. }
+            | FromBackplane::Deliver(_)
+            | FromBackplane::Dropped { .. } => self.others.push(told),
         }
     }
 
@@ -260,6 +264,10 @@ impl Peer {
             Told::Fenced { pid, generation } => {
                 self.sessions.remove(&pid);
                 self.fenced.push((pid, generation));
+            }
+            Told::NotKept { pid } => {
+                self.sessions.remove(&pid);
+                self.not_kept.push(pid);
             }
             Told::Wanted { namespace } => {
                 let (epoch, head) = self.at.expect("only who knows something is asked for it");

@@ -69,7 +69,7 @@ impl Exchange {
         let Self { follows, from, .. } = self;
         if let Some(follow) = follows.get_mut(namespace) {
             follow.is_asked = false;
-            follow.release(|told| drop(from.send(FromBackplane::Told(told))));
+            follow.release(|told| from.tell(FromBackplane::Told(told)));
         }
         Ok(())
     }

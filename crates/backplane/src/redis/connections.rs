@@ -13,9 +13,6 @@ use super::names::Names;
 
 /// How long a read waits in the store for the next event.
 const BLOCK: Duration = Duration::from_secs(1);
-/// Events of one History in one read.
-const READ_MAX: usize = 512;
-
 pub(super) struct Connections {
     pub(super) commands: MultiplexedConnection,
     pub(super) reader: MultiplexedConnection,
@@ -68,11 +65,15 @@ pub(super) async fn send(mut to: MultiplexedConnection, commands: Pipeline) -> R
     to.send_packed_commands(&commands, 0, count).await.map_err(|error| why(&error))
 }
 
-/// Waits a while for events of any of these logs, each after an offset.
-pub(super) async fn read(mut from: MultiplexedConnection, logs: Vec<(String, u64)>) -> Result<Value, String> {
+/// Waits a while for events of any of these logs, each after an offset, at most so many of each.
+pub(super) async fn read(
+    mut from: MultiplexedConnection,
+    logs: Vec<(String, u64)>,
+    events_max: usize,
+) -> Result<Value, String> {
     let mut read = cmd("XREAD");
     let block_ms = u64::try_from(BLOCK.as_millis()).unwrap_or(u64::MAX);
-    read.arg("COUNT").arg(READ_MAX).arg("BLOCK").arg(block_ms).arg("STREAMS");
+    read.arg("COUNT").arg(events_max).arg("BLOCK").arg(block_ms).arg("STREAMS");
     for (log, _) in &logs {
         read.arg(log);
     }

@@ -9,7 +9,6 @@ use greenroom_core::InstanceId;
 use greenroom_wire::Text;
 use greenroom_wire::backplane::{Command, Pid, RETAINED_BESIDES, SessionRecord, Shout, Told};
 use greenroom_wire::link::{MeshSend, MeshTold};
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::RedisConfig;
 use super::batch::{Adding, Batch, Expected, Heading};
@@ -17,10 +16,16 @@ use super::connections::Connections;
 use super::follow::{Follow, Mark};
 use super::names::Names;
 use super::replies::{self, Odd};
-use crate::way::{FromBackplane, ToBackplane};
+use crate::way::{FromBackplane, Teller, ToBackplane};
 
 /// How often a session that nobody writes to is kept from running out, which it would after 10 min and two windows.
 const RENEWED_EVERY: Duration = Duration::from_secs(180);
+
+/// Events of one History in one read, where they are small.
+const READ_MAX: usize = 512;
+
+/// Bytes of one History in one read, roughly: as those of the read before weighed.
+const READ_BYTES: usize = 4 << 20;
 
 /// A session of this node.
 #[derive(Debug)]
@@ -50,7 +55,13 @@ pub(super) struct Exchange {
     heading: Heading,
     nodes_script: String,
     reader_id: u64,
-    pub(super) from: UnboundedSender<FromBackplane>,
+    pub(super) from: Teller,
+    inbox_bytes_max: usize,
+    sessions_max: usize,
+    /// Words that were dropped since the node was told.
+    dropped: u64,
+    /// Events of one History in the next read.
+    pub(super) read_max: usize,
     pub(super) batch: Batch,
     pub(super) follows: HashMap<String, Follow>,
     /// The namespace of each log that is read, by its key.
@@ -70,7 +81,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(config: &RedisConfig, names: Names, from: UnboundedSender<FromBackplane>) -> Self {
+    pub(super) fn new(config: &RedisConfig, names: Names, from: Teller) -> Self {
         let heading = Heading {
             script: String::new(),
             node: config.node.to_string(),
@@ -85,6 +96,10 @@ impl Exchange {
             nodes_script: String::new(),
             reader_id: 0,
             from,
+            inbox_bytes_max: config.inbox_bytes_max,
+            sessions_max: config.limits.sessions_max,
+            dropped: 0,
+            read_max: READ_MAX,
             batch: Batch::default(),
             follows: HashMap::new(),
             by_log: HashMap::new(),
@@ -112,8 +127,26 @@ impl Exchange {
     }
 
     pub(super) fn tell(&self, told: FromBackplane) {
-        // Whoever has gone meanwhile is noticed by the end of the other queue.
-        let _is_there = self.from.send(told);
+        self.from.tell(told);
+    }
+
+    /// Whether the node keeps up with what is read for it.
+    pub(super) fn has_room(&self) -> bool {
+        let held: usize = self.follows.values().map(|follow| follow.held_bytes).sum();
+        self.from.waiting_bytes() + held < self.inbox_bytes_max
+    }
+
+    /// Tells a word of another node that nobody keeps, where the node keeps up.
+    fn pass_on(&mut self, word: FromBackplane, bytes: usize) {
+        if self.from.waiting_bytes() + bytes > self.inbox_bytes_max {
+            self.dropped += 1;
+            return;
+        }
+        if self.dropped > 0 {
+            let words = std::mem::take(&mut self.dropped);
+            self.tell(FromBackplane::Dropped { words });
+        }
+        self.from.tell_weighing(word, bytes);
     }
 
     /// Takes in what the node says.
@@ -177,6 +210,11 @@ impl Exchange {
                 Some(adding) => adding.own(&pid, generation, seq, &packet, &attachments),
                 None => self.tell(FromBackplane::Told(Told::Disowned { seq })),
             },
+            Command::Open { session }
+                if self.held.len() >= self.sessions_max && !self.held.contains_key(&session.pid) =>
+            {
+                self.tell(FromBackplane::Told(Told::NotKept { pid: session.pid }));
+            }
             Command::Open { session } => {
                 self.held.insert(session.pid.clone(), Held::of(&session, now));
                 self.adding(&session.namespace).open(&session);
@@ -295,16 +333,22 @@ impl Exchange {
             if follow.since_read > self.reads {
                 continue;
             }
+            let (mut count, before) = (0, follow.held_bytes);
             for each in replies::array(entries, "events").map_err(odd)? {
                 let (epoch, header, event) = replies::entry(each).map_err(odd)?;
                 let offset = event.offset;
+                count += 1;
                 let is_new = follow.take_in(epoch, event).map_err(|unfit| format!("{unfit}: {namespace}"))?;
                 if is_new {
                     self.marks.insert(namespace.clone(), Mark { epoch, offset, header });
                 }
             }
+            let bytes = follow.held_bytes - before;
+            if let Some(count) = (READ_BYTES * count).checked_div(bytes) {
+                self.read_max = count.clamp(1, READ_MAX);
+            }
             let from = &self.from;
-            follow.release(|told| drop(from.send(FromBackplane::Told(told))));
+            follow.release(|told| from.tell(FromBackplane::Told(told)));
         }
         Ok(())
     }
@@ -314,8 +358,12 @@ impl Exchange {
         // What a later version may shout is none of this one's concern.
         let Ok(shout) = serde_json::from_slice(bytes) else { return Ok(()) };
         match shout {
-            Shout::Mesh(told) if told.from.0 != self.node => self.tell(FromBackplane::Mesh(told)),
-            Shout::Deliver { from, relay } if from.0 != self.node => self.tell(FromBackplane::Deliver(relay)),
+            Shout::Mesh(told) if told.from.0 != self.node => {
+                self.pass_on(FromBackplane::Mesh(told), bytes.len());
+            }
+            Shout::Deliver { from, relay } if from.0 != self.node => {
+                self.pass_on(FromBackplane::Deliver(relay), bytes.len());
+            }
             Shout::Mesh(_) | Shout::Deliver { .. } => {}
             Shout::Fenced { pid, generation } => self.fence(pid, generation),
             Shout::Anew { namespace, epoch } => {

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use greenroom_wire::backplane::{Logged, Told};
 
+use crate::board::weight;
+
 /// The last event that was read, as the store has it. Where the store has another one under its number, it is not the
 /// same log any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub(super) struct Follow {
     /// The last event that the node was told of.
     told: u64,
     held: VecDeque<Logged>,
+    /// Bytes of those.
+    pub(super) held_bytes: usize,
     /// Answers, each with the head at its moment.
     answers: VecDeque<(u64, Told)>,
     /// The store is asked for answers. Which events they come between is known only then.
@@ -47,6 +51,7 @@ impl Follow {
             read: from,
             told: from,
             held: VecDeque::new(),
+            held_bytes: 0,
             answers: VecDeque::new(),
             is_asked: false,
         }
@@ -64,6 +69,7 @@ impl Follow {
             return Err(Unfit::Gap);
         }
         self.read = event.offset;
+        self.held_bytes += weight(&event.relay);
         self.held.push_back(event);
         Ok(true)
     }
@@ -82,6 +88,7 @@ impl Follow {
                 && let Some(event) = self.held.pop_front()
             {
                 self.told = event.offset;
+                self.held_bytes -= weight(&event.relay);
                 tell(Told::Event { epoch: self.epoch, event });
             } else {
                 return;

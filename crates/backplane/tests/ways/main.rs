@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the functions beside the tests are tests too")]
 
+mod bounds;
 mod config;
 mod conformance;
 mod faults;

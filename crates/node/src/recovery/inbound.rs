@@ -2,6 +2,7 @@
 //! Never hands on what came early: a gap is read first.
 
 use greenroom_socketio::engine::DisconnectReason;
+use greenroom_socketio::packet::Prepared;
 use greenroom_wire::backplane::{Command, Logged, Position, Told};
 
 use super::tail::{Tail, TailEvent};
@@ -28,8 +29,16 @@ impl Recovery {
             Told::Event { epoch, event } => self.handle_event(state, epoch, event),
             Told::Owned { seq, position } => self.handle_owned(seq, position.0),
             Told::Disowned { seq } => {
-                if let Some(Pending::ForOne { socket, generation, .. }) = self.take_pending(seq) {
+                if let Some(Pending::ForOne { socket, generation, packet, .. }) = self.take_pending(seq) {
                     self.fence(&socket, generation + 1);
+                    self.send_unkept(&socket, &packet);
+                }
+            }
+            Told::NotKept { pid } => {
+                let socket = self.sessions.borrow_mut().remove(&pid).and_then(|socket| socket.upgrade());
+                if let Some(socket) = socket {
+                    state.counting.sessions_not_kept_total.one();
+                    socket.set_held(None);
                 }
             }
             Told::Taken { ask, session, head } => {
@@ -68,6 +77,15 @@ impl Recovery {
             && socket.with_held(|held| held.generation < generation) == Some(true)
         {
             socket.hang_up(DisconnectReason::ForcedServerClose);
+        }
+    }
+
+    /// An event that was to be kept, to a socket whose session is not: it arrives, or it is lost with the connection.
+    fn send_unkept(&self, socket: &WeakSocket, packet: &Prepared) {
+        if let Some(socket) = socket.upgrade()
+            && socket.with_held(|_| ()).is_none()
+        {
+            socket.send_event(&self.unmistakable(packet, socket.namespace_name()), Urgency::Reliable);
         }
     }
 

@@ -30,6 +30,16 @@ impl Socket {
         self.0.is_recovered.set(true);
     }
 
+    pub(crate) fn set_follows(&self) {
+        self.0.follows.set(true);
+    }
+
+    /// Whether the client is led by our helper, and so goes where it is told; see [`Self::move_to`].
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.0.follows.get()
+    }
+
     /// Looks at the session, where there is one. `look` must not come back to this socket.
     pub(crate) fn with_held<T>(&self, look: impl FnOnce(&mut Held) -> T) -> Option<T> {
         self.0.held.borrow_mut().as_deref_mut().map(look)

@@ -47,11 +47,20 @@ impl Hub {
     }
 
     pub(crate) async fn on(address: &str, expected: &[&str]) -> Self {
+        Self::of(Limits::default(), address, expected).await
+    }
+
+    /// One that keeps no more sessions than these.
+    pub(crate) async fn narrow(sessions_max: usize) -> Self {
+        Self::of(Limits { sessions_max, ..Limits::default() }, "127.0.0.1:0", &[]).await
+    }
+
+    async fn of(limits: Limits, address: &str, expected: &[&str]) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let expected: BTreeSet<String> = expected.iter().map(|node| (*node).to_owned()).collect();
         let seed = getrandom::u64().unwrap();
-        let board = Board::new(Limits::default(), seed, expected, now());
+        let board = Board::new(limits, seed, expected, now());
         let inner = Rc::new(RefCell::new(Inner { board, nodes: BTreeMap::new() }));
         let serving = Rc::clone(&inner);
         let task = tokio::task::spawn_local(async move {

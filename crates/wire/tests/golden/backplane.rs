@@ -103,6 +103,7 @@ fn a_backplane_answers_as_ever() {
         ("taken", Told::Taken { ask: 1, session: Ok(session()), head: 12 }),
         ("not_taken", Told::Taken { ask: 1, session: Err(NotRestored::WindowOver), head: 12 }),
         ("fenced", Told::Fenced { pid: pid(), generation: 3 }),
+        ("not_kept", Told::NotKept { pid: pid() }),
     ];
     for (name, told) in told {
         golden(Process, &format!("link_backplane_{name}"), &ToServer::Backplane(told));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use greenroom_backplane::conformance::{Stand, all, limits};
-use greenroom_backplane::way::{FromBackplane, ToBackplane, Way, WayEnd};
+use greenroom_backplane::way::{FromBackplane, Teller, ToBackplane, Way, WayEnd};
 use greenroom_core::InstanceId;
 use greenroom_wire::link::{FromServer, ToServer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -23,7 +23,7 @@ enum Brought {
 struct Host {
     bench: Bench,
     began: Instant,
-    ways: BTreeMap<LinkId, UnboundedSender<FromBackplane>>,
+    ways: BTreeMap<LinkId, Teller>,
     secrets: BTreeMap<String, String>,
     links: u64,
     bring: UnboundedSender<Brought>,
@@ -60,7 +60,7 @@ impl Host {
         };
         if let Some(way) = self.ways.get(&link) {
             // Its node may be gone by now.
-            let _heard = way.send(told);
+            way.tell(told);
         }
     }
 
