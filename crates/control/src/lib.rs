@@ -13,6 +13,7 @@ mod config;
 mod start;
 
 mod office;
+mod pens;
 mod replica;
 mod run;
 mod shell;

@@ -11,6 +11,7 @@ use greenroom_wire::agent::Hello;
 use greenroom_wire::token::{PublicKeys, Signer};
 use tokio::sync::{mpsc, watch};
 
+use crate::pens::Pens;
 use crate::run::{Input, StreamOrder};
 use crate::world::StreamId;
 
@@ -37,6 +38,7 @@ pub(crate) struct Leader {
 pub(crate) struct Desk {
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) signer: Signer,
+    pub(crate) pens: Pens,
     pub(crate) keys: PublicKeys,
     pub(crate) term: u64,
 }

@@ -23,6 +23,7 @@ use crate::access::{TokenError, Tokens};
 use crate::config::{ControlConfig, PlayersConfig};
 use crate::http::{Login, LoginError};
 use crate::office::{Desk, Office};
+use crate::pens::Pens;
 use crate::shell::Shell;
 use crate::start::{StartError, Started, raise, start};
 use crate::world::{Answer, Call, Effect, IdSource, Refusal, Results, StreamId, World, WorldConfig};
@@ -241,7 +242,7 @@ impl Leadership {
         let (deliver, results) = mpsc::unbounded_channel();
         let hook = config.webhook.as_ref().map(webhook::Webhook::new).transpose();
         let hook = hook.map_err(RunError::Webhook)?.map(|hook| (hook, results));
-        let desk = Desk { inputs: inputs.clone(), signer, keys, term: held.term.0 };
+        let desk = Desk { inputs: inputs.clone(), signer, pens: Pens::new(), keys, term: held.term.0 };
         let shell = Shell::new(world, post, held, renewals, deliver);
         let here = post.office.take(Arc::new(desk));
         Ok(Self { shell, first, here, events, inputs, hook, office: Arc::clone(&post.office) })

@@ -35,21 +35,23 @@ pub fn main_with_args(args: impl Iterator<Item = String>) -> ExitCode {
         return ExitCode::from(2);
     };
     let begun = Instant::now();
-    let steps: Vec<Option<u64>> = seeds.iter().map(|seed| play(*seed, run)).collect();
-    let failed = steps.iter().filter(|steps| steps.is_none()).count();
-    let (seconds, steps) = (begun.elapsed().as_secs_f64(), steps.into_iter().flatten().sum::<u64>());
-    println!("{} seeds, {failed} failed, {steps} steps in {seconds:.1} s", seeds.len());
+    let played: Vec<Option<[u64; 2]>> = seeds.iter().map(|seed| play(*seed, run)).collect();
+    let failed = played.iter().filter(|played| played.is_none()).count();
+    let seconds = begun.elapsed().as_secs_f64();
+    let [steps, events] =
+        played.into_iter().flatten().fold([0; 2], |sum, [steps, events]| [sum[0] + steps, sum[1] + events]);
+    println!("{} seeds, {failed} failed, {steps} steps and {events} events in {seconds:.1} s", seeds.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 type Played = Result<crate::Summary, crate::Violation>;
 
-/// Plays one seed and prints what came of it. Its steps, when every promise was kept.
-fn play(seed: u64, run: fn(u64) -> Played) -> Option<u64> {
+/// Plays one seed and prints what came of it. Its steps and events, when every promise was kept.
+fn play(seed: u64, run: fn(u64) -> Played) -> Option<[u64; 2]> {
     match run(seed) {
         Ok(summary) => {
             println!("seed {seed}: {summary:?}");
-            Some(summary.steps)
+            Some([summary.steps, summary.events])
         }
         Err(violation) => {
             println!("seed {seed}: VIOLATION {violation}");

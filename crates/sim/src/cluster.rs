@@ -102,6 +102,7 @@ impl Cluster {
             return Err(self.violation(Broken::ResultLost { room, epoch }));
         }
         self.summary.ran_ms = self.now_ms - BEGIN_MS;
+        self.summary.events = self.control.events;
         Ok(self.summary)
     }
 

@@ -97,6 +97,8 @@ pub(crate) struct Control {
     decided: Vec<DecisionRecord>,
     /// What becomes of the next batch that writes.
     failing: Option<Failing>,
+    /// Events that its processes have handled.
+    pub(crate) events: u64,
 }
 
 /// How a commit fails. The process ends either way.
@@ -110,7 +112,14 @@ pub(crate) enum Failing {
 
 impl Control {
     pub(crate) fn new() -> Self {
-        Self { stored: Stored::default(), world: None, request_next: 0, decided: Vec::new(), failing: None }
+        Self {
+            stored: Stored::default(),
+            world: None,
+            request_next: 0,
+            decided: Vec::new(),
+            failing: None,
+            events: 0,
+        }
     }
 
     pub(crate) const fn is_up(&self) -> bool {
@@ -151,6 +160,7 @@ impl Control {
     /// Has an event handled; its writes are stored, the other effects come back. Nothing while control is down.
     pub(crate) fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
         let Some(world) = &mut self.world else { return Vec::new() };
+        self.events += 1;
         let effects = world.handle(now, event);
         let writes = effects.iter().any(|effect| matches!(effect, Effect::Write(_)));
         match self.failing.filter(|_| writes) {

@@ -2,7 +2,7 @@
 //!
 //! Never mends anything: a run ends at its first violation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use greenroom_control::world::{Answer, Effect, Grant};
@@ -175,6 +175,8 @@ pub enum Broken {
 pub struct Laws {
     /// When each server was told to stop by the present process.
     stopped: BTreeMap<ServerName, u64>,
+    /// Rooms that were promised on each server before it was told to stop.
+    promised: BTreeMap<ServerName, BTreeSet<RoomId>>,
     decided: BTreeMap<FleetName, Decided>,
 }
 
@@ -212,8 +214,15 @@ impl Laws {
     }
 
     /// An answer may be told again after its server was stopped; it may not be made then.
-    fn granted(&self, grant: &Grant) -> Result<(), Broken> {
-        self.given_out(&grant.record.server.0, grant.record.answered_at_ms)
+    fn granted(&mut self, grant: &Grant) -> Result<(), Broken> {
+        let record = &grant.record;
+        let (server, room) = (&record.server.0, &record.room.0);
+        // Made and stopped within one millisecond: the answer was first told before the order, or it was not.
+        let in_time = self.promised.get(server).is_some_and(|rooms| rooms.contains(room));
+        if !self.stopped.contains_key(server) {
+            self.promised.entry(server.clone()).or_default().insert(room.clone());
+        }
+        self.given_out(server, record.answered_at_ms.saturating_sub(u64::from(in_time)))
     }
 
     fn given_out(&self, server: &ServerName, at_ms: u64) -> Result<(), Broken> {

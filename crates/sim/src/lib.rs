@@ -61,8 +61,10 @@ pub struct Summary {
     pub servers_recycled: u64,
     /// The most memory that any process held, in bytes.
     pub memory_bytes_max: u64,
-    /// Steps that were simulated.
+    /// Steps of time that were simulated: each lets everything there is act once.
     pub steps: u64,
+    /// Events that the control plane handled in them: calls, messages of agents, ticks.
+    pub events: u64,
 }
 
 /// Runs one simulated cluster. The same seed gives the same run on every machine.

@@ -26,8 +26,8 @@ const SILENCE_MS_MAX: u64 = 60_000;
 /// Silence that makes a host lost: rooms on it end, and their keys are free.
 const HOST_LOST_MS: u64 = 90_000;
 
-/// What a process may hold in a run of leaks: forty rooms.
-pub const LEAKY_LIMIT_BYTES: u64 = MEMORY_BYTES + 40 * LEAK_BYTES;
+/// What a process may hold in a run of leaks: twelve rooms.
+pub const LEAKY_LIMIT_BYTES: u64 = MEMORY_BYTES + 12 * LEAK_BYTES;
 
 /// One run.
 #[derive(Debug)]
@@ -148,7 +148,12 @@ impl Scenario {
         const NEVER: u64 = u64::MAX / 2;
         let mut day = Self::day(rng, hours);
         day.fleets[0].recycle = Recycle { memory_bytes: Some(LEAKY_LIMIT_BYTES), ..Recycle::default() };
+        day.fleets[0].replicas_max = 12;
+        // Few and short, so that ten hours are soon over.
         Self {
+            stay_ms_max: 200_000,
+            calls_per_1000_s: 100,
+            tickets_per_1000_s: 30,
             crash_ms: NEVER,
             agent_fault_ms: NEVER,
             host_loss_ms: NEVER,

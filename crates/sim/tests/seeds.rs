@@ -78,7 +78,7 @@ fn servers_that_leak_for_ten_hours_keep_within_their_memory_and_no_room_is_cut()
     // That no busy server is stopped is a law of every run.
     let leaky = run_leaky(seed, 10).unwrap_or_else(|violation| panic!("leaky {seed}: {violation}"));
     println!("{leaky:?}");
-    assert!(leaky.ran_ms >= 36_000_000 && leaky.rooms_ended > 2_000, "{leaky:?}");
+    assert!(leaky.ran_ms >= 36_000_000 && leaky.rooms_ended > 1_000, "{leaky:?}");
     assert!(leaky.servers_recycled > 20, "{leaky:?}");
     // A worn one goes on until its replacement is there; rooms on it then run on, and open no more.
     assert!(leaky.memory_bytes_max <= LEAKY_LIMIT_BYTES + (20 << 20), "{leaky:?}");

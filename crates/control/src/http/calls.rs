@@ -94,13 +94,24 @@ pub(crate) struct Piece {
 impl Face {
     pub(super) async fn answer(&self, call: Call) -> Outcome {
         let (answer, desk) = self.ask(call).await?;
-        Ok(desk.body(answer))
+        desk.body(answer).await
     }
 }
 
 impl Desk {
-    /// The body of an answer; tokens are signed here, outside the world's loop.
-    pub(super) fn body(&self, answer: Answer) -> Response {
+    /// The body of an answer. Tokens are signed by a thread beside that of the world's loop.
+    pub(super) async fn body(self: Arc<Self>, answer: Answer) -> Outcome {
+        let has_tokens =
+            matches!(answer, Answer::Allocated(_) | Answer::Assignments { .. } | Answer::Cancelled(Some(_)));
+        if !has_tokens {
+            return Ok(self.written(answer));
+        }
+        let desk = Arc::clone(&self);
+        let written = self.pens.write(move || desk.written(answer)).await;
+        written.map_err(|spilt| ApiError::internal(&spilt.to_string()))
+    }
+
+    fn written(&self, answer: Answer) -> Response {
         let sign = |claims: &_| self.signer.sign(claims);
         match answer {
             Answer::Endpoint(body) => Json(body).into_response(),
@@ -334,7 +345,7 @@ pub(crate) async fn readyz(State(face): Shared) -> Outcome {
 
 pub(crate) async fn overview(State(face): Shared) -> Outcome {
     let (answer, desk) = face.ask(Call::Overview).await?;
-    let Answer::Overview(mut overview) = answer else { return Ok(desk.body(answer)) };
+    let Answer::Overview(mut overview) = answer else { return desk.body(answer).await };
     overview.leader = face.peers.as_ref().map(|peers| peers.config.name.clone());
-    Ok(desk.body(Answer::Overview(overview)))
+    desk.body(Answer::Overview(overview)).await
 }

@@ -132,7 +132,7 @@ pub(super) async fn ask(face: &Face, peers: &Peers, call: &Call) -> Response {
     }
     let asked = Asked { method, path, headers, body: body.into() };
     let here = async || match face.ask(call.clone()).await {
-        Ok((answer, desk)) => desk.body(answer),
+        Ok((answer, desk)) => desk.body(answer).await.into_response(),
         Err(error) => error.into_response(),
     };
     hold(peers, face.office.leading(), &asked, here).await
