@@ -1,7 +1,13 @@
 //! How many rooms a second the control plane hands out over HTTP, with a token for each of four players, and what that
 //! costs. The control plane is a process of its own with its real store; the callers share the machine's cores with it.
 //!
-//! Never starts a gameserver: the agent on the other side is an echo of what it is told to start.
+//! Two more questions beside it: how many the world alone hands out (`--in-process`), and what the reports of many
+//! servers cost (`--reports`).
+//!
+//! Never starts a gameserver: the agents on the other side tell of servers that there are not.
+
+mod agents;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
@@ -11,21 +17,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
-use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom_control::{ControlConfig, ReplicaConfig, run_on};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
 use greenroom_store::redis::{RedisConfig, RedisStore};
 use greenroom_store::{FileStore, MemoryStore, Store};
-use greenroom_wire::Text;
-use greenroom_wire::agent::{
-    FromAgent, Hello, ProcessPhase, Report, ServerReport, StartOrder, ToAgent, VERSION,
-};
 use greenroom_wire::api::Allocation;
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 /// Most bytes of an answer.
@@ -48,6 +48,18 @@ struct Args {
     /// Rooms that one server holds.
     #[arg(long, default_value_t = 500)]
     rooms_per_server: u16,
+    /// Hosts that the servers are spread over.
+    #[arg(long, default_value_t = 20)]
+    hosts: u32,
+    /// Ask until every place is given away, then once more each: none may be refused too early or given twice.
+    #[arg(long, conflicts_with_all = ["in_process", "reports"])]
+    exhaust: bool,
+    /// Ask the world itself: no HTTP, no store, no signature.
+    #[arg(long, conflicts_with = "reports")]
+    in_process: bool,
+    /// Ask nothing: the servers report each second, and the control plane's CPU is told.
+    #[arg(long)]
+    reports: bool,
     /// Where promises are kept.
     #[arg(long, value_enum, default_value_t = Kept::File)]
     store: Kept,
@@ -73,7 +85,18 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     // One thread, as `greenroom control` has.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { if args.serve { serve(&args).await } else { ask(&args).await } })
+    if args.in_process {
+        return world::measure(&args);
+    }
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let _stopped = stop.clone().drop_guard();
+        match (args.serve, args.reports) {
+            (true, _) => serve(&args).await,
+            (false, true) => listen(&args, &stop).await,
+            (false, false) => ask(&args, &stop).await,
+        }
+    })
 }
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
@@ -91,14 +114,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let is_shared = matches!(args.store, Kept::Redis);
     config.replica = is_shared.then(|| ReplicaConfig::new("a", format!("http://{address}")));
     let stop = CancellationToken::new();
-    let agent = async {
-        println!("{address}");
-        agent(&format!("ws://{address}/v1/agents/stream")).await
-    };
-    tokio::select! {
-        ended = run_on(listener, config, store, stop) => Ok(ended?),
-        ended = agent => ended,
-    }
+    println!("{address}");
+    Ok(run_on(listener, config, store, stop).await?)
 }
 
 /// A Redis in a folder of its own; both end with this value.
@@ -150,58 +167,6 @@ fn fleet(servers: u32, rooms_per_server: u16) -> anyhow::Result<Fleet> {
     })
 }
 
-/// Everything it is told to start is ready at once.
-async fn agent(url: &str) -> anyhow::Result<()> {
-    let (mut socket, _) = tokio_tungstenite::connect_async(url).await?;
-    let hello = FromAgent::Hello(Hello {
-        version: VERSION,
-        host: Text("bench".parse()?),
-        boot: "b1".to_owned(),
-        labels: BTreeMap::new(),
-        servers_max: 100_000,
-        term_seen: 0,
-    });
-    let mut servers = BTreeMap::new();
-    socket.send(Message::text(serde_json::to_string(&hello)?)).await?;
-    let mut beat = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tokio::select! {
-            _ = beat.tick() => {
-                let report = FromAgent::Report(Report { servers: servers.values().cloned().collect() });
-                socket.send(Message::text(serde_json::to_string(&report)?)).await?;
-            }
-            frame = socket.next() => match frame.context("the stream ended")?? {
-                Message::Text(text) => {
-                    if let ToAgent::Start { order, .. } = serde_json::from_str(&text)? {
-                        servers.insert(order.server.to_string(), started(&order, servers.len())?);
-                    }
-                }
-                Message::Close(frame) => anyhow::bail!("the stream was closed: {frame:?}"),
-                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
-            },
-        }
-    }
-}
-
-fn started(order: &StartOrder, nth: usize) -> anyhow::Result<ServerReport> {
-    Ok(ServerReport {
-        server: order.server.clone(),
-        instance: Text(format!("{}.0", order.server).parse()?),
-        fleet: order.fleet.clone(),
-        revision: order.revision.clone(),
-        phase: ProcessPhase::Ready,
-        endpoint: format!("127.0.0.1:{}", 10_000 + nth),
-        pid: Some(1),
-        restarts: 0,
-        started_at_ms: 1,
-        connections: 0,
-        rooms: Vec::new(),
-        linked: true,
-        measured: greenroom_wire::link::Measured::default(),
-        message: String::new(),
-    })
-}
-
 /// The control process, ended with this one.
 struct Control {
     child: Child,
@@ -248,26 +213,47 @@ fn cpu_s(stat: &str) -> anyhow::Result<f64> {
     Ok((user + system) / 100.0)
 }
 
-async fn ask(args: &Args) -> anyhow::Result<()> {
+/// What the reports alone cost.
+async fn listen(args: &Args, stop: &CancellationToken) -> anyhow::Result<()> {
     let control = Control::start(args)?;
+    let _agents = agents::start(&control.address, args, stop)?;
+    wait_until_ready(&control.address, args.servers).await?;
+    let (before, begun) = (control.cpu_s()?, Instant::now());
+    tokio::time::sleep(Duration::from_secs(args.seconds)).await;
+    let (used, seconds) = (control.cpu_s()? - before, begun.elapsed().as_secs_f64());
+    println!("servers, hosts           {}, {}", args.servers, args.hosts);
+    println!("reports of a server      1 each second");
+    println!("control, % of a core     {:.1}", used * 100.0 / seconds);
+    Ok(())
+}
+
+async fn ask(args: &Args, stop: &CancellationToken) -> anyhow::Result<()> {
+    let control = Control::start(args)?;
+    let _agents = agents::start(&control.address, args, stop)?;
     wait_until_ready(&control.address, args.servers).await?;
     let (control_before, own_before) = (control.cpu_s()?, cpu_s("/proc/self/stat")?);
     let begun = Instant::now();
     let until = begun + Duration::from_secs(args.seconds);
     let mut callers = JoinSet::new();
     for caller in 0..args.callers {
-        callers.spawn(call(control.address.clone(), caller, args.players, until));
+        callers.spawn(call(control.address.clone(), caller, args.players, until, args.exhaust));
     }
     let mut latency = Histogram::<u64>::new(3)?;
-    let mut answers = Vec::new();
+    let (mut answers, mut refused) = (Vec::new(), 0);
     while let Some(ended) = callers.join_next().await {
-        let (times, given) = ended??;
-        latency.add(times)?;
-        answers.extend(given);
+        let asked = ended??;
+        latency.add(asked.times)?;
+        answers.extend(asked.answers);
+        refused += usize::from(asked.refused);
     }
     let seconds = begun.elapsed().as_secs_f64();
     let (control_s, own_s) = (control.cpu_s()? - control_before, cpu_s("/proc/self/stat")? - own_before);
     check(&answers, args)?;
+    if args.exhaust {
+        let places = args.servers as usize * usize::from(args.rooms_per_server);
+        ensure!(answers.len() == places, "{} rooms were given of {places} places", answers.len());
+        ensure!(refused == args.callers, "{refused} of {} callers met the end", args.callers);
+    }
     let count = answers.len() as f64;
     let ms = |quantile: f64| latency.value_at_quantile(quantile) as f64 / 1_000.0;
     println!("allocations              {}", answers.len());
@@ -283,7 +269,20 @@ async fn ask(args: &Args) -> anyhow::Result<()> {
         println!("                         {:.0} Redis, its start included", redis_s * 1e6 / count);
     }
     println!("refused or given twice   0");
+    if args.exhaust {
+        println!(
+            "places                   all given, each once; then {refused} callers refused, none before"
+        );
+    }
     Ok(())
+}
+
+/// What one caller came to.
+struct Asked {
+    times: Histogram<u64>,
+    answers: Vec<Vec<u8>>,
+    /// Whether it was told that there is no place left.
+    refused: bool,
 }
 
 async fn wait_until_ready(address: &str, servers: u32) -> anyhow::Result<()> {
@@ -307,10 +306,11 @@ async fn call(
     caller: usize,
     players: usize,
     until: Instant,
-) -> anyhow::Result<(Histogram<u64>, Vec<Vec<u8>>)> {
+    exhaust: bool,
+) -> anyhow::Result<Asked> {
     let mut stream = TcpStream::connect(&address).await?;
     stream.set_nodelay(true)?;
-    let (mut times, mut answers) = (Histogram::new(3)?, Vec::new());
+    let (mut times, mut answers, mut refused) = (Histogram::new(3)?, Vec::new(), false);
     for nth in 0.. {
         let names: Vec<String> = (0..players).map(|player| format!("\"c{caller}-{nth}-{player}\"")).collect();
         let body = format!("{{\"players\":[{}],\"timeout_ms\":0}}", names.join(","));
@@ -324,10 +324,16 @@ async fn call(
         }
         let (status, answer) = exchange(&mut stream, request.as_bytes()).await?;
         times.record(u64::try_from(begun.elapsed().as_micros())?)?;
+        if exhaust && status == 503 {
+            let told: serde_json::Value = serde_json::from_slice(&answer)?;
+            ensure!(told.to_string().contains("no_capacity"), "refused for another reason: {told}");
+            refused = true;
+            break;
+        }
         ensure!(status == 200, "{status}: {}", String::from_utf8_lossy(&answer));
         answers.push(answer);
     }
-    Ok((times, answers))
+    Ok(Asked { times, answers, refused })
 }
 
 /// Sends a request and reads its answer: status and body.

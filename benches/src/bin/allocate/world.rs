@@ -1,0 +1,89 @@
+//! The world alone: what one decision costs without HTTP, store and signature.
+//!
+//! Never sends anything: effects are looked at and dropped.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::ensure;
+use greenroom_control::world::{
+    Answer, Bounds, Call, Effect, Event, IdSource, Records, RequestId, Results, StreamId, Timings, World,
+    WorldConfig,
+};
+use greenroom_core::Timestamp;
+use greenroom_wire::Text;
+use greenroom_wire::agent::{FromAgent, Report};
+use greenroom_wire::api::AllocateRequest;
+use greenroom_wire::token::PublicKeys;
+
+use super::{Args, agents, fleet};
+
+/// Calls between two ticks, as many as come in a tenth of a second at the rate that is hoped for.
+const CALLS_PER_TICK: u64 = 10_000;
+
+/// Asks until every place is given away, and tells how fast that went.
+pub(crate) fn measure(args: &Args) -> anyhow::Result<()> {
+    let (mut world, begun_at) = ready(args)?;
+    let places = u64::from(args.servers) * u64::from(args.rooms_per_server);
+    let calls: Vec<Call> = (0..places).map(|nth| call(args, nth)).collect::<anyhow::Result<_>>()?;
+    let mut answers = Vec::with_capacity(calls.len());
+    let begun = Instant::now();
+    for (request, call) in (1..).zip(calls) {
+        // Ten thousand calls are a tenth of a second of the world's time: nothing expires meanwhile that should not.
+        let now = begun_at + Duration::from_micros(request * 10);
+        answers.extend(world.handle(now, Event::Asked { request: RequestId(request), call: Box::new(call) }));
+        if request.is_multiple_of(CALLS_PER_TICK) {
+            drop(world.handle(now, Event::Tick));
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let mut rooms = BTreeSet::new();
+    for effect in answers {
+        if let Effect::Reply { answer, .. } = effect {
+            let Ok(Answer::Allocated(grant)) = *answer else {
+                anyhow::bail!("a call was refused: {answer:?}")
+            };
+            ensure!(rooms.insert(grant.record.room.to_string()), "{} was given twice", grant.record.room);
+        }
+    }
+    ensure!(rooms.len() as u64 == places, "{} answers to {places} calls", rooms.len());
+    println!("allocations              {places}");
+    println!("per second               {:.0}", places as f64 / seconds);
+    println!("refused or given twice   0");
+    Ok(())
+}
+
+/// A world whose one host has reported all servers.
+fn ready(args: &Args) -> anyhow::Result<(World, Timestamp)> {
+    let config = WorldConfig {
+        fleets: vec![fleet(args.servers, args.rooms_per_server)?],
+        keys: PublicKeys::default(),
+        term: 1,
+        results: Results::Deliver,
+        timings: Timings::default(),
+        bounds: Bounds::default(),
+    };
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let now = Timestamp::from_unix_ms(u64::try_from(unix.as_millis())?);
+    let (mut world, _) = World::restore(Records::default(), config, IdSource::new([7; 32]), now);
+    let stream = StreamId(1);
+    drop(world.handle(now, Event::StreamOpened { stream, hello: agents::hello(0)? }));
+    let servers = (0..args.servers).map(agents::running).collect::<anyhow::Result<_>>()?;
+    let message = Box::new(FromAgent::Report(Report { servers }));
+    drop(world.handle(now, Event::StreamSaid { stream, message }));
+    Ok((world, now))
+}
+
+fn call(args: &Args, nth: u64) -> anyhow::Result<Call> {
+    let players = (0..args.players).map(|player| Ok(Text(format!("p{nth}-{player}").parse()?)));
+    let body = AllocateRequest {
+        key: None,
+        players: players.collect::<anyhow::Result<_>>()?,
+        idempotency_key: None,
+        timeout_ms: Some(0),
+        init: serde_json::Value::Null,
+        fill: false,
+        select: None,
+    };
+    Ok(Call::Allocate { fleet: "arena".parse()?, body })
+}
