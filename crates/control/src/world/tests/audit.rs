@@ -43,6 +43,19 @@ fn what_a_caller_changed_is_told_with_its_name_and_who_was_disturbed() {
 }
 
 #[test]
+fn a_frozen_server_that_its_agent_killed_is_told_with_why() {
+    let mut rig = Rig::ready(vec![room_fleet("arena", (1, 2), 1, 4)]);
+    let given = rig.allocate(request(None, &["a"])).unwrap();
+    rig.seat(&given, &[(0, "a")]);
+    let how = "restarted (frozen: silent for 30 s and its probe fails): killed by signal 9 (SIGKILL)";
+    let report = &mut rig.servers.get_mut(&given.server.0).unwrap().report;
+    (report.phase, report.restarts, report.message) = (ProcessPhase::Restarting, 1, how.to_owned());
+    report.rooms.clear();
+    rig.report();
+    assert_eq!(lines(&mut rig), [format!("process: ServerDied, busy: {how}")]);
+}
+
+#[test]
 fn a_server_that_dies_or_is_stopped_is_told_with_the_reason() {
     let mut rig = Rig::ready(vec![room_fleet("arena", (1, 2), 1, 4)]);
     let given = rig.allocate(request(None, &["a"])).unwrap();
