@@ -189,7 +189,8 @@ pub struct Recovery {
     /// Whether connect middlewares are left out for a client that comes back; [`crate::Handlers::reauthorise`] never is.
     /// Default true.
     pub skip_middlewares: bool,
-    /// How long a connect may wait for the backplane before the client goes on without. Default 2 s.
+    /// How long a connect may wait for the backplane before the client goes on without. Default 4 s: a store that is
+    /// restarted is back by then, and a session waited for is better than one lost. Less than the connect timeout.
     pub patience: Duration,
     /// Bytes of events that may wait for a backplane that cannot be reached; more are refused. Default 16 MiB.
     pub outbox_bytes_max: usize,
@@ -205,7 +206,7 @@ impl Default for Recovery {
         Self {
             window: Duration::from_secs(120),
             skip_middlewares: true,
-            patience: Duration::from_secs(2),
+            patience: Duration::from_secs(4),
             outbox_bytes_max: 16 << 20,
             history_bytes_max: 64 << 20,
             room_history_bytes_max: 64 << 10,
