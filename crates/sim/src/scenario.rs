@@ -82,7 +82,7 @@ impl Scenario {
         let mut lobby = fleet("lobby", FleetKind::Mesh, lobby_min, lobby_min + 2);
         lobby.autoscale = autoscale(rng, FleetKind::Mesh);
         lobby.allocation = preference(rng, &[Preference::LeastConnected, Preference::PowerOfTwo]);
-        arena.recycle = recycle(rng);
+        arena.recycle = recycle(rng, arena_max);
         Self {
             step_ms: STEP_MS,
             hosts,
@@ -196,10 +196,12 @@ impl Scenario {
 }
 
 /// Limits that are reached within a minute or two, or none.
-fn recycle(rng: &mut ChaCha8Rng) -> Recycle {
+fn recycle(rng: &mut ChaCha8Rng, replicas_max: u32) -> Recycle {
     let leak = rng.random_range(2..=12);
+    // Replaced one after the other, so a fleet whose servers age faster than that is never at rest.
+    let least_s = 15 * u64::from(replicas_max);
     Recycle {
-        age: rng.random_bool(0.3).then(|| Duration::from_secs(rng.random_range(20..=90))),
+        age: rng.random_bool(0.3).then(|| Duration::from_secs(least_s + rng.random_range(0..=60))),
         rooms: rng.random_bool(0.3).then(|| rng.random_range(1..=8)),
         memory_bytes: rng.random_bool(0.3).then_some(MEMORY_BYTES + leak * LEAK_BYTES),
     }
