@@ -28,6 +28,9 @@ pub(crate) fn ensure(root: &Path) -> anyhow::Result<()> {
     if !Command::new("redis-server", root).args(&["--version"]).succeeds() {
         missing.push("redis-server");
     }
+    if !Command::new("openssl", root).args(&["version"]).succeeds() {
+        missing.push("openssl");
+    }
     install(root, &missing)?;
     packages(&root.join("clients/js"))?;
     packages(&root.join("tests/e2e"))

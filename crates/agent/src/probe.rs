@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::supervisor::Speech;
+
 /// Longest time for the whole probe.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest answer that is read.
@@ -47,13 +49,6 @@ pub(crate) enum ProbeError {
     Timeout,
 }
 
-/// How a port is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Speech {
-    Plain,
-    Tls,
-}
-
 /// Asks ports of this host, and remembers which of them speak TLS.
 #[derive(Clone)]
 pub(crate) struct Prober {
@@ -75,12 +70,12 @@ impl Prober {
         Self { ip, tls: TlsConnector::from(Arc::new(config)), secure: Arc::default() }
     }
 
-    /// One whole probe, at most a second long.
-    pub(crate) async fn probe(&self, port: u16, how: &ProbeWord) -> Result<(), ProbeError> {
+    /// One whole probe, at most a second long. Tells how the port is spoken to.
+    pub(crate) async fn probe(&self, port: u16, how: &ProbeWord) -> Result<Speech, ProbeError> {
         let address = SocketAddr::new(self.ip, port);
         let probe = async {
             match how {
-                ProbeWord::Tcp => connect(address).await.map(drop),
+                ProbeWord::Tcp => connect(address).await.map(|_| Speech::Plain),
                 ProbeWord::Http(_) | ProbeWord::EngineIo => self.talk(address, how).await,
             }
         };
@@ -88,13 +83,13 @@ impl Prober {
     }
 
     /// Speaks as the port was spoken to last, and the other way where that is not understood.
-    async fn talk(&self, address: SocketAddr, how: &ProbeWord) -> Result<(), ProbeError> {
+    async fn talk(&self, address: SocketAddr, how: &ProbeWord) -> Result<Speech, ProbeError> {
         let is_secure = self.secure().contains(&address.port());
         let (first, second) =
             if is_secure { (Speech::Tls, Speech::Plain) } else { (Speech::Plain, Speech::Tls) };
         let refused = match self.talk_in(first, address, how).await {
             Err(refused @ (ProbeError::Http { .. } | ProbeError::Tls { .. })) => refused,
-            done => return done,
+            done => return done.map(|()| first),
         };
         let done = self.talk_in(second, address, how).await;
         match (&done, second) {
@@ -104,7 +99,7 @@ impl Prober {
             (_, Speech::Tls) => self.secure().insert(address.port()),
             (_, Speech::Plain) => self.secure().remove(&address.port()),
         };
-        done
+        done.map(|()| second)
     }
 
     fn secure(&self) -> MutexGuard<'_, BTreeSet<u16>> {
@@ -305,7 +300,10 @@ mod tests {
             serving.spawn(serve(listener, tls.clone(), Arc::clone(&refused)));
             for how in [ProbeWord::EngineIo, ProbeWord::Http("/livez".to_owned()), ProbeWord::Tcp] {
                 let probed = prober.probe(address.port(), &how).await;
-                assert!(probed.is_ok(), "{how:?} under tls {}: {probed:?}", tls.is_some());
+                // A connect alone tells nothing of it.
+                let is_told = tls.is_some() && how != ProbeWord::Tcp;
+                let speech = if is_told { Speech::Tls } else { Speech::Plain };
+                assert_eq!(probed.ok(), Some(speech), "{how:?} under tls {}", tls.is_some());
             }
             let met = refused.load(Ordering::Relaxed);
             assert_eq!(met, refused_before_it_was_known, "it is remembered (tls {})", tls.is_some());

@@ -25,7 +25,7 @@ mod ports;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Effect, Event, LinkId, Process};
+pub use event::{Effect, Event, LinkId, Process, Speech};
 pub use ports::QUARANTINE;
 
 use crate::journal::{Journal, JournalRoomEnded, JournalServer, VERSION};

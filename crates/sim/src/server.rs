@@ -204,6 +204,7 @@ impl Server {
             revision: self.order.revision.clone(),
             phase: self.phase,
             endpoint: format!("127.0.0.1:{}", 7_000),
+            tls: false,
             pid: Some(1),
             restarts: self.restarts,
             started_at_ms: self.started_at_ms,

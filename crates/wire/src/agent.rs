@@ -90,6 +90,9 @@ pub struct ServerReport {
     pub phase: ProcessPhase,
     /// `host:port` players dial.
     pub endpoint: String,
+    /// Whether that port speaks TLS. Left out when it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// Process id; absent while not running.
     pub pid: Option<u32>,
     /// Processes started again after one died.

@@ -38,7 +38,7 @@ pub struct EndpointAnswer {
     pub server: Text<ServerName>,
     /// `host:port` of its public port.
     pub endpoint: String,
-    /// The same as a URL for Socket.IO clients.
+    /// The same as a URL for Socket.IO clients: `https` where the server's probe found TLS on its port, else `http`.
     pub url: String,
     /// Unix milliseconds; after this, ask again.
     pub expires_at_ms: u64,
@@ -112,7 +112,7 @@ pub struct Allocation {
     pub server: Text<ServerName>,
     /// `host:port` to connect to.
     pub endpoint: String,
-    /// The same as a URL for Socket.IO clients.
+    /// The same as a URL for Socket.IO clients: `https` where the server's probe found TLS on its port, else `http`.
     pub url: String,
     /// Whether this call made the room.
     pub created: bool,

@@ -33,6 +33,9 @@ pub struct RoomRecord {
     pub host: Text<HostName>,
     /// `host:port`.
     pub endpoint: String,
+    /// Whether that port speaks TLS. Left out when it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// Unix milliseconds.
     pub created_at_ms: u64,
     /// Seats in all.
@@ -87,6 +90,9 @@ pub struct AnswerRecord {
     pub instance: Text<InstanceId>,
     /// `host:port`.
     pub endpoint: String,
+    /// Whether that port speaks TLS. Left out when it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// The seats answered with: the same tokens are signed again.
     pub seats: Vec<SeatRecord>,
     /// Who asked for it with tickets; absent otherwise.

@@ -80,6 +80,7 @@ pub(crate) fn running(nth: u32) -> anyhow::Result<ServerReport> {
         revision: Text("bench".parse()?),
         phase: ProcessPhase::Ready,
         endpoint: format!("127.0.0.1:{}", 10_000 + nth),
+        tls: false,
         pid: Some(1),
         restarts: 0,
         started_at_ms: 1,

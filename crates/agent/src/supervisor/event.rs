@@ -78,8 +78,8 @@ pub enum Event {
         server: ServerName,
         /// Which process of it.
         instance: InstanceId,
-        /// Why it failed, if it did.
-        outcome: Result<(), String>,
+        /// How the port is spoken to, or why it failed.
+        outcome: Result<Speech, String>,
     },
     /// A gameserver said this.
     Link {
@@ -170,4 +170,13 @@ pub enum Effect {
         /// Why, for the log.
         why: String,
     },
+}
+
+/// How a port is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// Plaintext, or not known.
+    Plain,
+    /// TLS.
+    Tls,
 }

@@ -13,7 +13,7 @@ use greenroom_provider::{Handle, StopSignal};
 use greenroom_wire::agent::{ProcessPhase, ServerReport, StartOrder};
 use greenroom_wire::link::Status;
 
-use super::{Effect, LinkId, Process, Settings};
+use super::{Effect, LinkId, Process, Settings, Speech};
 use crate::journal::JournalServer;
 
 /// Time between two probes until the first one passes, and after one failed.
@@ -105,6 +105,8 @@ pub(super) struct Managed {
     pub(super) secret: String,
     pub(super) restarts: u32,
     started_at: Timestamp,
+    /// How its port was spoken to last.
+    speech: Speech,
     pub(super) stage: Stage,
     stop_reason: Option<String>,
     /// Its process is to be replaced by another one. Not journalled: an agent that dies meanwhile forgets the wish.
@@ -123,6 +125,7 @@ impl Managed {
             secret,
             restarts: 0,
             started_at: now,
+            speech: Speech::Plain,
             stage: Stage::Waiting { until: now },
             stop_reason: None,
             restart_reason: None,
@@ -371,12 +374,14 @@ impl Managed {
     }
 
     /// A probe came back.
-    pub(super) fn probed(&mut self, outcome: Result<(), String>, now: Timestamp, out: &mut Out) {
+    pub(super) fn probed(&mut self, outcome: Result<Speech, String>, now: Timestamp, out: &mut Out) {
         let Stage::Running { health, .. } = &mut self.stage else { return };
         let (before, error_before) = (health.phase(), health.probe_error.clone());
         health.probing = false;
         match outcome {
-            Ok(()) => {
+            Ok(speech) => {
+                out.changed |= self.speech != speech;
+                self.speech = speech;
                 health.failures = 0;
                 health.probe_error.clear();
                 out.dirty |= !health.ready;
@@ -456,6 +461,7 @@ impl Managed {
             revision: self.order.revision.clone(),
             phase: self.phase(),
             endpoint: settings.endpoint(self.port),
+            tls: self.speech == Speech::Tls,
             pid,
             restarts: self.restarts,
             started_at_ms: self.started_at.unix_ms(),

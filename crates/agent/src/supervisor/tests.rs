@@ -13,7 +13,7 @@ use greenroom_wire::agent::{FromAgent, ProbeWord, ProcessPhase, ServerReport, St
 use greenroom_wire::link::FromServer;
 use greenroom_wire::token::PublicKeys;
 
-use super::{Effect, Event, LinkId, Process, Settings, Supervisor};
+use super::{Effect, Event, LinkId, Process, Settings, Speech, Supervisor};
 use crate::journal::Journal;
 
 mod boards;
@@ -133,7 +133,7 @@ impl Bench {
     }
 
     fn probed(&mut self, server: &str, of: &str, outcome: Result<(), &str>) {
-        let outcome = outcome.map_err(str::to_owned);
+        let outcome = outcome.map(|()| Speech::Plain).map_err(str::to_owned);
         self.event(Event::Probed { server: name(server), instance: instance(of), outcome });
     }
 

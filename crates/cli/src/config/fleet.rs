@@ -24,6 +24,17 @@ const SEATS_PER_ROOM_MAX: i64 = 10_000;
 /// What a Greenroom node reads its window of recovery from.
 pub(super) const RECOVERY_ENV: &str = "GREENROOM_RECOVERY";
 
+/// What a Greenroom node reads for itself, beside what it is told by its agent (`greenroom_node::env`). A fleet may set
+/// these.
+const NODE_OPTIONS: [&str; 6] = [
+    "GREENROOM_EMITTERS",
+    "GREENROOM_EMITTERS_KEY",
+    "GREENROOM_REDIS",
+    "GREENROOM_ROOM_LINGER_MS",
+    "GREENROOM_TLS_CERTIFICATES",
+    "GREENROOM_TLS_KEY",
+];
+
 /// A fleet with the places that faults across sections point at.
 pub(super) struct ReadFleet {
     pub(super) fleet: Fleet,
@@ -153,7 +164,8 @@ fn env(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Env {
         let key = name.get_ref().as_ref();
         // A server that calls the API needs a token, and it is the one thing of these that is the fleet's own.
         let token = key == greenroom_wire::link::env::TOKEN && value.get_ref().as_table().is_some();
-        if key == "PORT" || (key.starts_with("GREENROOM_") && !token) {
+        let is_own = token || NODE_OPTIONS.contains(&key);
+        if key == "PORT" || (key.starts_with("GREENROOM_") && !is_own) {
             faults.push(value_fault(
                 name.span(),
                 format!("env {key} is set by Greenroom for each server: a fixed one would clash; remove it"),

@@ -54,7 +54,7 @@ fn what_is_shown_reads_back_as_the_same() {
         [fleets.game]
         kind = "room"
         command = ["node", "it's \"quoted\".js"]
-        env = { MODE = "a\nb", "odd key" = "1", DB = { from = "file:/run/secrets/db", version = "2" }, GREENROOM_TOKEN = { from = "env:LOBBY" } }
+        env = { MODE = "a\nb", "odd key" = "1", DB = { from = "file:/run/secrets/db", version = "2" }, GREENROOM_TOKEN = { from = "env:LOBBY" }, GREENROOM_TLS_KEY = "key.pem", GREENROOM_REDIS = { from = "env:REDIS" } }
         seats_per_room = 8
         probe = "http:/healthz"
         stop_grace = "1m 30s"

@@ -45,13 +45,13 @@ impl World {
         let expires_at = self.now + self.config.timings.endpoint_answer;
         let server = self.servers.get_mut(&chosen)?;
         server.in_flight += 1;
-        let endpoint = server.endpoint.clone();
+        let (endpoint, tls) = (server.endpoint.clone(), server.tls);
         self.in_flight.push_back((expires_at, chosen.clone()));
         self.refresh(&chosen);
         Some(EndpointAnswer {
             fleet: Text(name.clone()),
             server: Text(chosen),
-            url: grant::url(&endpoint),
+            url: grant::url(&endpoint, tls),
             endpoint,
             expires_at_ms: expires_at.unix_ms(),
             because,

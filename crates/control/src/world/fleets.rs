@@ -238,6 +238,7 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         cordoned: None,
         stop: None,
         endpoint: String::new(),
+        tls: false,
         pid: None,
         restarts: 0,
         started_at: now,

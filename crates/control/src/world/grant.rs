@@ -54,7 +54,7 @@ impl Grant {
             epoch: record.epoch,
             server: record.server.clone(),
             endpoint: record.endpoint.clone(),
-            url: url(&record.endpoint),
+            url: url(&record.endpoint, record.tls),
             created: record.created,
             because: record.because.clone(),
             seats: record
@@ -80,6 +80,6 @@ impl TicketGrant {
 }
 
 /// What a Socket.IO client dials for `host:port`.
-pub(super) fn url(endpoint: &str) -> String {
-    format!("http://{endpoint}")
+pub(super) fn url(endpoint: &str, tls: bool) -> String {
+    format!("{}://{endpoint}", if tls { "https" } else { "http" })
 }

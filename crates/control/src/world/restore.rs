@@ -113,6 +113,7 @@ impl World {
             instance: record.instance.0,
             host: record.host.0,
             endpoint: record.endpoint,
+            tls: record.tls,
             created_at: Timestamp::from_unix_ms(record.created_at_ms),
             seats,
             played: record.played.into_iter().map(|Text(player)| player).collect(),

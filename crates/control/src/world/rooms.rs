@@ -143,6 +143,7 @@ impl World {
             instance: server.instance.clone(),
             host: server.host.clone(),
             endpoint: server.endpoint.clone(),
+            tls: server.tls,
             created_at: self.now,
             seats: vec![None; usize::from(fleet.map_or(0, super::state::FleetState::seats_per_room))],
             played: Vec::new(),

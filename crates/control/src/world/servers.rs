@@ -99,6 +99,8 @@ impl World {
             cordoned: old.and_then(|old| old.cordoned).filter(stays),
             stop: old.and_then(|old| old.stop),
             endpoint: report.endpoint.clone(),
+            // An agent that was started anew has not asked the port yet; the process speaks as it did.
+            tls: report.tls || old.is_some_and(|old| old.tls && old.instance == report.instance.0),
             pid: report.pid,
             restarts: report.restarts,
             started_at,

@@ -189,6 +189,8 @@ pub(super) struct ServerState {
     /// Why it was told to stop.
     pub(super) stop: Option<StopReason>,
     pub(super) endpoint: String,
+    /// Whether that port speaks TLS.
+    pub(super) tls: bool,
     pub(super) pid: Option<u32>,
     pub(super) restarts: u32,
     pub(super) started_at: Timestamp,
@@ -214,6 +216,7 @@ pub(super) struct RoomState {
     pub(super) instance: InstanceId,
     pub(super) host: HostName,
     pub(super) endpoint: String,
+    pub(super) tls: bool,
     pub(super) created_at: Timestamp,
     pub(super) seats: Vec<Option<SeatState>>,
     /// Players who sat here and have left.
@@ -302,6 +305,7 @@ impl RoomState {
             instance: Text(self.instance.clone()),
             host: Text(self.host.clone()),
             endpoint: self.endpoint.clone(),
+            tls: self.tls,
             created_at_ms: self.created_at.unix_ms(),
             seats_max: self.seats_max(),
             seats: self.taken().map(|(index, seat)| seat.record(index)).collect(),

@@ -318,6 +318,7 @@ fn started(order: &StartOrder, port: usize) -> ServerReport {
         revision: order.revision.clone(),
         phase: ProcessPhase::Ready,
         endpoint: format!("127.0.0.1:{port}"),
+        tls: false,
         pid: Some(1),
         restarts: 0,
         started_at_ms: 1,

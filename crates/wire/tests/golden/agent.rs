@@ -22,6 +22,7 @@ fn server() -> ServerReport {
         revision: text("0a1b2c3d4e5f"),
         phase: ProcessPhase::Ready,
         endpoint: "127.0.0.1:7001".to_owned(),
+        tls: false,
         pid: Some(4_711),
         restarts: 0,
         started_at_ms: 1_700_000_000_000,

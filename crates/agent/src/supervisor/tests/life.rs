@@ -91,6 +91,26 @@ fn a_server_is_ready_when_its_probe_has_passed() {
 }
 
 #[test]
+fn a_port_that_speaks_tls_is_told_so_as_soon_as_a_probe_has_found_out() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.pass(21);
+    assert_eq!(bench.told("arena-1").map(|told| told.tls), Some(false));
+    let found =
+        Event::Probed { server: name("arena-1"), instance: instance("arena-1.0"), outcome: Ok(Speech::Tls) };
+    bench.event(found);
+    bench.pass(21);
+    assert_eq!(
+        bench.told("arena-1").map(|told| told.tls),
+        Some(true),
+        "at once, not with the next heartbeat"
+    );
+    bench.probed("arena-1", "arena-1.0", Err("late"));
+    bench.pass(21);
+    assert_eq!(bench.told("arena-1").map(|told| told.tls), Some(true), "a failure tells nothing of it");
+}
+
+#[test]
 fn a_ready_server_is_unhealthy_after_two_failed_probes_and_ready_again_after_one() {
     let mut bench = Bench::welcomed();
     bench.ready("arena-1");

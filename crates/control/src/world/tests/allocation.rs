@@ -175,6 +175,31 @@ fn a_thousand_no_shows_leave_every_seat_free() {
 }
 
 #[test]
+fn answers_say_https_where_the_port_speaks_tls_also_when_agent_or_control_began_anew() {
+    let mut rig = arena();
+    let speak_tls = |rig: &mut Rig, tls| {
+        rig.servers.values_mut().for_each(|running| running.report.tls = tls);
+        rig.report();
+    };
+    let plain = rig.allocate(request(Some("plain"), &["z"])).unwrap();
+    assert_eq!(plain.url, format!("http://{}", plain.endpoint));
+    speak_tls(&mut rig, true);
+    let given = rig.allocate(request(Some("k"), &["a"])).unwrap();
+    assert_eq!(given.url, format!("https://{}", given.endpoint));
+    let asked = rig.now_answered(Call::Endpoint { fleet: text("lobby"), select: None }).unwrap();
+    let Answer::Endpoint(asked) = asked else { panic!("{asked:?}") };
+    assert_eq!(asked.url, format!("https://{}", asked.endpoint));
+    // An agent that has not asked its ports yet does not take it back.
+    speak_tls(&mut rig, false);
+    let given = rig.allocate(request(Some("l"), &["b"])).unwrap();
+    assert!(given.url.starts_with("https://"), "{}", given.url);
+    // A room of the records is answered as it was.
+    rig.restart();
+    let again = rig.allocate(request(Some("k"), &["c"])).unwrap();
+    assert_eq!(again.url, format!("https://{}", again.endpoint));
+}
+
+#[test]
 fn endpoint_answers_spread_and_count_as_load_until_they_expire() {
     let mut rig = arena();
     let server = |rig: &mut Rig| match rig

@@ -238,6 +238,7 @@ impl Rig {
                 revision: order.revision.clone(),
                 phase: ProcessPhase::Ready,
                 endpoint: format!("127.0.0.1:{port}"),
+                tls: false,
                 pid: Some(1),
                 restarts: 0,
                 started_at_ms: self.now.unix_ms(),
