@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use tokio_util::sync::CancellationToken;
 
-use crate::controls::ControlId;
+use crate::obedience::ControlId;
 use crate::outbox::{OutboxReader, outbox};
 use crate::shell::{Input, to_line};
 use crate::{AgentConfig, RunError};

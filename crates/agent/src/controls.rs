@@ -1,23 +1,20 @@
-//! The streams to the replicas of the control plane: one is kept to each, and one of them is obeyed: that of the highest
-//! term seen, from its welcome on.
+//! The streams to the replicas of the control plane: one is kept to each, and `obedience` says which of them is obeyed.
 //!
 //! Never tells anything to a replica that is not obeyed, so that whatever a leader hears from this agent was said after the
-//! agent had heard the leader's term. And never obeys two of one term: the second waits until the first is gone.
+//! agent had heard the leader's term.
 
 use std::collections::BTreeMap;
 
 use greenroom_wire::agent::ToAgent;
 
+use crate::obedience::{ControlId, Heed, Obedience};
 use crate::outbox::Outbox;
 use crate::supervisor::Event;
-
-/// A replica, by its place in the configuration.
-pub(crate) type ControlId = usize;
 
 #[derive(Debug, Default)]
 pub(crate) struct Controls {
     sessions: BTreeMap<ControlId, Outbox>,
-    obeyed: Option<ControlId>,
+    obedience: Obedience,
 }
 
 impl Controls {
@@ -29,35 +26,23 @@ impl Controls {
     /// A stream is over. Gives what the supervisor must know of it.
     pub(crate) fn lost(&mut self, control: ControlId) -> Option<Event> {
         self.sessions.remove(&control);
-        self.obeyed.take_if(|obeyed| *obeyed == control).map(|_| Event::ControlLost)
+        self.obedience.lost(control).then_some(Event::ControlLost)
     }
 
     /// A replica has said something. Gives what the supervisor must hear of it.
     pub(crate) fn said(&mut self, control: ControlId, order: ToAgent, term_seen: u64) -> Option<Event> {
-        if let ToAgent::Welcome { term, .. } = &order {
-            let rival = self.obeyed.is_some_and(|obeyed| obeyed != control) && *term == term_seen;
-            if *term < term_seen || rival {
-                tracing::warn!(
-                    control,
-                    term,
-                    term_seen,
-                    "a replica leads with an old term; it is not obeyed"
-                );
+        match self.obedience.said(control, &order, term_seen) {
+            Heed::Obey => Some(Event::Control(order)),
+            Heed::Refuse => {
                 self.hang_up(control);
-                return None;
+                None
             }
-            self.obeyed = Some(control);
-        } else if self.obeyed != Some(control) {
-            tracing::warn!(control, term_seen, "an order of a replica that is not obeyed is refused");
-            self.hang_up(control);
-            return None;
         }
-        Some(Event::Control(order))
     }
 
     /// The way to the replica that is obeyed.
     pub(crate) fn obeyed(&self) -> Option<&Outbox> {
-        self.sessions.get(&self.obeyed?)
+        self.sessions.get(&self.obedience.obeyed()?)
     }
 
     /// Dialling again, this agent says which term it has seen.

@@ -21,6 +21,7 @@ mod last_words;
 mod link;
 mod lock;
 mod memory;
+pub mod obedience;
 mod outbox;
 mod probe;
 mod shell;

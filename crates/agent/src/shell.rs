@@ -21,10 +21,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::control_stream::{self, Dialler};
-use crate::controls::{ControlId, Controls};
+use crate::controls::Controls;
 use crate::journal::{Journal, JournalFile};
 use crate::last_words::last_words;
 use crate::lock::Lock;
+use crate::obedience::ControlId;
 use crate::outbox::Outbox;
 use crate::probe::Prober;
 use crate::supervisor::{Effect, Event, LinkId, Process, Settings, Supervisor};

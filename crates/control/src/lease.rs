@@ -6,6 +6,11 @@
 
 use std::time::Duration;
 
+use greenroom_store::Version;
+use greenroom_store::lease::Holder;
+use greenroom_store::records::Loaded;
+use greenroom_wire::record::LeaseRecord;
+
 /// How long things take between replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTimes {
@@ -45,15 +50,26 @@ pub enum Verdict {
     Vacant,
 }
 
+/// What a look at the lease comes to for one who does not hold it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// It may be taken, by compare-and-set against what was seen; `None`: nobody ever led.
+    Vacant(Option<Version>),
+    /// A former process of the same name holds it, and has no answers any more.
+    Former,
+    /// Another replica leads.
+    Held(LeaseRecord),
+}
+
 /// Another's lease, as one who waits for it sees it.
 #[derive(Debug)]
 pub struct Watch {
     times: LeaseTimes,
-    last: Option<Look>,
+    last: Option<LastSeen>,
 }
 
 #[derive(Debug)]
-struct Look {
+struct LastSeen {
     seen: Seen,
     since: Duration,
     at: Duration,
@@ -64,6 +80,17 @@ impl Watch {
     #[must_use]
     pub const fn new(times: LeaseTimes) -> Self {
         Self { times, last: None }
+    }
+
+    /// Takes in the lease as it was read at `now`, for a replica that is `ourselves`.
+    pub fn look(&mut self, now: Duration, lease: Option<Loaded<LeaseRecord>>, ourselves: &Holder) -> Look {
+        let seen =
+            lease.as_ref().map(|lease| Seen { version: lease.version.0, released: lease.record.released });
+        match (self.observe(now, seen), lease) {
+            (Verdict::Held, Some(lease)) if lease.record.url != ourselves.url => Look::Held(lease.record),
+            (Verdict::Held, _) => Look::Former,
+            (Verdict::Vacant, lease) => Look::Vacant(lease.map(|lease| lease.version)),
+        }
     }
 
     /// Takes in what a look has shown that was over at `now`. `None`: nobody ever led.
@@ -80,7 +107,7 @@ impl Watch {
             Some(last) if last.seen == seen && now.saturating_sub(last.at) <= paused => last.since,
             Some(_) | None => now,
         };
-        self.last = Some(Look { seen, since, at: now });
+        self.last = Some(LastSeen { seen, since, at: now });
         if seen.released || now.saturating_sub(since) >= self.times.lease {
             Verdict::Vacant
         } else {

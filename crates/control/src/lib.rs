@@ -4,6 +4,7 @@
 //! one pure value; `shell` owns the one real world and carries out what it says; `run` starts what is served, and of several
 //! replicas on one store `replica` says which one leads; `http` is the face; `webhook` delivers what rooms leave behind.
 
+pub mod fence;
 pub mod lease;
 pub mod world;
 
@@ -29,4 +30,4 @@ pub use config::{
 };
 pub use http::LoginError;
 pub use run::{RunError, run, run_on};
-pub use start::StartError;
+pub use start::{StartError, promises};

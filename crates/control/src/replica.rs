@@ -15,13 +15,15 @@ use greenroom_store::lease::{self, Holder, TakeError};
 use greenroom_store::records::LoadError;
 use greenroom_store::term::{HeldTerm, RaiseError};
 use greenroom_store::{CommitError, ReadError};
+use greenroom_wire::record::LeaseRecord;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::config::ReplicaConfig;
-use crate::lease::{Seen, Tenure, Verdict, Watch};
+use crate::fence::Fence;
+use crate::lease::{Look, Tenure, Watch};
 use crate::office::Leader;
-use crate::run::{Leadership, Post, Renewals, RunError};
+use crate::run::{Leadership, Post, RunError};
 use crate::start::{StartError, start};
 
 /// Takes part until `served`; after `stop` it does not lead any more, but still knows who does.
@@ -47,15 +49,6 @@ struct Replica {
     begun: Instant,
 }
 
-/// What a look at the lease came to.
-enum Look {
-    /// It may be taken, as it was seen then.
-    Vacant(Option<greenroom_store::Version>),
-    Held,
-    /// The store did not say.
-    Unknown,
-}
-
 impl Replica {
     async fn take_part(self, stop: CancellationToken, served: CancellationToken) -> Result<(), RunError> {
         let mut watch = Watch::new(self.config.times);
@@ -67,14 +60,14 @@ impl Replica {
             };
             match look {
                 // Never broken off: a lease that is taken is handed back.
-                Look::Vacant(seen) if !stop.is_cancelled() => {
+                Some(Look::Vacant(seen)) if !stop.is_cancelled() => {
                     let asked_at = self.now();
                     if let Some(held) = self.take(seen).await {
                         self.lead(held, asked_at, &stop).await?;
                         watch = Watch::new(self.config.times);
                     }
                 }
-                Look::Vacant(_) | Look::Held | Look::Unknown => {}
+                Some(Look::Vacant(_) | Look::Former | Look::Held(_)) | None => {}
             }
             let _served = tokio::time::timeout(self.config.times.poll, served.cancelled()).await;
         }
@@ -88,7 +81,8 @@ impl Replica {
         &self.post.store
     }
 
-    async fn look(&self, watch: &mut Watch, is_known: &mut bool) -> Result<Look, RunError> {
+    /// `None`: the store did not say.
+    async fn look(&self, watch: &mut Watch, is_known: &mut bool) -> Result<Option<Look>, RunError> {
         let lease = match lease::read(&**self.store()).await {
             Ok(lease) => lease,
             Err(LoadError::Read(error)) => {
@@ -96,36 +90,25 @@ impl Replica {
                     warn!(%error, cause = ?std::error::Error::source(&error), "the lease cannot be read");
                 }
                 self.post.office.see(Err("the store cannot be reached"));
-                return Ok(Look::Unknown);
+                return Ok(None);
             }
             Err(error) => return Err(RunError::Start(StartError::Load(error))),
         };
         if !std::mem::replace(is_known, true) {
             info!("the lease can be read again");
         }
-        let seen =
-            lease.as_ref().map(|lease| Seen { version: lease.version.0, released: lease.record.released });
-        let verdict = watch.observe(self.now(), seen);
         if let Some(lease) = &lease {
             self.post.office.know_term(lease.record.term);
         }
-        match (verdict, lease) {
-            // A former process of this name has no answers any more.
-            (Verdict::Held, Some(lease)) if lease.record.url != self.holder.url => {
-                let record = lease.record;
-                let leader = Leader { name: record.holder, url: record.url, term: record.term };
-                self.post.office.see(Ok(leader));
-                Ok(Look::Held)
+        let look = watch.look(self.now(), lease, &self.holder);
+        self.post.office.see(match &look {
+            Look::Held(LeaseRecord { holder, url, term, .. }) => {
+                Ok(Leader { name: holder.clone(), url: url.clone(), term: *term })
             }
-            (Verdict::Held, _) => {
-                self.post.office.see(Err("the lease of this replica's former process is not over"));
-                Ok(Look::Held)
-            }
-            (Verdict::Vacant, lease) => {
-                self.post.office.see(Err("nobody has taken over yet"));
-                Ok(Look::Vacant(lease.map(|lease| lease.version)))
-            }
-        }
+            Look::Former => Err("the lease of this replica's former process is not over"),
+            Look::Vacant(_) => Err("nobody has taken over yet"),
+        });
+        Ok(Some(look))
     }
 
     async fn take(&self, seen: Option<greenroom_store::Version>) -> Option<HeldTerm> {
@@ -154,13 +137,10 @@ impl Replica {
         self.post.office.know_term(term);
         let outcome = match start(&**self.store(), held, crate::run::clock()).await {
             Ok(started) => {
-                let renewals = Renewals {
-                    tenure: Tenure::new(self.config.times, asked_at),
-                    holder: self.holder.clone(),
-                    begun: self.begun,
-                };
+                let tenure = Tenure::new(self.config.times, asked_at);
+                let fence = Fence::leased(started.held, tenure, self.holder.clone());
                 info!(term, replica = %self.holder.name, "this replica leads");
-                Leadership::begin(&self.post, started, Some(renewals))?.run(stop.clone()).await
+                Leadership::begin(&self.post, started, fence, self.begun)?.run(stop.clone()).await
             }
             Err(error) => Err(RunError::Start(error)),
         };

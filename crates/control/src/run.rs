@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use greenroom_core::Timestamp;
 use greenroom_store::{CommitError, Store};
@@ -21,6 +21,7 @@ use tracing::info;
 
 use crate::access::{TokenError, Tokens};
 use crate::config::{ControlConfig, PlayersConfig};
+use crate::fence::Fence;
 use crate::http::{Login, LoginError};
 use crate::office::{Desk, Office};
 use crate::pens::Pens;
@@ -28,8 +29,6 @@ use crate::shell::Shell;
 use crate::start::{StartError, Started, raise, start};
 use crate::world::{Answer, Call, Effect, IdSource, Refusal, Results, StreamId, World, WorldConfig};
 use crate::{http, replica, webhook};
-
-pub(crate) use crate::shell::Renewals;
 
 /// Events that may wait for the loop; a call beyond that is refused, a stream waits.
 const INPUTS_MAX: usize = 10_000;
@@ -160,7 +159,8 @@ pub async fn run_on(
         None => {
             let held = raise(&*post.store).await?;
             let started = start(&*post.store, held, clock()).await?;
-            parts.spawn(Leadership::begin(&post, started, None)?.run(stop.clone()));
+            let fence = Fence::alone(started.held);
+            parts.spawn(Leadership::begin(&post, started, fence, Instant::now())?.run(stop.clone()));
         }
         Some(config) => {
             parts.spawn(replica::run(post.clone(), config, stop.clone(), served.clone()));
@@ -221,7 +221,13 @@ pub(crate) struct Leadership {
 }
 
 impl Leadership {
-    pub(crate) fn begin(post: &Post, started: Started, renewals: Option<Renewals>) -> Result<Self, RunError> {
+    /// The fence counts from `begun` on.
+    pub(crate) fn begin(
+        post: &Post,
+        started: Started,
+        fence: Fence,
+        begun: Instant,
+    ) -> Result<Self, RunError> {
         let Started { held, records, signer } = started;
         let config = &post.config;
         let mut seed = [0u8; 32];
@@ -243,7 +249,7 @@ impl Leadership {
         let hook = config.webhook.as_ref().map(webhook::Webhook::new).transpose();
         let hook = hook.map_err(RunError::Webhook)?.map(|hook| (hook, results));
         let desk = Desk { inputs: inputs.clone(), signer, pens: Pens::new(), keys, term: held.term.0 };
-        let shell = Shell::new(world, post, held, renewals, deliver);
+        let shell = Shell::new(world, post, fence, begun, deliver);
         let here = post.office.take(Arc::new(desk));
         Ok(Self { shell, first, here, events, inputs, hook, office: Arc::clone(&post.office) })
     }

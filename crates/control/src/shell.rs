@@ -8,50 +8,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greenroom_core::Timestamp;
-use greenroom_store::lease::{self, Holder};
-use greenroom_store::term::{self, HeldTerm};
-use greenroom_store::{Batch, Expect, Kind, Store};
-use greenroom_wire::record::{ResultRecord, TermRecord};
+use greenroom_store::Store;
+use greenroom_wire::record::ResultRecord;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::lease::Tenure;
+use crate::fence::Fence;
 use crate::office::Office;
 use crate::run::{Input, Post, RunError, StreamOrder, clock};
-use crate::world::{Answer, Effect, Event, Refusal, RequestId, StreamId, World, Write};
+use crate::world::{Answer, Effect, Event, Refusal, RequestId, StreamId, World};
 
 /// Time between two ticks of the world.
 const TICK: Duration = Duration::from_millis(100);
 /// Events in one batch.
 const BATCH_MAX: usize = 2_048;
 
-/// The lease of a replica that leads. Renewed with the batches that are written anyway.
-pub(crate) struct Renewals {
-    pub(crate) tenure: Tenure,
-    pub(crate) holder: Holder,
-    /// From when on the tenure counts.
-    pub(crate) begun: Instant,
-}
-
-impl Renewals {
-    fn now(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    fn are_due(&self) -> bool {
-        self.tenure.is_due(self.now())
-    }
-}
-
 /// The world's hands.
 pub(crate) struct Shell {
     world: World,
     store: Arc<dyn Store>,
-    held: HeldTerm,
-    /// Of a replica that leads; `None` where there are no others.
-    renewals: Option<Renewals>,
+    fence: Fence,
+    /// From when on the fence counts.
+    begun: Instant,
     office: Arc<Office>,
     replies: HashMap<RequestId, oneshot::Sender<Result<Answer, Refusal>>>,
     requests: u64,
@@ -64,15 +44,15 @@ impl Shell {
     pub(crate) fn new(
         world: World,
         post: &Post,
-        held: HeldTerm,
-        renewals: Option<Renewals>,
+        fence: Fence,
+        begun: Instant,
         deliver: mpsc::UnboundedSender<ResultRecord>,
     ) -> Self {
         Self {
             world,
             store: Arc::clone(&post.store),
-            held,
-            renewals,
+            fence,
+            begun,
             office: Arc::clone(&post.office),
             replies: HashMap::new(),
             requests: 0,
@@ -117,7 +97,7 @@ impl Shell {
         ticked: bool,
     ) -> Result<(), RunError> {
         // Who was held up for longer than its lease asks the store first whether it still leads.
-        if self.renewals.as_ref().is_some_and(|renewals| !renewals.tenure.is_sure(renewals.now())) {
+        if self.fence.is_doubtful(self.begun.elapsed()) {
             self.carry_out(Vec::new()).await?;
         }
         let now = clock();
@@ -135,7 +115,7 @@ impl Shell {
 
     /// Answers what was asked so far; a replica then gives its lease back, so that another one leads at once.
     async fn hand_back(mut self, mut events: mpsc::Receiver<Input>) -> Result<(), RunError> {
-        if self.renewals.is_none() {
+        if self.fence.release().is_none() {
             return Ok(());
         }
         // From here on new calls are held until another replica leads.
@@ -146,10 +126,7 @@ impl Shell {
             rest.push(input);
         }
         self.take_in(rest, false).await?;
-        let Some(renewals) = &self.renewals else { return Ok(()) };
-        let mut batch = Batch::new();
-        batch.push(self.held.check());
-        batch.push(lease::release(&self.held, &renewals.holder, renewals.tenure.next_beat()));
+        let Some(batch) = self.fence.release() else { return Ok(()) };
         self.store.commit(batch).await.map_err(RunError::Store)?;
         Ok(())
     }
@@ -189,51 +166,15 @@ impl Shell {
 
     /// Stores first, tells then.
     async fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), RunError> {
-        let mut batch = Batch::new();
-        let mut raised = None;
-        for effect in &effects {
-            if let Effect::Write(write) = effect {
-                if let Write::PutTerm(term) = **write {
-                    raised = Some(term);
-                } else {
-                    put(&mut batch, write);
-                }
-            }
-        }
-        // Of replicas no order is given unless the store knows this term as the last one.
-        let is_order = |effect: &Effect| matches!(effect, Effect::Order { .. });
-        let must_prove =
-            self.renewals.as_ref().is_some_and(|renewals| renewals.are_due() || effects.iter().any(is_order));
-        if !batch.is_empty() || raised.is_some() || must_prove {
-            self.commit(batch, raised).await?;
+        if let Some(draft) = self.fence.draft(self.begun.elapsed(), &effects) {
+            let version = self.store.commit(draft.batch).await.map_err(|failed| {
+                error!(error = %failed, "the store failed; what was decided since is void");
+                RunError::Store(failed)
+            })?;
+            self.fence.stored(draft.pledge, version);
         }
         for effect in effects {
             self.tell(effect);
-        }
-        Ok(())
-    }
-
-    async fn commit(&mut self, mut batch: Batch, raised: Option<u64>) -> Result<(), RunError> {
-        match raised {
-            None => batch.push(self.held.check()),
-            Some(term) => {
-                let expect = Expect::Version(self.held.version);
-                batch.put_expecting(term::KEY, &TermRecord { version: 1, term }, expect);
-            }
-        }
-        let renewed = self.renewals.as_ref().filter(|renewals| renewals.are_due()).map(|renewals| {
-            batch.push(lease::renewal(&self.held, &renewals.holder, renewals.tenure.next_beat()));
-            renewals.now()
-        });
-        let version = self.store.commit(batch).await.map_err(|failed| {
-            error!(error = %failed, "the store failed; what was decided since is void");
-            RunError::Store(failed)
-        })?;
-        if let (Some(asked_at), Some(renewals)) = (renewed, &mut self.renewals) {
-            renewals.tenure.renewed(asked_at);
-        }
-        if let Some(term) = raised {
-            self.held = HeldTerm { term: greenroom_core::Term(term), version };
         }
         Ok(())
     }
@@ -273,27 +214,4 @@ impl Shell {
             Err(mpsc::error::TrySendError::Closed(_)) => debug!(stream = stream.0, "stream is gone"),
         }
     }
-}
-
-fn put(batch: &mut Batch, write: &Write) {
-    match write {
-        Write::PutRoom(record) => batch.put(record.room.as_str(), record),
-        Write::DeleteRoom(room) => batch.delete(Kind::Room, room.as_str()),
-        Write::PutAnswer { key, record } => batch.put(key.as_str(), record),
-        Write::DeleteAnswer { key } => batch.delete(Kind::Answer, key.as_str()),
-        Write::PutResult { key, record } => batch.put(key.as_str(), record),
-        Write::DeleteResult { key } => batch.delete(Kind::Result, key.as_str()),
-        Write::PutHost(record) => batch.put(record.host.as_str(), record),
-        Write::DeleteHost(host) => batch.delete(Kind::Host, host.as_str()),
-        Write::PutAudit(record) => batch.put(audit_key(record.entry.number), record),
-        Write::DeleteAudit(number) => batch.delete(Kind::Audit, audit_key(*number)),
-        Write::PutDecision { key, record } => batch.put(key.as_str(), record),
-        Write::PutScale(record) => batch.put(record.fleet.as_str(), record),
-        Write::PutTerm(term) => batch.put(term::KEY, &TermRecord { version: 1, term: *term }),
-    }
-}
-
-/// Keys are read back in the order of their numbers.
-fn audit_key(number: u64) -> String {
-    format!("{number:020}")
 }

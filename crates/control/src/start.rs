@@ -45,7 +45,17 @@ pub(crate) async fn raise(store: &dyn Store) -> Result<HeldTerm, StartError> {
 
 /// Loads under a term that was raised before: no older process can commit any more, so what is loaded stays true.
 pub(crate) async fn start(store: &dyn Store, held: HeldTerm, now: Timestamp) -> Result<Started, StartError> {
-    let records = Records {
+    let records = promises(store).await?;
+    let signer = signer(store, &held, now).await?;
+    Ok(Started { held, records, signer })
+}
+
+/// Everything that was promised and is not over. Asked for under a term of one's own, else it may change meanwhile.
+///
+/// # Errors
+/// When the store cannot be read, or holds a record that this program does not understand.
+pub async fn promises(store: &dyn Store) -> Result<Records, LoadError> {
+    Ok(Records {
         rooms: plain::<RoomRecord>(store).await?,
         answers: records::load::<AnswerRecord>(store)
             .await?
@@ -57,9 +67,7 @@ pub(crate) async fn start(store: &dyn Store, held: HeldTerm, now: Timestamp) -> 
         audit: plain::<AuditRecord>(store).await?,
         decisions: plain::<DecisionRecord>(store).await?,
         scale_orders: plain::<ScaleRecord>(store).await?,
-    };
-    let signer = signer(store, &held, now).await?;
-    Ok(Started { held, records, signer })
+    })
 }
 
 async fn plain<R: Record>(store: &dyn Store) -> Result<Vec<R>, LoadError> {

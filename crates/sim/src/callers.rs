@@ -2,7 +2,7 @@
 //!
 //! Never looks at control's insides: an answer is all they know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use greenroom_control::world::{Answer, Call, Grant, Refusal, RequestId};
 use greenroom_core::{FleetName, PlayerId, ServerName};
@@ -34,6 +34,7 @@ pub(crate) enum Arrival {
 
 #[derive(Debug)]
 struct Pending {
+    asked_ms: u64,
     deadline_ms: u64,
     body: Option<AllocateRequest>,
 }
@@ -59,7 +60,8 @@ impl Callers {
     /// A new call for a room or for a lobby server.
     pub(crate) fn ask(&mut self, now_ms: u64, request: RequestId, rng: &mut ChaCha8Rng) -> Call {
         if rng.random_bool(0.3) {
-            self.pending.insert(request, Pending { deadline_ms: now_ms + 10_000, body: None });
+            self.pending
+                .insert(request, Pending { asked_ms: now_ms, deadline_ms: now_ms + 10_000, body: None });
             return Call::Endpoint { fleet: name("lobby"), select: select(rng) };
         }
         let party = rng.random_range(1..=4);
@@ -87,7 +89,7 @@ impl Callers {
 
     fn allocate(&mut self, now_ms: u64, request: RequestId, body: AllocateRequest) -> Call {
         let deadline_ms = now_ms + body.timeout_ms.unwrap_or(10_000);
-        self.pending.insert(request, Pending { deadline_ms, body: Some(body.clone()) });
+        self.pending.insert(request, Pending { asked_ms: now_ms, deadline_ms, body: Some(body.clone()) });
         Call::Allocate { fleet: name("arena"), body }
     }
 
@@ -108,7 +110,7 @@ impl Callers {
         now_ms: u64,
         request: RequestId,
         answer: Result<Answer, Refusal>,
-        rng: &mut ChaCha8Rng,
+        (lost, rng): (&BTreeSet<String>, &mut ChaCha8Rng),
         summary: &mut Summary,
     ) -> Result<(), Broken> {
         let Some(pending) = self.pending.remove(&request) else {
@@ -117,7 +119,7 @@ impl Callers {
         match (answer, pending.body) {
             (Ok(Answer::Allocated(grant)), Some(body)) => {
                 summary.granted += 1;
-                self.granted(now_ms, &grant, body, rng)?;
+                self.granted(now_ms, &grant, body, (lost, rng))?;
             }
             (Ok(Answer::Endpoint(answer)), None) => {
                 summary.granted += 1;
@@ -137,11 +139,14 @@ impl Callers {
         now_ms: u64,
         grant: &Grant,
         body: AllocateRequest,
-        rng: &mut ChaCha8Rng,
+        (lost, rng): (&BTreeSet<String>, &mut ChaCha8Rng),
     ) -> Result<(), Broken> {
         if let Some(key) = body.idempotency_key.as_ref().map(ToString::to_string) {
             let fingerprint = fingerprint(grant);
             let first = self.answers.entry(key.clone()).or_insert_with(|| fingerprint.clone());
+            if lost.contains(&format!("request:{key}")) {
+                first.clone_from(&fingerprint);
+            }
             if *first != fingerprint {
                 return Err(Broken::AnswerChanged { key, first: first.clone(), second: fingerprint });
             }
@@ -178,20 +183,27 @@ impl Callers {
         due.into_iter().map(|(_, arrival)| arrival).collect()
     }
 
-    /// Control has died: nobody will answer these calls.
-    pub(crate) fn hang_up(&mut self) {
-        self.pending.clear();
+    /// Nobody will answer this call. Who has an idempotency key asks again.
+    pub(crate) fn hang_up(&mut self, now_ms: u64, request: RequestId, rng: &mut ChaCha8Rng) {
+        let Some(pending) = self.pending.remove(&request) else { return };
+        if let Some(body) = pending.body.filter(|body| body.idempotency_key.is_some()) {
+            self.repeats.push((now_ms + rng.random_range(10..=3_000), body));
+        }
     }
 
-    /// No call is overdue.
-    pub(crate) fn check(&self, now_ms: u64) -> Result<(), Broken> {
+    /// Calls that are overdue; an error when nothing was wrong with the control plane since `troubled_ms`.
+    pub(crate) fn overdue(&self, now_ms: u64, troubled_ms: u64) -> Result<Vec<RequestId>, Broken> {
+        let mut overdue = Vec::new();
         for (request, pending) in &self.pending {
             let late_ms = now_ms.saturating_sub(pending.deadline_ms);
             if late_ms > LATE_MS_MAX {
-                return Err(Broken::Unanswered { request: request.0, late_ms });
+                if troubled_ms < pending.asked_ms {
+                    return Err(Broken::Unanswered { request: request.0, late_ms });
+                }
+                overdue.push(*request);
             }
         }
-        Ok(())
+        Ok(overdue)
     }
 
     /// Calls, players and repeats still under way.

@@ -2,28 +2,39 @@
 //!
 //! Never random beyond its seed, and never asks what time it is.
 
+mod plane;
 mod rest;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use greenroom_control::world::{Actor, Answer, Call, Effect, Event, Refusal, RequestId, StreamId};
-use greenroom_core::{RoomId, RoomKey, Timestamp};
-use greenroom_wire::agent::{FromAgent, ToAgent};
+use greenroom_control::world::{Actor, Call, RequestId, StreamId};
+use greenroom_core::{HostName, RoomId, RoomKey, ServerName, Timestamp};
 use greenroom_wire::api::{FreezeWord, ScaleRequest};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::Summary;
 use crate::callers::{Arrival, Callers};
-use crate::control::{Control, Failing};
 use crate::host::Host;
-use crate::invariant::{Broken, Laws, Violation, short_fleet_says_why, start_within_maximum};
+use crate::invariant::{Broken, Laws, Violation};
 use crate::lobby::Lobby;
-use crate::scenario::{Scenario, happens};
+use crate::replica::Replica;
+use crate::scenario::{Plane, Scenario, happens};
 use crate::server::Server;
+use crate::store::SimStore;
 
 /// When runs begin.
 const BEGIN_MS: u64 = 1_700_000_000_000;
+
+/// A call on its way.
+#[derive(Debug)]
+enum At {
+    /// At whoever looks for a leader.
+    Held(Box<Call>),
+    /// At this control process.
+    Asked(usize),
+}
 
 /// The whole cluster.
 #[derive(Debug)]
@@ -31,21 +42,31 @@ pub(crate) struct Cluster {
     rng: ChaCha8Rng,
     scenario: Scenario,
     now_ms: u64,
-    control: Control,
-    control_up_ms: u64,
+    store: SimStore,
+    replicas: Vec<Replica>,
+    process_next: u64,
+    /// When something was wrong with the control plane for the last time.
+    troubled_ms: u64,
     hosts: Vec<Host>,
     stream_next: u64,
-    /// Streams whose end control has not noticed yet.
-    closing: Vec<(u64, StreamId)>,
+    /// Streams whose end a control process has not noticed yet.
+    closing: Vec<(u64, usize, StreamId)>,
+    request_next: u64,
+    calls: BTreeMap<RequestId, At>,
+    /// Calls whose callers went away.
+    given_up: BTreeSet<RequestId>,
     callers: Callers,
     lobby: Lobby,
+    /// Of decisions, in the order in which they were stored.
     laws: Laws,
+    rewinds_seen: u64,
+    started: BTreeMap<ServerName, HostName>,
     /// Calls of the person at the desk.
     orders: BTreeSet<RequestId>,
-    /// Whether that person has taken everything back.
-    tidied: bool,
-    /// Results on their way to the webhook.
-    posting: Vec<(u64, String)>,
+    /// Fleets of which that person has not taken everything back yet.
+    untidied: Option<usize>,
+    /// Results on their way to the webhook, each with who sends it.
+    posting: Vec<(u64, usize, String)>,
     delivered: BTreeSet<(RoomId, u32)>,
     owed: BTreeSet<(RoomId, u32)>,
     summary: Summary,
@@ -55,22 +76,33 @@ impl Cluster {
     pub(crate) fn new(seed: u64, draw: impl FnOnce(&mut ChaCha8Rng) -> Scenario) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let scenario = draw(&mut rng);
-        let callers = Callers::new(scenario.stay_ms_max);
-        let hosts = (0..scenario.hosts).map(|number| Host::new(number, scenario.servers_per_host)).collect();
+        let (callers, plane) = (Callers::new(scenario.stay_ms_max), scenario.plane);
+        let host = |number| Host::new(number, scenario.servers_per_host, plane.processes());
+        let hosts = (0..scenario.hosts).map(host).collect();
+        let is_alone = plane == Plane::Alone;
+        let store = SimStore::new(seed, !is_alone);
+        let replicas = (0..plane.processes()).map(|at| Replica::new(at, is_alone, store.clone())).collect();
         Self {
             rng,
             scenario,
             now_ms: BEGIN_MS,
-            control: Control::new(),
-            control_up_ms: BEGIN_MS,
+            store,
+            replicas,
+            process_next: 0,
+            troubled_ms: BEGIN_MS,
             hosts,
             stream_next: 0,
             closing: Vec::new(),
+            request_next: 0,
+            calls: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             callers,
             lobby: Lobby::default(),
             laws: Laws::default(),
+            rewinds_seen: 0,
+            started: BTreeMap::new(),
             orders: BTreeSet::new(),
-            tidied: false,
+            untidied: None,
             posting: Vec::new(),
             delivered: BTreeSet::new(),
             owed: BTreeSet::new(),
@@ -97,10 +129,17 @@ impl Cluster {
             self.now_ms += self.scenario.step_ms;
             self.summary.steps += 1;
         }
-        let lost = self.owed.difference(&self.delivered).next().cloned();
+        let is_lost = |(room, epoch): &(RoomId, u32)| {
+            self.store.with_lost(|lost| {
+                lost.results.contains(&format!("{room}.{epoch}")) || lost.rooms.contains(room)
+            })
+        };
+        let lost = self.owed.difference(&self.delivered).find(|owed| !is_lost(owed)).cloned();
         if let Some((room, epoch)) = lost {
             return Err(self.violation(Broken::ResultLost { room, epoch }));
         }
+        self.summary.batches_refused = self.store.refused();
+        self.summary.rewinds = self.rewinds_seen;
         self.summary.ran_ms = self.now_ms - BEGIN_MS;
         self.summary.events = self.control.events;
         Ok(self.summary)
@@ -115,179 +154,69 @@ impl Cluster {
     }
 
     fn step(&mut self, trouble: bool) -> Result<(), Broken> {
+        self.store.pass_time(self.now());
         if trouble {
             self.break_things();
+        } else {
+            self.stop_trouble();
         }
-        self.start_control()?;
-        self.notice_closed()?;
-        self.dial_and_hear()?;
-        self.call(trouble)?;
-        self.match_players(trouble)?;
-        self.order(trouble)?;
+        self.begin_processes();
+        self.notice_closed();
+        self.dial_and_hear();
+        self.call(trouble);
+        self.match_players(trouble);
+        self.order(trouble);
+        self.route();
+        self.decide()?;
+        self.hosts_obey()?;
         self.players_arrive()?;
         self.servers_live(trouble);
-        self.post_results()?;
-        if self.now_ms.is_multiple_of(100) {
-            self.handle(Event::Tick)?;
-            self.check()?;
-        }
-        self.lobby.check(self.now_ms)?;
-        self.callers.check(self.now_ms)
+        self.post_results();
+        self.check()
     }
 
-    fn break_things(&mut self) {
-        let now_ms = self.now_ms;
-        for host in &mut self.hosts {
-            if let Some(stream) = host.fault(now_ms, &self.scenario, &mut self.rng, &mut self.summary) {
-                // A half-open stream: control notices its end later than the agent.
-                self.closing.push((now_ms + self.rng.random_range(0..=3_000), stream));
-            }
-        }
-        let step_ms = self.scenario.step_ms;
-        if happens(&mut self.rng, step_ms, self.scenario.host_loss_ms) {
-            self.lose_host();
-        }
-        if happens(&mut self.rng, step_ms, self.scenario.store_fault_ms) {
-            let how = if self.rng.random_bool(0.5) { Failing::Lost } else { Failing::Unconfirmed };
-            self.control.fail_commit(how);
-        }
-        if self.control.is_up() && happens(&mut self.rng, step_ms, self.scenario.control_crash_ms) {
-            self.control.crash();
-            self.control_died();
-        }
+    fn new_request(&mut self) -> RequestId {
+        self.request_next += 1;
+        RequestId(self.request_next)
     }
 
-    fn lose_host(&mut self) {
-        let now_ms = self.now_ms;
-        let at = self.rng.random_range(0..self.hosts.len());
-        let absence_ms = self.scenario.absence_ms(&mut self.rng);
-        let (stream, lost) = self.hosts[at].die(now_ms, absence_ms, &mut self.rng);
-        self.closing.extend(stream.map(|stream| (now_ms + self.rng.random_range(0..=3_000), stream)));
-        // Nobody is owed what died unheard with its machine.
-        for (_, _, ended) in lost {
-            self.owed.remove(&(ended.room.0, ended.epoch));
-        }
-        self.summary.hosts_lost += 1;
+    fn ask(&mut self, request: RequestId, call: Call) {
+        self.calls.insert(request, At::Held(Box::new(call)));
     }
 
-    fn control_died(&mut self) {
-        let now_ms = self.now_ms;
-        self.summary.control_crashes += 1;
-        self.control_up_ms = now_ms + self.rng.random_range(50..=8_000);
-        self.callers.hang_up();
-        self.lobby.hang_up();
-        self.laws.control_died();
-        self.orders.clear();
-        self.posting.clear();
-        self.closing.clear();
-        for host in &mut self.hosts {
-            host.drop_stream(now_ms, &mut self.rng);
+    fn call(&mut self, trouble: bool) {
+        if !self.takes_calls() {
+            return;
         }
-        if self.rng.random_bool(0.3) {
-            self.scenario.deploy();
-        }
-    }
-
-    fn start_control(&mut self) -> Result<(), Broken> {
-        if self.control.is_up() || self.now_ms < self.control_up_ms {
-            return Ok(());
-        }
-        let now = self.now();
-        let effects = self.control.start(&self.scenario, now, &mut self.rng);
-        self.carry_out(effects)
-    }
-
-    fn notice_closed(&mut self) -> Result<(), Broken> {
-        let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.closing).into_iter().partition(|(at, _)| *at <= self.now_ms);
-        self.closing = later;
-        for (_, stream) in due {
-            self.handle(Event::StreamClosed { stream })?;
-        }
-        Ok(())
-    }
-
-    fn dial_and_hear(&mut self) -> Result<(), Broken> {
-        if !self.control.is_up() {
-            return Ok(());
-        }
-        let now_ms = self.now_ms;
-        for at in 0..self.hosts.len() {
-            let host = &mut self.hosts[at];
-            if host.dial(now_ms, StreamId(self.stream_next), &mut self.rng) {
-                self.stream_next += 1;
-            }
-            while let Some((stream, message)) = self.hosts[at]
-                .stream
-                .as_mut()
-                .and_then(|stream| stream.to_control.receive(now_ms).map(|message| (stream.id, message)))
-            {
-                let event = if let FromAgent::Hello(hello) = message {
-                    Event::StreamOpened { stream, hello }
-                } else {
-                    Event::StreamSaid { stream, message: Box::new(message) }
-                };
-                self.handle(event)?;
-            }
-            self.host_obeys(at)?;
-        }
-        Ok(())
-    }
-
-    fn host_obeys(&mut self, at: usize) -> Result<(), Broken> {
-        let (now_ms, startup_ms_max) = (self.now_ms, self.scenario.startup_ms_max);
-        let host = &mut self.hosts[at];
-        if host.is_silent(now_ms) {
-            return Ok(());
-        }
-        while let Some(message) = host.stream.as_mut().and_then(|stream| stream.to_agent.receive(now_ms)) {
-            host.obey(now_ms, message, startup_ms_max, &mut self.rng, &mut self.summary)?;
-        }
-        Ok(())
-    }
-
-    fn call(&mut self, trouble: bool) -> Result<(), Broken> {
-        if !self.control.is_up() {
-            return Ok(());
-        }
-        while self.control.is_up()
-            && let Some(body) = self.callers.repeat(self.now_ms)
-        {
-            let request = self.control.new_request();
-            let call = Box::new(self.callers.ask_again(self.now_ms, request, body));
-            self.handle(Event::Asked { request, call })?;
+        while let Some(body) = self.callers.repeat(self.now_ms) {
+            let request = self.new_request();
+            let call = self.callers.ask_again(self.now_ms, request, body);
+            self.ask(request, call);
         }
         let per_1000_s = self.scenario.calls_per_1000_s * self.scenario.load_permille(self.now_ms) / 1_000;
         let mean_ms = 1_000_000_u64.checked_div(per_1000_s).unwrap_or(u64::MAX);
-        let calls = trouble && happens(&mut self.rng, self.scenario.step_ms, mean_ms);
-        if calls && self.control.is_up() {
-            let request = self.control.new_request();
-            let call = Box::new(self.callers.ask(self.now_ms, request, &mut self.rng));
-            self.handle(Event::Asked { request, call })?;
+        if trouble && happens(&mut self.rng, self.scenario.step_ms, mean_ms) {
+            let request = self.new_request();
+            let call = self.callers.ask(self.now_ms, request, &mut self.rng);
+            self.ask(request, call);
         }
-        Ok(())
     }
 
-    fn match_players(&mut self, trouble: bool) -> Result<(), Broken> {
-        if !self.control.is_up() {
-            return Ok(());
+    fn match_players(&mut self, trouble: bool) {
+        if !self.takes_calls() {
+            return;
         }
         for call in self.lobby.calls(&self.scenario, trouble, &mut self.rng) {
-            // The call before it may have been the last of its process; nobody dials one that is gone.
-            if !self.control.is_up() {
-                break;
-            }
-            let request = self.control.new_request();
+            let request = self.new_request();
             self.lobby.asked(self.now_ms, request, &call);
-            self.handle(Event::Asked { request, call: Box::new(call) })?;
+            self.ask(request, call);
         }
-        Ok(())
     }
 
     /// A person orders servers or freezes a fleet, and takes all of it back when the trouble is over.
-    fn order(&mut self, trouble: bool) -> Result<(), Broken> {
-        if !self.control.is_up() || (self.tidied && !trouble) {
-            return Ok(());
+    fn order(&mut self, trouble: bool) {
+        if !self.takes_calls() {
+            return;
         }
         let now_ms = self.now_ms;
         if trouble && happens(&mut self.rng, self.scenario.step_ms, self.scenario.order_ms) {
@@ -303,46 +232,23 @@ impl Cluster {
                 until_ms: Some(until_ms),
                 freeze: self.rng.random_bool(0.5).then_some(freeze),
             };
-            return self.ask_scale(at, body);
+            self.ask_scale(at, body);
         }
-        if !trouble {
-            self.tidied = true;
-            for at in 0..self.scenario.fleets.len() {
-                let freeze = Some(FreezeWord::Nothing);
-                self.ask_scale(at, ScaleRequest { replicas: Some(0), freeze, ..ScaleRequest::default() })?;
-            }
-            // A process that died over it has not obeyed.
-            self.tidied = self.control.is_up();
+        // One fleet after the other, each until somebody has said that it is done.
+        if !trouble && self.orders.is_empty() && self.untidied != Some(0) {
+            let at = self.untidied.unwrap_or(self.scenario.fleets.len()) - 1;
+            self.untidied = Some(at + 1);
+            let freeze = Some(FreezeWord::Nothing);
+            self.ask_scale(at, ScaleRequest { replicas: Some(0), freeze, ..ScaleRequest::default() });
         }
-        Ok(())
     }
 
-    fn ask_scale(&mut self, fleet: usize, body: ScaleRequest) -> Result<(), Broken> {
-        if !self.control.is_up() {
-            return Ok(());
-        }
-        let request = self.control.new_request();
+    fn ask_scale(&mut self, fleet: usize, body: ScaleRequest) {
+        let request = self.new_request();
         self.orders.insert(request);
         self.summary.orders += 1;
         let fleet = self.scenario.fleets[fleet].name.clone();
-        self.handle(Event::Asked {
-            request,
-            call: Box::new(Call::Scale { fleet, body, by: Actor::Anonymous }),
-        })
-    }
-
-    fn answered(&mut self, request: RequestId, answer: Result<Answer, Refusal>) -> Result<(), Broken> {
-        if self.orders.remove(&request) {
-            return Ok(());
-        }
-        let Some(assigned) = self.lobby.answered(request, &answer) else {
-            return self.callers.answered(self.now_ms, request, answer, &mut self.rng, &mut self.summary);
-        };
-        for ticket in assigned? {
-            self.summary.matched += 1;
-            self.callers.seated(self.now_ms, &ticket.grant, &mut self.rng);
-        }
-        Ok(())
+        self.ask(request, Call::Scale { fleet, body, by: Actor::Anonymous });
     }
 
     fn players_arrive(&mut self) -> Result<(), Broken> {
@@ -352,7 +258,20 @@ impl Cluster {
             let server = self.hosts.iter_mut().find_map(|host| host.servers.get_mut(name));
             let came = match (server, arrival) {
                 (Some(server), Arrival::Room { claims, leaves_ms, .. }) => {
-                    server.join(&claims, now_ms, leaves_ms)?.is_ok()
+                    match server.join(&claims, now_ms, leaves_ms) {
+                        Ok(joined) => joined.is_ok(),
+                        // Whose promise the store itself has lost may find somebody else in its place.
+                        Err(Broken::Crowded { .. } | Broken::SeatTwice { .. })
+                            if self.store.with_lost(|lost| {
+                                let here = server.rooms.keys().chain([&claims.room.0]);
+                                here.into_iter().any(|room| lost.rooms.contains(room))
+                            }) =>
+                        {
+                            server.turn_out(&claims);
+                            false
+                        }
+                        Err(broken) => return Err(broken),
+                    }
                 }
                 (Some(server), Arrival::Mesh { player, leaves_ms, .. }) => {
                     server.visit(player, leaves_ms).is_ok()
@@ -380,98 +299,43 @@ impl Cluster {
         }
     }
 
-    fn post_results(&mut self) -> Result<(), Broken> {
-        let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.posting).into_iter().partition(|(at, _)| *at <= self.now_ms);
-        self.posting = later;
-        for (_, key) in due {
-            self.summary.results += 1;
-            self.handle(Event::ResultTaken { key })?;
-        }
-        Ok(())
-    }
-
-    fn handle(&mut self, event: Event) -> Result<(), Broken> {
-        let now = self.now();
-        let was_up = self.control.is_up();
-        let effects = self.control.handle(now, event);
-        if was_up && !self.control.is_up() {
-            self.summary.store_faults += 1;
-            self.control_died();
-        }
-        for record in self.control.decided() {
-            self.summary.decisions += 1;
-            let fleet = self.scenario.fleets.iter().find(|fleet| fleet.name == record.fleet.0);
-            if let Some(fleet) = fleet {
-                self.laws.decided(&fleet.autoscale, &record)?;
-            }
-        }
-        self.carry_out(effects)
-    }
-
-    fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), Broken> {
-        for effect in effects {
-            self.laws.told(self.now_ms, &effect)?;
-            match effect {
-                Effect::Write(_) => unreachable!("control has stored it"),
-                Effect::Order { stream, message } => self.send(stream, *message)?,
-                Effect::CloseStream { stream, reason: _ } => {
-                    let now_ms = self.now_ms;
-                    for host in &mut self.hosts {
-                        if host.stream.as_ref().is_some_and(|open| open.id == stream) {
-                            host.drop_stream(now_ms, &mut self.rng);
-                        }
-                    }
-                }
-                Effect::Reply { request, answer } => {
-                    self.answered(request, *answer)?;
-                }
-                Effect::Deliver(record) => {
-                    let body = &record.body;
-                    self.delivered.insert((body.room.0.clone(), body.epoch));
-                    let at = self.now_ms + self.rng.random_range(10..=5_000);
-                    self.posting.push((at, format!("{}.{}", body.room, body.epoch)));
-                }
-                Effect::Note(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, id: StreamId, message: ToAgent) -> Result<(), Broken> {
-        if let ToAgent::Stop { reason, .. } = &message {
-            self.summary.servers_stopped += 1;
-            self.summary.servers_recycled += u64::from(reason.starts_with("worn out"));
-        }
-        if let ToAgent::Start { order, .. } = &message {
-            let now = self.now();
-            let fleets = self.control.fleets(now);
-            let fleet = fleets.iter().find(|fleet| fleet.name == order.fleet);
-            let known = self.hosts.iter().any(|host| host.servers.contains_key(&order.server.0));
-            if let Some(fleet) = fleet.filter(|_| !known) {
-                start_within_maximum(fleet)?;
-            }
-        }
-        let streams = self.hosts.iter_mut().filter_map(|host| host.stream.as_mut());
-        if let Some(stream) = streams.into_iter().find(|stream| stream.id == id) {
-            stream.to_agent.send(self.now_ms, message, &mut self.rng);
-        }
-        Ok(())
-    }
-
     /// What must be true between any two steps.
     fn check(&mut self) -> Result<(), Broken> {
-        let now = self.now();
-        for fleet in self.control.fleets(now) {
-            short_fleet_says_why(&fleet)?;
+        self.store.broken()?;
+        self.judge_decisions()?;
+        for host in &mut self.hosts {
+            for server in host.started() {
+                let before = self.started.insert(server.clone(), host.name.clone());
+                if let Some(before) = before.filter(|before| *before != host.name) {
+                    return Err(Broken::StartedTwice { server, host: before, other: host.name.clone() });
+                }
+            }
         }
         let mut by_key: BTreeMap<&RoomKey, &RoomId> = BTreeMap::new();
         let servers = self.hosts.iter().flat_map(|host| host.servers.values());
         for (id, room) in servers.flat_map(|server| &server.rooms) {
             let Some(key) = &room.key else { continue };
-            if let Some(one) = by_key.insert(key, id) {
+            if let Some(one) = by_key.insert(key, id)
+                && !self.store.with_lost(|lost| lost.rooms.contains(id) || lost.rooms.contains(one))
+            {
                 let (key, one, other) = (key.clone(), one.clone(), id.clone());
                 return Err(Broken::KeyTwice { key, one, other });
+            }
+        }
+        self.give_up_overdue()
+    }
+
+    /// What was stored of decisions since the last look.
+    fn judge_decisions(&mut self) -> Result<(), Broken> {
+        let rewinds = self.store.with_lost(|lost| lost.times);
+        if std::mem::replace(&mut self.rewinds_seen, rewinds) != rewinds {
+            self.laws.forget_decisions();
+        }
+        for record in self.store.decided() {
+            self.summary.decisions += 1;
+            let fleet = self.scenario.fleets.iter().find(|fleet| fleet.name == record.fleet.0);
+            if let Some(fleet) = fleet {
+                self.laws.decided(&fleet.autoscale, &record)?;
             }
         }
         Ok(())

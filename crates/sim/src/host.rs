@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use greenroom_agent::obedience::{ControlId, Heed, Obedience, fence};
 use greenroom_control::world::StreamId;
 use greenroom_core::{HostName, InstanceId, ServerName};
 use greenroom_wire::Text;
@@ -13,7 +14,7 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::Summary;
-use crate::invariant::Broken;
+use crate::invariant::{AgentLaws, Broken};
 use crate::scenario::{Scenario, happens};
 use crate::server::Server;
 use crate::stream::Stream;
@@ -22,6 +23,22 @@ use crate::stream::Stream;
 pub(crate) const ZONE: &str = "zone";
 pub(crate) const ZONES: [&str; 2] = ["a", "b"];
 
+/// A result that control has not acknowledged.
+type Unheard = (ServerName, InstanceId, RoomEnded);
+
+/// How long an agent waits for a word of a control process.
+const PATIENCE_MS: u64 = 5_000;
+
+/// An agent's way to one control process.
+#[derive(Debug, Default)]
+struct Link {
+    stream: Option<Stream>,
+    redial_ms: u64,
+    /// Since when nothing passes; 0 while all does.
+    dead_since_ms: u64,
+    cut_until_ms: u64,
+}
+
 /// One machine.
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -29,27 +46,31 @@ pub(crate) struct Host {
     zone: &'static str,
     servers_max: u32,
     boot: u64,
-    pub(crate) stream: Option<Stream>,
-    redial_ms: u64,
+    /// The streams to the control processes, by their machines' numbers.
+    links: Vec<Link>,
+    obedience: Obedience,
     silent_until_ms: u64,
     term_seen: u64,
     pub(crate) servers: BTreeMap<ServerName, Server>,
     /// Journalled results that control has not acknowledged.
-    pub(crate) unacked: Vec<(ServerName, InstanceId, RoomEnded)>,
+    pub(crate) unacked: Vec<Unheard>,
     report_ms: u64,
     resend_ms: u64,
     changed: bool,
+    laws: AgentLaws,
+    /// Servers that were started here and that nobody has asked for yet.
+    started: Vec<ServerName>,
 }
 
 impl Host {
-    pub(crate) fn new(number: u32, servers_max: u32) -> Self {
+    pub(crate) fn new(number: u32, servers_max: u32, controls: usize) -> Self {
         Self {
             name: format!("host-{number}").parse().expect("a word and a number make a host name"),
             zone: if number.is_multiple_of(2) { ZONES[0] } else { ZONES[1] },
             servers_max,
             boot: 0,
-            stream: None,
-            redial_ms: 0,
+            links: (0..controls).map(|_| Link::default()).collect(),
+            obedience: Obedience::default(),
             silent_until_ms: 0,
             term_seen: 0,
             servers: BTreeMap::new(),
@@ -57,6 +78,8 @@ impl Host {
             report_ms: 0,
             resend_ms: 0,
             changed: true,
+            laws: AgentLaws::default(),
+            started: Vec::new(),
         }
     }
 
@@ -65,14 +88,103 @@ impl Host {
         now_ms < self.silent_until_ms
     }
 
-    pub(crate) fn drop_stream(&mut self, now_ms: u64, rng: &mut ChaCha8Rng) -> Option<StreamId> {
-        self.redial_ms = now_ms + rng.random_range(50..=1_000);
-        self.stream.take().map(|stream| stream.id)
+    /// The stream to a control process is over.
+    pub(crate) fn drop_stream(
+        &mut self,
+        control: ControlId,
+        now_ms: u64,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<StreamId> {
+        let link = &mut self.links[control];
+        link.redial_ms = now_ms + rng.random_range(50..=1_000);
+        link.dead_since_ms = 0;
+        self.obedience.lost(control);
+        link.stream.take().map(|stream| stream.id)
+    }
+
+    fn drop_all(&mut self, now_ms: u64, rng: &mut ChaCha8Rng) -> Vec<(ControlId, StreamId)> {
+        let all = 0..self.links.len();
+        all.filter_map(|control| Some((control, self.drop_stream(control, now_ms, rng)?))).collect()
+    }
+
+    /// The control process that has this stream hangs up.
+    pub(crate) fn hung_up(&mut self, id: StreamId, now_ms: u64, rng: &mut ChaCha8Rng) {
+        let is_it = |link: &Link| link.stream.as_ref().is_some_and(|stream| stream.id == id);
+        if let Some(control) = self.links.iter().position(is_it) {
+            self.drop_stream(control, now_ms, rng);
+        }
+    }
+
+    /// Nothing passes between it and a control process for a while.
+    pub(crate) fn cut(&mut self, control: ControlId, until_ms: u64) {
+        self.links[control].cut_until_ms = until_ms;
+    }
+
+    /// Everything passes again.
+    pub(crate) fn mend(&mut self) {
+        for link in &mut self.links {
+            link.cut_until_ms = 0;
+        }
+    }
+
+    /// Whether anything passes to a control process that itself listens or does not. After a while without a word the
+    /// agent gives the stream up, which then comes back.
+    pub(crate) fn passes(
+        &mut self,
+        control: ControlId,
+        listens: bool,
+        now_ms: u64,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<(), Option<StreamId>> {
+        let link = &mut self.links[control];
+        if listens && now_ms >= link.cut_until_ms {
+            link.dead_since_ms = 0;
+            return Ok(());
+        }
+        if link.dead_since_ms == 0 {
+            link.dead_since_ms = now_ms;
+        }
+        let over = now_ms - link.dead_since_ms > PATIENCE_MS && !self.is_silent(now_ms);
+        Err(if over { self.drop_stream(control, now_ms, rng) } else { None })
+    }
+
+    /// The next word to a control process that has arrived.
+    pub(crate) fn heard(&mut self, control: ControlId, now_ms: u64) -> Option<(StreamId, FromAgent)> {
+        let stream = self.links[control].stream.as_mut()?;
+        stream.to_control.receive(now_ms).map(|message| (stream.id, message))
+    }
+
+    /// Servers that were started since the last call.
+    pub(crate) fn started(&mut self) -> Vec<ServerName> {
+        std::mem::take(&mut self.started)
+    }
+
+    /// The next order that has arrived.
+    pub(crate) fn ordered(&mut self, control: ControlId, now_ms: u64) -> Option<ToAgent> {
+        if self.is_silent(now_ms) || now_ms < self.links[control].cut_until_ms {
+            return None;
+        }
+        self.links[control].stream.as_mut()?.to_agent.receive(now_ms)
+    }
+
+    /// Sends an order, if its stream ends here.
+    pub(crate) fn send(&mut self, id: StreamId, now_ms: u64, message: &ToAgent, rng: &mut ChaCha8Rng) {
+        let streams = self.links.iter_mut().filter_map(|link| link.stream.as_mut());
+        for stream in streams.filter(|stream| stream.id == id) {
+            stream.to_agent.send(now_ms, message.clone(), rng);
+        }
     }
 
     /// Dials when it is time to.
-    pub(crate) fn dial(&mut self, now_ms: u64, id: StreamId, rng: &mut ChaCha8Rng) -> bool {
-        if self.stream.is_some() || self.is_silent(now_ms) || now_ms < self.redial_ms {
+    pub(crate) fn dial(
+        &mut self,
+        control: ControlId,
+        now_ms: u64,
+        id: StreamId,
+        rng: &mut ChaCha8Rng,
+    ) -> bool {
+        let link = &self.links[control];
+        if link.stream.is_some() || self.is_silent(now_ms) || now_ms < link.redial_ms.max(link.cut_until_ms) {
             return false;
         }
         let mut stream = Stream::new(id);
@@ -85,41 +197,39 @@ impl Host {
             term_seen: self.term_seen,
         };
         stream.to_control.send(now_ms, FromAgent::Hello(hello), rng);
-        self.stream = Some(stream);
-        self.changed = true;
-        self.resend_ms = now_ms;
+        self.links[control].stream = Some(stream);
         true
     }
 
-    /// What goes wrong with the agent in this step; a stream that ended comes back.
+    /// What goes wrong with the agent in this step; streams that ended come back.
     pub(crate) fn fault(
         &mut self,
         now_ms: u64,
         scenario: &Scenario,
         rng: &mut ChaCha8Rng,
         summary: &mut Summary,
-    ) -> Option<StreamId> {
+    ) -> Vec<(ControlId, StreamId)> {
         if self.is_silent(now_ms) || !happens(rng, scenario.step_ms, scenario.agent_fault_ms) {
-            return None;
+            return Vec::new();
         }
         summary.agent_faults += 1;
         match rng.random_range(0..4) {
             // The stream stays open and nothing is said on it.
             0 => {
                 self.silent_until_ms = now_ms + scenario.silence_ms(rng);
-                None
+                Vec::new()
             }
             // The stream breaks at once and the agent stays away.
             1 => {
                 self.silent_until_ms = now_ms + scenario.silence_ms(rng);
-                self.drop_stream(now_ms, rng)
+                self.drop_all(now_ms, rng)
             }
             // The agent starts again, adopts its servers and finds its journal.
             2 => {
                 self.boot += 1;
-                self.drop_stream(now_ms, rng)
+                self.drop_all(now_ms, rng)
             }
-            _ => self.drop_stream(now_ms, rng),
+            _ => self.drop_all(now_ms, rng),
         }
     }
 
@@ -130,11 +240,11 @@ impl Host {
         now_ms: u64,
         absence_ms: u64,
         rng: &mut ChaCha8Rng,
-    ) -> (Option<StreamId>, Vec<(ServerName, InstanceId, RoomEnded)>) {
+    ) -> (Vec<(ControlId, StreamId)>, Vec<Unheard>) {
         self.servers.clear();
         self.boot += 1;
         self.silent_until_ms = now_ms + absence_ms;
-        (self.drop_stream(now_ms, rng), std::mem::take(&mut self.unacked))
+        (self.drop_all(now_ms, rng), std::mem::take(&mut self.unacked))
     }
 
     /// Lets the servers live for a step.
@@ -177,7 +287,8 @@ impl Host {
         if self.is_silent(now_ms) {
             return;
         }
-        let Some(stream) = &mut self.stream else { return };
+        let Some(obeyed) = self.obedience.obeyed() else { return };
+        let Some(stream) = &mut self.links[obeyed].stream else { return };
         if self.changed || now_ms >= self.report_ms {
             let report = Report { servers: self.servers.values().map(Server::report).collect() };
             // Repeated, because a report that is handled twice must change nothing.
@@ -202,9 +313,27 @@ impl Host {
         }
     }
 
-    /// Obeys one message.
+    /// Obeys one message, if its sender is obeyed. The error of a refusal is that the sender is hung up on.
     pub(crate) fn obey(
         &mut self,
+        control: ControlId,
+        now_ms: u64,
+        message: ToAgent,
+        startup_ms_max: u64,
+        rng: &mut ChaCha8Rng,
+        summary: &mut Summary,
+    ) -> Result<Option<StreamId>, Broken> {
+        if self.obedience.said(control, &message, self.term_seen) == Heed::Refuse {
+            summary.orders_refused += 1;
+            return Ok(self.drop_stream(control, now_ms, rng));
+        }
+        self.carry_out(control, now_ms, message, startup_ms_max, rng, summary)?;
+        Ok(None)
+    }
+
+    fn carry_out(
+        &mut self,
+        control: ControlId,
         now_ms: u64,
         message: ToAgent,
         startup_ms_max: u64,
@@ -212,9 +341,14 @@ impl Host {
         summary: &mut Summary,
     ) -> Result<(), Broken> {
         match message {
-            ToAgent::Welcome { term, .. } => self.term_seen = self.term_seen.max(term),
+            ToAgent::Welcome { term, .. } => {
+                self.laws.welcomed(&self.name, control, term)?;
+                self.term_seen = self.term_seen.max(term);
+                self.changed = true;
+                self.resend_ms = now_ms;
+            }
             ToAgent::Start { term, order } => {
-                if self.is_current(now_ms, term, &order.server.0, rng) {
+                if self.is_current(control, now_ms, term, &order.server.0, rng)? {
                     // Some never answer: control has to notice and replace them.
                     let hangs = rng.random_bool(0.05);
                     let ready_ms =
@@ -223,12 +357,12 @@ impl Host {
                 }
             }
             ToAgent::Stop { term, server, reason: _ } => {
-                if self.is_current(now_ms, term, &server.0, rng) {
+                if self.is_current(control, now_ms, term, &server.0, rng)? {
                     return self.stop(&server.0, now_ms + rng.random_range(0..=1_000));
                 }
             }
             ToAgent::CloseRoom { term, server, room, epoch, reason } => {
-                if self.is_current(now_ms, term, &server.0, rng)
+                if self.is_current(control, now_ms, term, &server.0, rng)?
                     && let Some(closing) = self.servers.get_mut(&server.0)
                     && closing.rooms.get(&room.0).is_some_and(|room| room.epoch <= epoch)
                     && let Some(ended) = closing.end_room(&room.0, reason)
@@ -247,17 +381,26 @@ impl Host {
     }
 
     /// Whether an order comes from the newest control process; an older one's is refused.
-    fn is_current(&mut self, now_ms: u64, term: u64, server: &ServerName, rng: &mut ChaCha8Rng) -> bool {
-        if term < self.term_seen {
-            self.refuse(now_ms, server, format!("term {term} is below {}", self.term_seen), rng);
-            return false;
+    fn is_current(
+        &mut self,
+        control: ControlId,
+        now_ms: u64,
+        term: u64,
+        server: &ServerName,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<bool, Broken> {
+        if let Err(why) = fence(self.term_seen, term) {
+            self.refuse(now_ms, server, why, rng);
+            return Ok(false);
         }
+        self.laws.ordered(&self.name, control, term)?;
         self.term_seen = term;
-        true
+        Ok(true)
     }
 
     fn refuse(&mut self, now_ms: u64, server: &ServerName, message: String, rng: &mut ChaCha8Rng) {
-        if let Some(stream) = &mut self.stream {
+        let obeyed = self.obedience.obeyed();
+        if let Some(stream) = obeyed.and_then(|control| self.links[control].stream.as_mut()) {
             let refused = FromAgent::Refused { server: Text(server.clone()), message };
             stream.to_control.send(now_ms, refused, rng);
         }
@@ -278,6 +421,7 @@ impl Host {
         if self.servers.len() >= self.servers_max as usize {
             return self.refuse(now_ms, &name, "no free port".to_owned(), rng);
         }
+        self.started.push(name.clone());
         self.servers.insert(name, Server::new(order, now_ms, ready_ms));
         summary.servers_started += 1;
         self.changed = true;
@@ -288,14 +432,13 @@ impl Host {
         if matches!(server.phase, ProcessPhase::Stopping | ProcessPhase::Ended) {
             return Ok(());
         }
-        let players = server.players();
-        if players > 0 {
-            return Err(Broken::BusyStopped { server: name.clone(), players });
-        }
         server.phase = ProcessPhase::Stopping;
         server.phase_until_ms = until_ms;
         self.changed = true;
-        Ok(())
+        match server.players() {
+            0 => Ok(()),
+            players => Err(Broken::BusyStopped { server: name.clone(), players }),
+        }
     }
 }
 

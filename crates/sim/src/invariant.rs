@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use greenroom_control::world::{Answer, Effect, Grant};
 use greenroom_core::autoscale::{Autoscale, ScaleIn};
-use greenroom_core::{FleetName, InstanceId, PlayerId, RoomId, RoomKey, ServerName};
+use greenroom_core::{FleetName, HostName, InstanceId, PlayerId, RoomId, RoomKey, ServerName};
 use greenroom_wire::agent::ToAgent;
 use greenroom_wire::api::{ChangeWord, FleetStatus};
 use greenroom_wire::record::DecisionRecord;
@@ -159,6 +159,50 @@ pub enum Broken {
         /// Its epoch.
         epoch: u32,
     },
+    /// A leader stored something although another had raised the term.
+    #[error("a leader of term {term} stored a batch although the stored term is {stored}")]
+    DeposedStored {
+        /// The leader's.
+        term: u64,
+        /// The stored one.
+        stored: u64,
+    },
+    /// An agent carried out an order of an older term than one that it had obeyed before.
+    #[error("host {host} obeyed an order of term {term} after one of term {after}")]
+    OldTermObeyed {
+        /// The agent's host.
+        host: HostName,
+        /// The order's.
+        term: u64,
+        /// The highest before.
+        after: u64,
+    },
+    /// An agent carried out orders of one control process while it obeyed another.
+    #[error("host {host} obeyed control process {control} while it was obeying {obeyed}")]
+    TwoObeyed {
+        /// The agent's host.
+        host: HostName,
+        /// Who gave the order.
+        control: usize,
+        /// Whose welcome came last.
+        obeyed: usize,
+    },
+    /// One server was started on two hosts.
+    #[error("gameserver {server} was started on host {host} and on host {other}")]
+    StartedTwice {
+        /// The server.
+        server: ServerName,
+        /// Where it was started first.
+        host: HostName,
+        /// Where it was started then.
+        other: HostName,
+    },
+    /// A room was told of that was never stored.
+    #[error("room {room} was given out and never stored")]
+    ToldUnstored {
+        /// The room.
+        room: RoomId,
+    },
     /// The cluster did not come to rest after the last fault.
     #[error("not at rest {waited_ms} ms after the last fault and the last player: {why}")]
     NoRest {
@@ -173,7 +217,7 @@ pub enum Broken {
 /// Knows nothing of how the plane decides.
 #[derive(Debug, Default)]
 pub struct Laws {
-    /// When each server was told to stop by the present process.
+    /// When each server was told to stop by this leader.
     stopped: BTreeMap<ServerName, u64>,
     /// Rooms that were promised on each server before it was told to stop.
     promised: BTreeMap<ServerName, BTreeSet<RoomId>>,
@@ -285,9 +329,42 @@ impl Laws {
         Ok(())
     }
 
-    /// The process that gave the orders is gone; its successor may find that one never arrived.
-    pub fn control_died(&mut self) {
-        self.stopped.clear();
+    /// The store has lost decisions: what comes next begins from what is left.
+    pub fn forget_decisions(&mut self) {
+        self.decided.clear();
+    }
+}
+
+/// Watches what one agent carries out.
+#[derive(Debug, Default)]
+pub struct AgentLaws {
+    term_max: u64,
+    obeyed: Option<usize>,
+}
+
+impl AgentLaws {
+    /// The agent obeys this control process from now on.
+    ///
+    /// # Errors
+    /// The promise that it breaks.
+    pub fn welcomed(&mut self, host: &HostName, control: usize, term: u64) -> Result<(), Broken> {
+        self.obeyed = Some(control);
+        self.ordered(host, control, term)
+    }
+
+    /// The agent carries out an order.
+    ///
+    /// # Errors
+    /// The promise that it breaks.
+    pub fn ordered(&mut self, host: &HostName, control: usize, term: u64) -> Result<(), Broken> {
+        if let Some(obeyed) = self.obeyed.filter(|obeyed| *obeyed != control) {
+            return Err(Broken::TwoObeyed { host: host.clone(), control, obeyed });
+        }
+        if term < self.term_max {
+            return Err(Broken::OldTermObeyed { host: host.clone(), term, after: self.term_max });
+        }
+        self.term_max = term;
+        Ok(())
     }
 }
 

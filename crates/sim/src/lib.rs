@@ -1,19 +1,21 @@
 //! The simulated cluster: the real control plane's world, among hosts, servers, players and a store that are made up.
 //!
 //! Never uses a clock, a socket or a thread: a run is a function of its seed, so a failure can be played again. Agents
-//! fall silent, streams break, messages are late and repeated, servers crash, control dies and starts again; the
-//! [`Violation`]s say what must be true all the same.
+//! fall silent, streams break, messages are late and repeated, servers crash, control dies and starts again,
+//! or freezes while another takes over, and the store that they share is late, out of reach or set back; the [`Violation`]s
+//! say what must be true all the same.
 
 mod callers;
 mod cli;
 mod cluster;
-mod control;
 mod host;
 pub mod invariant;
 mod lobby;
 pub mod replay;
+mod replica;
 mod scenario;
 mod server;
+mod store;
 mod stream;
 
 pub use cli::main_with_args;
@@ -47,8 +49,18 @@ pub struct Summary {
     pub hosts_lost: u64,
     /// Control processes that died.
     pub control_crashes: u64,
-    /// Of them, those whose commit had failed.
+    /// Faults of the store: commits that failed; of a shared one everything that went wrong with it.
     pub store_faults: u64,
+    /// Leaderships that began.
+    pub leaders: u64,
+    /// Leaders and followers that were killed, frozen, stopped or cut off.
+    pub leader_faults: u64,
+    /// Batches of deposed leaders that the store refused.
+    pub batches_refused: u64,
+    /// Orders and welcomes that agents refused, because they obey another.
+    pub orders_refused: u64,
+    /// Times that the store came back without something.
+    pub rewinds: u64,
     /// Tickets that were assigned.
     pub matched: u64,
     /// Decisions that changed how many servers a fleet should have.
@@ -67,12 +79,17 @@ pub struct Summary {
     pub events: u64,
 }
 
-/// Runs one simulated cluster. The same seed gives the same run on every machine.
+/// Runs one simulated cluster: of every three seeds one has several control processes on one store, the others have one
+/// alone. The same seed gives the same run on every machine.
 ///
 /// # Errors
 /// The first invariant that did not hold, with the simulated moment.
 pub fn run(seed: u64) -> Result<Summary, Violation> {
-    cluster::Cluster::new(seed, scenario::Scenario::draw).run()
+    if seed.is_multiple_of(3) {
+        cluster::Cluster::new(seed, scenario::Scenario::draw_replicas).run()
+    } else {
+        cluster::Cluster::new(seed, scenario::Scenario::draw).run()
+    }
 }
 
 /// Runs so many simulated hours of noisy load under the cool-downs of a real fleet, with a fault now and then.

@@ -28,6 +28,12 @@ enum Asked {
     Cancel(TicketId),
 }
 
+#[derive(Debug)]
+struct Pending {
+    asked_ms: u64,
+    asked: Asked,
+}
+
 /// The lobby.
 #[derive(Debug, Default)]
 pub(crate) struct Lobby {
@@ -36,7 +42,7 @@ pub(crate) struct Lobby {
     /// What each assigned ticket was told.
     told: BTreeMap<TicketId, String>,
     unacknowledged: BTreeSet<TicketId>,
-    pending: BTreeMap<RequestId, (u64, Asked)>,
+    pending: BTreeMap<RequestId, Pending>,
     refile: bool,
     number: u64,
 }
@@ -69,7 +75,7 @@ impl Lobby {
         if !trouble && happens(rng, scenario.step_ms, 500) {
             calls.extend(self.open.keys().next().cloned().map(Call::CancelTicket));
         }
-        let polls = self.pending.values().any(|(_, asked)| matches!(asked, Asked::Poll));
+        let polls = self.pending.values().any(|pending| matches!(pending.asked, Asked::Poll));
         if !polls && (trouble || !self.open.is_empty() || !self.unacknowledged.is_empty()) {
             let ack = self.unacknowledged.iter().cloned().map(Text).collect();
             let wait_ms = Some(if trouble { POLL_MS } else { 0 });
@@ -89,7 +95,7 @@ impl Lobby {
         } else {
             Asked::Filing
         };
-        self.pending.insert(request, (now_ms + POLL_MS, asked));
+        self.pending.insert(request, Pending { asked_ms: now_ms, asked });
     }
 
     /// Takes an answer in; who was assigned comes back. `None`: it was not the lobby that asked.
@@ -97,8 +103,9 @@ impl Lobby {
         &mut self,
         request: RequestId,
         answer: &Result<Answer, Refusal>,
+        lost: &BTreeSet<String>,
     ) -> Option<Result<Vec<TicketGrant>, Broken>> {
-        let (_, asked) = self.pending.remove(&request)?;
+        let Pending { asked, .. } = self.pending.remove(&request)?;
         let assigned = match (answer, asked) {
             (Ok(Answer::Assignments { assignments, .. }), _) => assignments.clone(),
             (Ok(Answer::Cancelled(None)), Asked::Cancel(ticket)) => {
@@ -119,12 +126,19 @@ impl Lobby {
             }
             (Ok(_) | Err(_), _) => Vec::new(),
         };
-        Some(assigned.into_iter().filter_map(|grant| self.assigned(grant).transpose()).collect())
+        Some(assigned.into_iter().filter_map(|grant| self.assigned(grant, lost).transpose()).collect())
     }
 
     /// One assignment; `None` when it was told before.
-    fn assigned(&mut self, grant: TicketGrant) -> Result<Option<TicketGrant>, Broken> {
+    fn assigned(
+        &mut self,
+        grant: TicketGrant,
+        lost: &BTreeSet<String>,
+    ) -> Result<Option<TicketGrant>, Broken> {
         let text = fingerprint(&grant.grant);
+        if lost.contains(&format!("ticket:{}", grant.ticket)) {
+            self.told.remove(&grant.ticket);
+        }
         self.open.remove(&grant.ticket);
         self.unacknowledged.insert(grant.ticket.clone());
         match self.told.get(&grant.ticket) {
@@ -148,15 +162,28 @@ impl Lobby {
         self.unacknowledged.extend(self.told.keys().cloned());
     }
 
-    /// No call is overdue.
-    pub(crate) fn check(&self, now_ms: u64) -> Result<(), Broken> {
-        for (request, (deadline_ms, _)) in &self.pending {
-            let late_ms = now_ms.saturating_sub(*deadline_ms);
+    /// Whether a call is overdue; an error when nothing was wrong with the control plane since `troubled_ms`.
+    pub(crate) fn is_overdue(&self, now_ms: u64, troubled_ms: u64) -> Result<bool, Broken> {
+        for (request, Pending { asked_ms, .. }) in &self.pending {
+            let late_ms = now_ms.saturating_sub(asked_ms + POLL_MS);
             if late_ms > LATE_MS_MAX {
-                return Err(Broken::Unanswered { request: request.0, late_ms });
+                if troubled_ms < *asked_ms {
+                    return Err(Broken::Unanswered { request: request.0, late_ms });
+                }
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// Whether this call is the lobby's.
+    pub(crate) fn has_asked(&self, request: RequestId) -> bool {
+        self.pending.contains_key(&request)
+    }
+
+    /// Its open calls, which it gives up when a control process is gone.
+    pub(crate) fn open_calls(&self) -> Vec<RequestId> {
+        self.pending.keys().copied().collect()
     }
 
     /// Tickets and calls still under way.

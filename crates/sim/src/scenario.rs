@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use greenroom_control::world::Timings;
+use greenroom_control::world::{Bounds, Results, Timings, WorldConfig};
 use greenroom_core::allocate::Preference;
 use greenroom_core::autoscale::{Amount, Autoscale, BufferUnit, Freeze, Metric, Policy, ScaleIn};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
 use greenroom_wire::revision::revision;
+use greenroom_wire::token::PublicKeys;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -29,11 +30,34 @@ const HOST_LOST_MS: u64 = 90_000;
 /// What a process may hold in a run of leaks: twelve rooms.
 pub const LEAKY_LIMIT_BYTES: u64 = MEMORY_BYTES + 12 * LEAK_BYTES;
 
+/// What a control plane is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plane {
+    /// One process with a store at hand and no lease.
+    Alone,
+    /// So many processes with leases, on a store that is elsewhere.
+    Replicas(usize),
+}
+
+impl Plane {
+    /// How many processes.
+    pub(crate) const fn processes(self) -> usize {
+        match self {
+            Self::Alone => 1,
+            Self::Replicas(count) => count,
+        }
+    }
+}
+
 /// One run.
 #[derive(Debug)]
 pub(crate) struct Scenario {
     /// Length of one step; 100 or a divisor of it, or a multiple.
     pub(crate) step_ms: u64,
+    /// What the control plane is made of.
+    pub(crate) plane: Plane,
+    /// Mean time between faults of leaders, their ways and their store, where there are several.
+    pub(crate) leader_fault_ms: u64,
     /// Hosts.
     pub(crate) hosts: u32,
     /// Servers one host may hold.
@@ -85,6 +109,8 @@ impl Scenario {
         arena.recycle = recycle(rng, arena_max);
         Self {
             step_ms: STEP_MS,
+            plane: Plane::Alone,
+            leader_fault_ms: u64::MAX,
             hosts,
             servers_per_host: rng.random_range(15..=30_u32).div_ceil(hosts),
             trouble_ms: rng.random_range(40_000..=120_000),
@@ -101,6 +127,14 @@ impl Scenario {
             order_ms: rng.random_range(10_000..=100_000),
             fleets: vec![arena, lobby],
         }
+    }
+
+    /// The same minute or two for several control processes that die, freeze, are cut off and lose their store's last words.
+    pub(crate) fn draw_replicas(rng: &mut ChaCha8Rng) -> Self {
+        let plane = Plane::Replicas(rng.random_range(1..=3));
+        let leader_fault_ms = rng.random_range(4_000..=40_000);
+        let store_fault_ms = rng.random_range(8_000..=80_000);
+        Self { plane, leader_fault_ms, store_fault_ms, ..Self::draw(rng) }
     }
 
     /// Hours of noisy load under the cool-downs of a real fleet, with a fault now and then.
@@ -125,6 +159,8 @@ impl Scenario {
         lobby.autoscale.policies.push(average(Metric::Connections, 8));
         Self {
             step_ms: DAY_STEP_MS,
+            plane: Plane::Alone,
+            leader_fault_ms: u64::MAX,
             hosts: 3,
             servers_per_host: 40,
             trouble_ms: u64::from(hours) * HOUR_MS,
@@ -163,8 +199,20 @@ impl Scenario {
         }
     }
 
+    /// What a control process is told at its start.
+    pub(crate) fn world_config(&self, term: u64) -> WorldConfig {
+        WorldConfig {
+            fleets: self.fleets.clone(),
+            keys: PublicKeys::default(),
+            term,
+            results: Results::Deliver,
+            timings: self.timings(),
+            bounds: Bounds::default(),
+        }
+    }
+
     /// The times of the control plane.
-    pub(crate) fn timings(&self) -> Timings {
+    fn timings(&self) -> Timings {
         Timings { host_lost_after: Duration::from_millis(HOST_LOST_MS), ..Timings::default() }
     }
 

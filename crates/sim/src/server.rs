@@ -146,6 +146,13 @@ impl Server {
         Ok(Ok(()))
     }
 
+    /// Who was let in beyond what fits is turned out again.
+    pub(crate) fn turn_out(&mut self, claims: &JoinClaims) {
+        if self.rooms.len() > usize::from(self.order.rooms_per_server) {
+            self.rooms.remove(&claims.room.0);
+        }
+    }
+
     /// A player comes to a mesh server.
     pub(crate) fn visit(&mut self, player: PlayerId, leaves_ms: u64) -> Result<(), TurnedAway> {
         if !self.answers() {

@@ -35,6 +35,10 @@ fn fresh_seeds_hold_and_meet_every_kind_of_trouble() {
         all.orders += summary.orders;
         all.servers_stopped += summary.servers_stopped;
         all.servers_recycled += summary.servers_recycled;
+        all.leaders += summary.leaders;
+        all.leader_faults += summary.leader_faults;
+        all.batches_refused += summary.batches_refused;
+        all.rewinds += summary.rewinds;
     }
     let counts = [
         all.granted,
@@ -53,8 +57,13 @@ fn fresh_seeds_hold_and_meet_every_kind_of_trouble() {
         all.orders,
         all.servers_stopped,
         all.servers_recycled,
+        all.leaders,
+        all.leader_faults,
     ];
     assert!(counts.iter().all(|count| *count > 100), "a simulation without trouble proves nothing: {all:?}");
+    // What takes several control processes and some bad luck.
+    let rare = [all.batches_refused, all.rewinds];
+    assert!(rare.iter().all(|count| *count > 0), "deposed leaders never tried anything: {all:?}");
 }
 
 /// `cargo xtask nightly` plays 24 hours; so many are enough here to see each cool-down more than once.

@@ -75,9 +75,7 @@ impl Supervisor {
     }
 
     fn fence(&mut self, term: u64) -> Result<(), String> {
-        if term < self.term_seen {
-            return Err(format!("term {term} is below {}, the highest seen here", self.term_seen));
-        }
+        crate::obedience::fence(self.term_seen, term)?;
         self.raise_term(term);
         Ok(())
     }

@@ -11,16 +11,17 @@ impl Cluster {
     pub(super) fn restless(&mut self) -> Option<String> {
         let under_way = self.callers.under_way() + self.lobby.under_way();
         let unacked: usize = self.hosts.iter().map(|host| host.unacked.len()).sum();
-        let (rooms, results) = self.control.open_promises();
+        let (rooms, results) = self.store.open_promises();
         if under_way + unacked + rooms + results > 0 {
             return Some(format!(
                 "{under_way} calls and players, {unacked} unacknowledged results, {rooms} rooms, {results} results"
             ));
         }
         let now = self.now();
-        let fleets = self.control.fleets(now);
-        if fleets.len() != self.scenario.fleets.len() {
-            return Some("control is down".to_owned());
+        let Some(leader) = self.leader() else { return Some("nobody leads".to_owned()) };
+        let fleets = self.replicas[leader].lead().map(|lead| lead.fleets(now)).unwrap_or_default();
+        if fleets.len() != self.scenario.fleets.len() || self.untidied != Some(0) {
+            return Some("orders are not taken back".to_owned());
         }
         fleets.iter().find_map(|fleet| self.unsettled(fleet))
     }

@@ -1,0 +1,239 @@
+//! A leadership: from the records to the first refusal of the store, or to the end of its process.
+//!
+//! Never lets out what is not stored: the fence says what must be, before anything is told.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use greenroom_control::fence::{Draft, Fence, Pledge};
+use greenroom_control::world::{Answer, Call, Effect, Event, RequestId, World};
+use greenroom_core::Timestamp;
+use greenroom_store::{Batch, CommitError, Store as _, Version};
+use greenroom_wire::agent::ToAgent;
+use greenroom_wire::api::FleetStatus;
+
+use super::{Said, Waiting, clock, poll};
+use crate::invariant::{Broken, Laws, short_fleet_says_why};
+use crate::store::Line;
+
+/// Time between two ticks.
+const TICK_MS: u64 = 100;
+/// A number that no caller has.
+const OURSELVES: RequestId = RequestId(u64::MAX);
+
+/// An effect that is let out.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) effect: Effect,
+    /// Where a start is ordered: its fleet, as it was right after the decision.
+    pub(crate) fleet: Option<FleetStatus>,
+}
+
+/// Whoever decides.
+pub(crate) struct Lead {
+    world: World,
+    fence: Fence,
+    line: Arc<Line>,
+    first: Option<Vec<Effect>>,
+    inbox: VecDeque<Event>,
+    storing: Option<Storing>,
+    tick_ms: u64,
+    stop: Stop,
+    laws: Laws,
+    /// For how long its process freezes when the store has confirmed the next batch, before any of it is told.
+    freezes_ms: Option<u64>,
+    untold: Vec<Told>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Stop {
+    No,
+    /// What was asked is answered first.
+    Asked,
+    HandedBack,
+}
+
+struct Storing {
+    since_ms: u64,
+    storing: Waiting<Result<Version, CommitError>>,
+    pledge: Option<Pledge>,
+    told: Vec<Told>,
+}
+
+impl Lead {
+    pub(super) fn new(world: World, fence: Fence, line: Arc<Line>, first: Vec<Effect>) -> Self {
+        Self {
+            world,
+            fence,
+            line,
+            first: Some(first),
+            inbox: VecDeque::new(),
+            storing: None,
+            tick_ms: 0,
+            stop: Stop::No,
+            laws: Laws::default(),
+            freezes_ms: None,
+            untold: Vec::new(),
+        }
+    }
+
+    /// Something has happened that it will hear of.
+    pub(crate) fn take(&mut self, event: Event) {
+        self.inbox.push_back(event);
+    }
+
+    pub(super) fn stop(&mut self) {
+        if self.stop == Stop::No {
+            self.stop = Stop::Asked;
+        }
+    }
+
+    /// Lets its process freeze between the next commit and what it was for.
+    pub(crate) const fn freeze_untold(&mut self, for_ms: u64) {
+        self.freezes_ms = Some(for_ms);
+    }
+
+    pub(crate) const fn term(&self) -> u64 {
+        self.fence.term().0
+    }
+
+    /// For how long the store has not answered it.
+    pub(crate) fn waits_ms(&self, now_ms: u64) -> u64 {
+        self.storing.as_ref().map_or(0, |storing| now_ms - storing.since_ms)
+    }
+
+    /// The fleets as an operator sees them.
+    pub(crate) fn fleets(&mut self, now: Timestamp) -> Vec<FleetStatus> {
+        let call = Box::new(Call::Fleets);
+        let effects = self.world.handle(now, Event::Asked { request: OURSELVES, call });
+        let lists = effects.into_iter().filter_map(|effect| {
+            if let Effect::Reply { answer, .. } = effect
+                && let Ok(Answer::Fleets(list)) = *answer
+            {
+                Some(list.fleets)
+            } else {
+                None
+            }
+        });
+        lists.flatten().collect()
+    }
+
+    /// Does what it can at this moment. False when it is over.
+    pub(super) fn step(&mut self, now: Timestamp, said: &mut Vec<Said>) -> Result<bool, Broken> {
+        let untold = std::mem::take(&mut self.untold);
+        self.tell(untold, now, said)?;
+        loop {
+            if let Some(storing) = &mut self.storing {
+                match poll(&mut storing.storing) {
+                    None => return Ok(true),
+                    Some(Err(_)) => return Ok(false),
+                    Some(Ok(version)) => {
+                        self.stored(version, now, said)?;
+                        if self.stop == Stop::HandedBack {
+                            return Ok(false);
+                        }
+                        if !self.untold.is_empty() {
+                            return Ok(true);
+                        }
+                    }
+                }
+                continue;
+            }
+            if let Some(first) = self.first.take() {
+                self.carry_out(first, now, said)?;
+                continue;
+            }
+            if self.fence.is_doubtful(clock(now)) {
+                self.carry_out(Vec::new(), now, said)?;
+                continue;
+            }
+            let ticks = now.unix_ms() >= self.tick_ms && self.stop == Stop::No;
+            if !ticks && self.inbox.is_empty() {
+                if self.stop != Stop::Asked {
+                    return Ok(true);
+                }
+                self.stop = Stop::HandedBack;
+                let Some(batch) = self.fence.release() else { return Ok(false) };
+                self.store(batch, None, Vec::new(), now);
+                continue;
+            }
+            let mut effects = Vec::new();
+            for event in std::mem::take(&mut self.inbox) {
+                effects.extend(self.world.handle(now, event));
+            }
+            if ticks {
+                self.tick_ms = now.unix_ms() + TICK_MS;
+                effects.extend(self.world.handle(now, Event::Tick));
+                for fleet in self.fleets(now) {
+                    short_fleet_says_why(&fleet)?;
+                }
+            }
+            self.carry_out(effects, now, said)?;
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        effects: Vec<Effect>,
+        now: Timestamp,
+        said: &mut Vec<Said>,
+    ) -> Result<(), Broken> {
+        let draft = self.fence.draft(clock(now), &effects);
+        let told = self.in_detail(effects, now);
+        match draft {
+            Some(Draft { batch, pledge }) => self.store(batch, Some(pledge), told, now),
+            None => self.tell(told, now, said)?,
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, batch: Batch, pledge: Option<Pledge>, told: Vec<Told>, now: Timestamp) {
+        let line = self.line.under(self.term());
+        // Asked at once: it is on its way even if nobody waits for the answer.
+        let storing: Waiting<_> = Box::pin(async move { line.commit(batch).await });
+        self.storing = Some(Storing { since_ms: now.unix_ms(), storing, pledge, told });
+    }
+
+    fn stored(&mut self, version: Version, now: Timestamp, said: &mut Vec<Said>) -> Result<(), Broken> {
+        let Some(Storing { pledge, told, .. }) = self.storing.take() else { return Ok(()) };
+        if let Some(pledge) = pledge {
+            self.fence.stored(pledge, version);
+        }
+        if !told.is_empty()
+            && let Some(for_ms) = self.freezes_ms.take()
+        {
+            said.push(Said::Freezes { for_ms });
+            self.untold = told;
+            return Ok(());
+        }
+        self.tell(told, now, said)
+    }
+
+    /// What is told besides the writes, and how a fleet stood when a start was decided.
+    fn in_detail(&mut self, effects: Vec<Effect>, now: Timestamp) -> Vec<Told> {
+        let mut fleets = None;
+        let mut told = Vec::with_capacity(effects.len());
+        for effect in effects {
+            if matches!(effect, Effect::Write(_)) {
+                continue;
+            }
+            let mut fleet = None;
+            if let Effect::Order { message, .. } = &effect
+                && let ToAgent::Start { order, .. } = &**message
+            {
+                let fleets = fleets.get_or_insert_with(|| self.fleets(now));
+                fleet = fleets.iter().find(|fleet| fleet.name == order.fleet).cloned();
+            }
+            told.push(Told { effect, fleet });
+        }
+        told
+    }
+
+    fn tell(&mut self, told: Vec<Told>, now: Timestamp, said: &mut Vec<Said>) -> Result<(), Broken> {
+        for one in told {
+            self.laws.told(now.unix_ms(), &one.effect)?;
+            said.push(Said::Told(Box::new(one)));
+        }
+        Ok(())
+    }
+}
