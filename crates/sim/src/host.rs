@@ -37,6 +37,8 @@ struct Link {
     /// Since when nothing passes; 0 while all does.
     dead_since_ms: u64,
     cut_until_ms: u64,
+    /// Whether the other side has hung up: what it said before still arrives.
+    is_over: bool,
 }
 
 /// One machine.
@@ -98,6 +100,7 @@ impl Host {
         let link = &mut self.links[control];
         link.redial_ms = now_ms + rng.random_range(50..=1_000);
         link.dead_since_ms = 0;
+        link.is_over = false;
         self.obedience.lost(control);
         link.stream.take().map(|stream| stream.id)
     }
@@ -113,6 +116,18 @@ impl Host {
         if let Some(control) = self.links.iter().position(is_it) {
             self.drop_stream(control, now_ms, rng);
         }
+    }
+
+    /// A control process ends, or hangs up on everybody: the stream ends behind what is on its way.
+    pub(crate) fn hung_up_by(&mut self, control: ControlId) {
+        let link = &mut self.links[control];
+        link.is_over = link.stream.is_some();
+    }
+
+    /// Whether the stream has ended and nothing of it is on its way any more.
+    pub(crate) fn has_ended(&self, control: ControlId) -> bool {
+        let link = &self.links[control];
+        link.is_over && link.stream.as_ref().is_some_and(|stream| stream.to_agent.is_empty())
     }
 
     /// Nothing passes between it and a control process for a while.
@@ -150,7 +165,8 @@ impl Host {
 
     /// The next word to a control process that has arrived.
     pub(crate) fn heard(&mut self, control: ControlId, now_ms: u64) -> Option<(StreamId, FromAgent)> {
-        let stream = self.links[control].stream.as_mut()?;
+        let link = &mut self.links[control];
+        let stream = link.stream.as_mut().filter(|_| !link.is_over)?;
         stream.to_control.receive(now_ms).map(|message| (stream.id, message))
     }
 

@@ -30,6 +30,11 @@ impl<T> Pipe<T> {
         self.messages.push_back((at, message));
     }
 
+    /// Whether nothing is on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     /// The next message that has arrived.
     pub(crate) fn receive(&mut self, now_ms: u64) -> Option<T> {
         let (at, _) = self.messages.front()?;

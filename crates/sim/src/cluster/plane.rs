@@ -93,6 +93,9 @@ impl Cluster {
                         Err(broken) => return Err(broken),
                     }
                 }
+                if host.has_ended(control) {
+                    host.drop_stream(control, now_ms, &mut self.rng);
+                }
             }
         }
         Ok(())
@@ -245,9 +248,8 @@ impl Cluster {
 
     /// This process does not lead any more: its agents and callers are hung up on.
     pub(super) fn leadership_over(&mut self, at: usize) {
-        let now_ms = self.now_ms;
         for host in &mut self.hosts {
-            host.drop_stream(at, now_ms, &mut self.rng);
+            host.hung_up_by(at);
         }
         self.posting.retain(|(_, by, _)| *by != at);
         let asked = self.calls.iter().filter(|(_, to)| matches!(to, At::Asked(to) if *to == at));
