@@ -124,8 +124,11 @@ impl Callers {
             (Ok(Answer::Endpoint(answer)), None) => {
                 summary.granted += 1;
                 let player = self.player(rng);
-                // It asks again when it could not dial before the answer expires.
                 let at = now_ms + rng.random_range(10..=4_000);
+                // It asks again when it could not dial well before the answer expires: some come late.
+                if at + 1_000 > answer.expires_at_ms {
+                    return Ok(());
+                }
                 let leaves_ms = at + rng.random_range(100..=self.stay_ms_max);
                 self.arrivals.push((at, Arrival::Mesh { server: answer.server.0, player, leaves_ms }));
             }
