@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::allocate::Preference;
 use crate::autoscale::Autoscale;
+use crate::placement::Spread;
 use crate::{FleetName, HostName, Revision, ServerName, Timestamp};
 
 /// What the servers of a fleet are for (source 002's two clusters).
@@ -89,6 +90,8 @@ pub struct Fleet {
     pub autoscale: Autoscale,
     /// Which server the next room or player goes to. No part of the revision.
     pub allocation: Preference,
+    /// Among what its servers are spread. Default: hosts.
+    pub spread: Spread,
     /// How long a server may take to answer before it is replaced. Default 60 s.
     pub start_timeout: Duration,
     /// When a server has done enough and is replaced. Default never. No part of the revision.

@@ -45,7 +45,7 @@ struct Link {
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) name: HostName,
-    zone: &'static str,
+    pub(crate) zone: &'static str,
     servers_max: u32,
     boot: u64,
     /// The streams to the control processes, by their machines' numbers.

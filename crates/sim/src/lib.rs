@@ -47,6 +47,8 @@ pub struct Summary {
     pub agent_faults: u64,
     /// Whole hosts that died with all that ran on them.
     pub hosts_lost: u64,
+    /// Times that all hosts of a zone died at once.
+    pub zones_lost: u64,
     /// Control processes that died.
     pub control_crashes: u64,
     /// Faults of the store: commits that failed; of a shared one everything that went wrong with it.

@@ -9,6 +9,7 @@ use greenroom_control::world::{Bounds, Results, Timings, WorldConfig};
 use greenroom_core::allocate::Preference;
 use greenroom_core::autoscale::{Amount, Autoscale, BufferUnit, Freeze, Metric, Policy, ScaleIn};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
+use greenroom_core::placement::Spread;
 use greenroom_wire::revision::revision;
 use greenroom_wire::token::PublicKeys;
 use rand::RngExt as _;
@@ -318,6 +319,7 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
         match_players: 0,
         autoscale: Autoscale::default(),
         allocation: Preference::of(kind),
+        spread: Spread::default(),
         start_timeout: Duration::from_secs(25),
         recycle: Recycle::default(),
         ports: None,

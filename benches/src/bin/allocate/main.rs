@@ -161,6 +161,7 @@ fn fleet(servers: u32, rooms_per_server: u16) -> anyhow::Result<Fleet> {
         match_players: 0,
         autoscale: greenroom_core::autoscale::Autoscale::default(),
         allocation: greenroom_core::allocate::Preference::Packing,
+        spread: greenroom_core::placement::Spread::default(),
         start_timeout: Duration::from_mins(1),
         recycle: Recycle::default(),
         ports: None,

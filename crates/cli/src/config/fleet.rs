@@ -10,6 +10,7 @@ use std::time::Duration;
 use greenroom_core::FleetName;
 use greenroom_core::allocate::Preference;
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, SecretSource, Template};
+use greenroom_core::placement::Spread;
 use greenroom_wire::secret::SecretRef;
 use toml::de::DeTable;
 
@@ -80,6 +81,7 @@ pub(super) fn read(
     let autoscale = super::autoscale::read(&mut section, kind, most, faults);
     let recycle = super::recycle::read(&mut section, kind, faults);
     let allocation = allocation(&mut section, kind, faults);
+    let spread = spread(&mut section, faults);
     let ports_span = ports.as_ref().map_or_else(|| header.clone(), |found| found.span.clone());
     let replicas_max_span = replicas_max.as_ref().map_or(header, |found| found.span.clone());
     section.finish(faults);
@@ -104,6 +106,7 @@ pub(super) fn read(
         match_players,
         autoscale,
         allocation: allocation.unwrap_or_else(|| Preference::of(kind)),
+        spread: spread.unwrap_or_default(),
         start_timeout: start_timeout.map_or(Duration::from_secs(60), |found| found.value),
         recycle,
         ports: ports.map(|found| found.value),
@@ -258,6 +261,18 @@ fn allocation(
     let found = section.parsed("allocation", faults, |text| {
         allowed.iter().find(|one| one.name() == text).copied().ok_or_else(|| {
             let names: Vec<&str> = allowed.iter().map(|one| one.name()).collect();
+            let hint = did_you_mean(text, &names).map(|hint| format!("; {hint}")).unwrap_or_default();
+            format!("is {text:?}; allowed: \"{}\"{hint}", names.join("\", \""))
+        })
+    });
+    found.map(|found| found.value)
+}
+
+/// Among what the servers are spread.
+fn spread(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Option<Spread> {
+    let found = section.parsed("spread", faults, |text| {
+        Spread::ALL.into_iter().find(|one| one.name() == text).ok_or_else(|| {
+            let names = Spread::ALL.map(Spread::name);
             let hint = did_you_mean(text, &names).map(|hint| format!("; {hint}")).unwrap_or_default();
             format!("is {text:?}; allowed: \"{}\"{hint}", names.join("\", \""))
         })

@@ -107,6 +107,7 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
         writeln!(f, "env = {{ {} }}", env.join(", "))?;
     }
     writeln!(f, "allocation = {}", text(fleet.allocation.name()))?;
+    writeln!(f, "spread = {}", text(fleet.spread.name()))?;
     writeln!(f, "replicas_min = {}", fleet.replicas_min)?;
     writeln!(f, "replicas_max = {}", fleet.replicas_max)?;
     let probe = match &fleet.template.probe {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use greenroom_core::fleet::{
     self, Action, Backoff, Fleet, HostLoads, Limits, Reason, SecretSource, StopReason,
 };
-use greenroom_core::placement::{self, Host};
+use greenroom_core::placement::{self, Host, Placed};
 use greenroom_core::{FleetName, HostName, ServerName};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{ProcessPhase, StartOrder, ToAgent};
@@ -63,26 +63,17 @@ impl World {
     }
 
     fn start_server(&mut self, name: &FleetName) {
-        let hosts: Vec<Host> = self
-            .hosts
-            .iter()
-            .map(|(name, host)| Host {
-                name: name.clone(),
-                accepts: host.connected && host.reported && host.stream.is_some(),
-                servers: u32::try_from(host.servers.len()).unwrap_or(u32::MAX),
-                servers_max: host.servers_max,
-            })
-            .collect();
+        let hosts = self.places(name);
         let now = self.now;
         let Some(state) = self.fleets.get_mut(name) else { return };
         if state.starts_after > now || state.backoff.waits(now) {
             return;
         }
-        let Some(host) = placement::choose(&hosts) else {
+        let spec = state.spec.clone();
+        let Some(Placed { host, why }) = placement::choose(&hosts, spec.spread) else {
             state.unplaced += 1;
             return;
         };
-        let spec = state.spec.clone();
         let server = self.new_server_name(name);
         let order = start_order(&server, &spec);
         self.servers.insert(server.clone(), ordered(&server, &spec, &host, now));
@@ -91,7 +82,24 @@ impl World {
         }
         self.refresh(&server);
         self.order(&host, ToAgent::Start { term: self.config.term, order: Box::new(order) });
-        self.note(Notice::ServerOrdered { server, host });
+        self.note(Notice::ServerOrdered { server, on: format!("{host}: {why}") });
+    }
+
+    /// The hosts as placement sees them, for one more server of a fleet.
+    fn places(&self, fleet: &FleetName) -> Vec<Host> {
+        let is_ours = |server: &&ServerName| {
+            self.servers.get(*server).is_some_and(|server| server.fleet == *fleet && server.stop.is_none())
+        };
+        let count = |servers: usize| u32::try_from(servers).unwrap_or(u32::MAX);
+        let hosts = self.hosts.iter().map(|(name, host)| Host {
+            name: name.clone(),
+            zone: host.labels.get(placement::ZONE).cloned().unwrap_or_default(),
+            accepts: host.connected && host.reported && host.stream.is_some(),
+            servers: count(host.servers.len()),
+            of_fleet: count(host.servers.iter().filter(is_ours).count()),
+            servers_max: host.servers_max,
+        });
+        hosts.collect()
     }
 
     fn new_server_name(&mut self, fleet: &FleetName) -> ServerName {

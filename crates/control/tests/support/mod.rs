@@ -53,6 +53,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
         match_players,
         autoscale: greenroom_core::autoscale::Autoscale::default(),
         allocation: greenroom_core::allocate::Preference::default(),
+        spread: greenroom_core::placement::Spread::default(),
         start_timeout: Duration::from_secs(60),
         recycle: Recycle::default(),
         ports: None,

@@ -5,7 +5,7 @@ use greenroom_core::HostName;
 use greenroom_core::allocate::{Candidates, Chosen, Preference, Selector, no_room, no_server};
 use greenroom_core::fleet::Fleet;
 use greenroom_core::gameserver::GameServer;
-use greenroom_core::placement::{self, Host};
+use greenroom_core::placement::{self, Host, Spread};
 use proptest::prelude::*;
 
 /// The servers of a text as the world keeps them: by name.
@@ -124,7 +124,8 @@ fn the_answer_says_why_this_server() {
 }
 
 fn host(name: &str, accepts: bool, servers: u32, servers_max: u32) -> Host {
-    Host { name: name.parse().unwrap(), accepts, servers, servers_max }
+    let zone = String::new();
+    Host { name: name.parse().unwrap(), zone, accepts, servers, of_fleet: 0, servers_max }
 }
 
 #[test]
@@ -139,10 +140,74 @@ fn a_server_goes_to_the_host_with_the_smallest_taken_share() {
     ];
     for (name, hosts, expected) in cases {
         assert_eq!(
-            placement::choose(&hosts),
+            placement::choose(&hosts, Spread::Hosts).map(|placed| placed.host),
             expected.map(|name| name.parse::<HostName>().unwrap()),
             "{name}"
         );
+    }
+}
+
+/// `name zone of_fleet servers/servers_max`, with a `!` behind those that accept nothing.
+fn zoned(text: &str) -> Vec<Host> {
+    let hosts = text.split(", ").map(|host| {
+        let words: Vec<&str> = host.trim_end_matches('!').split(' ').collect();
+        let (servers, servers_max) = words[3].split_once('/').unwrap();
+        Host {
+            name: words[0].parse().unwrap(),
+            zone: words[1].trim_matches('-').to_owned(),
+            accepts: !host.ends_with('!'),
+            servers: servers.parse().unwrap(),
+            of_fleet: words[2].parse().unwrap(),
+            servers_max: servers_max.parse().unwrap(),
+        }
+    });
+    hosts.collect()
+}
+
+#[test]
+fn a_fleet_that_is_spread_over_zones_grows_where_it_has_the_fewest_servers() {
+    let cases = [
+        (
+            "the emptier zone",
+            "h1 a 2 2/9, h2 b 1 8/9",
+            "h2: zone \"b\" had 1 of the fleet, the fewest of 2 with a place",
+        ),
+        (
+            "all of a zone's hosts count",
+            "h1 a 1 1/9, h2 a 1 1/9, h3 b 1 9/10",
+            "h3: zone \"b\" had 1 of the fleet, the fewest of 2 with a place",
+        ),
+        (
+            "the emptiest host of the zone",
+            "h1 a 1 4/9, h2 a 0 3/9, h3 b 2 2/9",
+            "h2: zone \"a\" had 1 of the fleet, the fewest of 2 with a place",
+        ),
+        (
+            "other fleets do not count",
+            "h1 a 0 8/9, h2 b 1 1/9",
+            "h1: zone \"a\" had 0 of the fleet, the fewest of 2 with a place",
+        ),
+        (
+            "a full zone is passed over",
+            "h1 a 0 9/9, h2 b 3 3/9",
+            "h2: zone \"b\" had 3 of the fleet, the fewest of 1 with a place",
+        ),
+        (
+            "a lost zone too",
+            "h1 a 0 0/9!, h2 b 3 3/9, h3 c 4 4/9",
+            "h2: zone \"b\" had 3 of the fleet, the fewest of 2 with a place",
+        ),
+        (
+            "no label is a zone",
+            "h1 - 1 1/9, h2 - 0 0/9, h3 b 0 5/9",
+            "h3: zone \"b\" had 0 of the fleet, the fewest of 2 with a place",
+        ),
+        ("nothing is free", "h1 a 9 9/9, h2 b 0 0/9!", "nowhere"),
+    ];
+    for (name, hosts, expected) in cases {
+        let placed = placement::choose(&zoned(hosts), Spread::Zones);
+        let told = placed.map_or("nowhere".to_owned(), |placed| format!("{}: {}", placed.host, placed.why));
+        assert_eq!(told, expected, "{name}");
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
         match_players: 4,
         autoscale: Autoscale::default(),
         allocation: greenroom_core::allocate::Preference::default(),
+        spread: greenroom_core::placement::Spread::default(),
         start_timeout: Duration::from_secs(60),
         recycle: Recycle::default(),
         ports: None,

@@ -52,9 +52,18 @@ impl Cluster {
         }
     }
 
+    /// One host dies, or all of its zone at once.
     fn lose_host(&mut self) {
-        let at = self.rng.random_range(0..self.hosts.len());
-        self.lose(at);
+        let one = self.rng.random_range(0..self.hosts.len());
+        if self.rng.random_bool(0.7) {
+            return self.lose(one);
+        }
+        self.summary.zones_lost += 1;
+        for at in 0..self.hosts.len() {
+            if self.hosts[at].zone == self.hosts[one].zone {
+                self.lose(at);
+            }
+        }
     }
 
     /// A machine dies with all that is on it.

@@ -53,6 +53,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
         match_players: seats,
         autoscale: Autoscale::default(),
         allocation: Preference::Packing,
+        spread: greenroom_core::placement::Spread::default(),
         start_timeout: Duration::from_secs(60),
         recycle: Recycle::default(),
         ports: None,
