@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use greenroom_core::{RoomId, Timestamp};
 use greenroom_store::records::Record;
 use greenroom_store::{Batch, BoxFuture, CommitError, Kind, ReadError, Store, Stored, Version, Write};
-use greenroom_wire::record::{DecisionRecord, RoomRecord};
+use greenroom_wire::record::DecisionRecord;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -363,11 +363,9 @@ impl Inner {
             return;
         }
         for write in batch.writes() {
-            let Write::Put { kind, bytes, .. } = write else { continue };
-            if *kind == RoomRecord::KIND
-                && let Ok(record) = serde_json::from_slice::<RoomRecord>(bytes)
-            {
-                self.rooms_ever.insert(record.room.0);
+            let Write::Put { kind, key, bytes, .. } = write else { continue };
+            if *kind == Kind::Room {
+                self.rooms_ever.extend(key.parse::<RoomId>());
             } else if *kind == DecisionRecord::KIND
                 && let Ok(record) = serde_json::from_slice(bytes)
             {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use greenroom_store::{Batch, CommitError, Kind, ReadError, Stored, Version, Write, term};
+use greenroom_store::{Batch, CommitError, Kind, ReadError, Stored, Version, Write};
 use greenroom_wire::record::TermRecord;
 
 /// The answer to one operation.
@@ -82,6 +82,7 @@ pub(super) struct Contents {
     /// 0 while nothing was ever stored.
     history: u64,
     commits: u64,
+    term: u64,
     records: BTreeMap<(Kind, String), (Version, Vec<u8>)>,
     /// Which version each process's batches got.
     writers: BTreeMap<(u64, u64), u64>,
@@ -93,10 +94,8 @@ impl Contents {
     }
 
     /// The stored term; 0 when there is none.
-    pub(super) fn term(&self) -> u64 {
-        let stored = self.records.get(&(Kind::Term, term::KEY.to_owned()));
-        let record = stored.and_then(|(_, bytes)| serde_json::from_slice::<TermRecord>(bytes).ok());
-        record.map_or(0, |record| record.term)
+    pub(super) const fn term(&self) -> u64 {
+        self.term
     }
 
     /// What is here and not, or not so, in `other`.
@@ -167,6 +166,11 @@ impl Contents {
         for write in batch.writes() {
             match write {
                 Write::Put { kind, key, bytes, .. } => {
+                    if *kind == Kind::Term
+                        && let Ok(record) = serde_json::from_slice::<TermRecord>(bytes)
+                    {
+                        self.term = record.term;
+                    }
                     self.records.insert((*kind, key.clone()), (Version(self.commits), bytes.clone()));
                 }
                 Write::Delete { kind, key, .. } => drop(self.records.remove(&(*kind, key.clone()))),
