@@ -141,7 +141,6 @@ impl Cluster {
         self.summary.batches_refused = self.store.refused();
         self.summary.rewinds = self.rewinds_seen;
         self.summary.ran_ms = self.now_ms - BEGIN_MS;
-        self.summary.events = self.control.events;
         Ok(self.summary)
     }
 

@@ -38,6 +38,11 @@ type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(crate) enum Said {
     /// It leads now.
     Leads,
+    /// Its world has handled so many events.
+    Handled {
+        /// How many.
+        events: u64,
+    },
     /// An effect of its world, stored and let out.
     Told(Box<Told>),
     /// It does not lead any more: its agents are hung up on and its callers get no answer.

@@ -152,6 +152,7 @@ impl Cluster {
                         // Tickets wait with whoever leads: they are filed again.
                         self.lobby_gives_up();
                     }
+                    Said::Handled { events } => self.summary.events += events,
                     Said::Told(told) => self.carry_out(at, *told)?,
                     Said::Over => self.leadership_over(at),
                     Said::Freezes { for_ms } => self.replicas[at].freeze(self.now_ms + for_ms),

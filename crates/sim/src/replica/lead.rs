@@ -158,7 +158,9 @@ impl Lead {
                 continue;
             }
             let mut effects = Vec::new();
-            for event in std::mem::take(&mut self.inbox) {
+            let inbox = std::mem::take(&mut self.inbox);
+            said.push(Said::Handled { events: inbox.len() as u64 + u64::from(ticks) });
+            for event in inbox {
                 effects.extend(self.world.handle(now, event));
             }
             if ticks {
