@@ -79,7 +79,11 @@ impl Prober {
                 ProbeWord::Http(_) | ProbeWord::EngineIo => self.talk(address, how).await,
             }
         };
-        tokio::time::timeout(TIMEOUT, probe).await.unwrap_or(Err(ProbeError::Timeout))
+        tokio::time::timeout(TIMEOUT, probe).await.unwrap_or_else(|_| {
+            // Perhaps another program, one that waits for more of what it does not understand.
+            self.secure().remove(&port);
+            Err(ProbeError::Timeout)
+        })
     }
 
     /// Speaks as the port was spoken to last, and the other way where that is not understood.
@@ -96,6 +100,8 @@ impl Prober {
             // What it said in its first language tells more than that it has no second one.
             (Err(ProbeError::Tls { .. }), _) => return Err(refused),
             (Err(ProbeError::Http { .. }), Speech::Plain) => return Err(refused),
+            // It went meanwhile, and taught nothing.
+            (Err(ProbeError::Connect { .. }), _) => false,
             (_, Speech::Tls) => self.secure().insert(address.port()),
             (_, Speech::Plain) => self.secure().remove(&address.port()),
         };
@@ -328,6 +334,53 @@ mod tests {
         });
         let probed = Prober::new(Ipv4Addr::LOCALHOST.into()).probe(port, &ProbeWord::EngineIo).await;
         assert!(matches!(probed, Err(ProbeError::Http { .. })), "{probed:?}");
+    }
+
+    /// Answers requests in plain, and waits for the end of one that is none, as a simple server does.
+    async fn serve_patiently(listener: TcpListener) {
+        let mut open = JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            open.spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    if !stream.read_buf(&mut request).await.is_ok_and(|count| count > 0) {
+                        return;
+                    }
+                }
+                let _told = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_goes_while_it_is_asked_teaches_nothing_of_the_one_after_it() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (how, prober) = (ProbeWord::Http("/livez".to_owned()), Prober::new(Ipv4Addr::LOCALHOST.into()));
+        let dies = async move {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            drop(listener);
+            drop(stream);
+        };
+        let (probed, ()) = tokio::join!(prober.probe(address.port(), &how), dies);
+        assert!(matches!(probed, Err(ProbeError::Connect { .. })), "{probed:?}");
+        let mut serving = JoinSet::new();
+        serving.spawn(serve_patiently(TcpListener::bind(address).await.expect("the same port")));
+        assert_eq!(prober.probe(address.port(), &how).await.ok(), Some(Speech::Plain));
+    }
+
+    #[tokio::test]
+    async fn a_port_that_no_longer_answers_in_tls_is_asked_in_plain_again() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (how, prober) = (ProbeWord::Http("/livez".to_owned()), Prober::new(Ipv4Addr::LOCALHOST.into()));
+        prober.secure().insert(port);
+        let mut serving = JoinSet::new();
+        serving.spawn(serve_patiently(listener));
+        let first = prober.probe(port, &how).await;
+        assert!(matches!(first, Err(ProbeError::Timeout)), "{first:?}");
+        assert_eq!(prober.probe(port, &how).await.ok(), Some(Speech::Plain));
     }
 
     #[test]
