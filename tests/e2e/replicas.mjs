@@ -44,7 +44,8 @@ function run(program, args, options) {
 }
 
 export class Replicas {
-  static async start(t, { replicas = ['a', 'b', 'c'], hosts = ['h1', 'h2'] } = {}) {
+  /** Files and ports; nothing runs yet. */
+  static async prepare(t, replicas, hosts) {
     const self = new Replicas();
     t.after(() => self.stop());
     self.folder = await mkdtemp(path.join(os.tmpdir(), 'greenroom-e2e-'));
@@ -52,12 +53,17 @@ export class Replicas {
     const first = await freePorts(1 + replicas.length + hosts.length * 12);
     self.redisPort = first;
     self.replicas = replicas.map((name, i) => ({ name, port: first + 1 + i, url: `http://127.0.0.1:${first + 1 + i}` }));
-    const ports = (i) => first + 1 + replicas.length + i * 12;
-    await writeFile(self.toml('control'), TOML(`${ports(0)}-${ports(0) + 11}`, 'control'));
+    self.ports = (i) => `${first + 1 + replicas.length + i * 12}-${first + replicas.length + (i + 1) * 12}`;
+    await writeFile(self.toml('control'), TOML(self.ports(0), 'control'));
+    return self;
+  }
+
+  static async start(t, { replicas = ['a', 'b', 'c'], hosts = ['h1', 'h2'] } = {}) {
+    const self = await Replicas.prepare(t, replicas, hosts);
     await self.startRedis();
     for (const replica of self.replicas) self.startReplica(replica);
     self.agents = await Promise.all(hosts.map(async (name, i) => {
-      await writeFile(self.toml(name), TOML(`${ports(i)}-${ports(i) + 11}`, name));
+      await writeFile(self.toml(name), TOML(self.ports(i), name));
       const others = self.replicas.slice(1).flatMap(({ url }) => ['--replica', url]);
       const args = ['--server', self.replicas[0].url, 'agent', '--config', self.toml(name)];
       args.push('--data-dir', path.join(self.folder, name), '--stop-servers-on-exit', ...others);

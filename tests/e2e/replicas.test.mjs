@@ -134,3 +134,14 @@ test('a store that is frozen, or killed and started again with its data, only ma
   await until('calls go on', async () => (await replicas.allocate({ key: 'guild:a', players: ['of-guild:a'] })).status === 200);
   await assertUnharmed(replicas, callers, before);
 });
+
+test('a store that is away is told at once, and waited for', async (t) => {
+  const replicas = await Replicas.prepare(t, ['a'], []);
+  const [alone] = replicas.replicas;
+  replicas.startReplica(alone);
+  const says = (words) => until(() => `control says ${words}; it said\n${replicas.said()}`, () => words.test(alone.run.output), 5_000);
+  await says(/the store does not answer.*127\.0\.0\.1/);
+  await replicas.startRedis();
+  await replicas.leader();
+  await says(/the store answers again/);
+});

@@ -10,6 +10,7 @@ use ::redis::{
     AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo as _, Pipeline, RedisResult, Value, cmd,
 };
 use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
 
 use super::replies::{self, Outcome};
 use super::{Op, RedisConfig, RedisOpenError};
@@ -108,7 +109,8 @@ impl Line {
 
     /// Until the last handle of the store is gone and everything asked has its answer.
     pub(super) async fn serve(mut self, mut waiting: mpsc::Receiver<Op>) {
-        let mut retry = RETRY_MIN;
+        let (mut retry, mut is_away) = (RETRY_MIN, false);
+        let store = self.client.get_connection_info().addr().to_string();
         loop {
             if self.pending.is_empty() {
                 let Some(op) = waiting.recv().await else { return };
@@ -121,8 +123,14 @@ impl Line {
             }
             let Err(why) = self.exchange().await else {
                 retry = RETRY_MIN;
+                if std::mem::take(&mut is_away) {
+                    info!(store, "the store answers again");
+                }
                 continue;
             };
+            if !std::mem::replace(&mut is_away, true) {
+                warn!(store, why, "the store does not answer; it is asked again and again");
+            }
             self.connection = None;
             let now = Instant::now();
             let (over, kept) = std::mem::take(&mut self.pending)
