@@ -493,4 +493,6 @@ async fn pages_of_allowed_origins_may_call_and_others_may_not() {
     assert_eq!(answer.status(), StatusCode::OK);
     let live = open.call(Method::GET, "/livez").send().await.unwrap();
     assert_eq!(live.status(), StatusCode::OK);
+    let table: Value = open.call(Method::GET, "/v1/openapi.json").send().await.unwrap().json().await.unwrap();
+    assert!(table["paths"]["/v1/assignments"]["post"].is_object(), "{table}");
 }

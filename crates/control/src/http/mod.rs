@@ -9,6 +9,7 @@ mod forward;
 mod guard;
 mod listen;
 mod openapi;
+mod route;
 mod routes;
 
 mod calls;
@@ -152,7 +153,7 @@ pub(crate) async fn serve_players(
 }
 
 fn router(face: Arc<Face>) -> Router {
-    routes::router()
+    route::router(&routes::ROUTES)
         .fallback(pages::page)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(face.clone(), forward::forward))

@@ -4,18 +4,18 @@
 
 mod limit;
 mod login;
+mod routes;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::to_bytes;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use greenroom_core::{FleetName, IdempotencyKey, PlayerId, TicketId};
 use greenroom_wire::Text;
@@ -35,16 +35,16 @@ use super::calls::header_key;
 use super::error::{self, ApiError};
 use super::extract::{Named, Told};
 use super::listen::{self, Peer};
+use super::route;
 use crate::config::PlayersConfig;
 use crate::world::Call;
 
 pub(crate) use login::Login;
 pub use login::LoginError;
+pub(crate) use routes::ROUTES;
 
 use limit::{Limiter, household};
 
-/// Largest body, in bytes.
-const BODY_BYTES_MAX: usize = 4 * 1024;
 /// Largest answer to one filed ticket, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long a browser may remember what is allowed.
@@ -114,16 +114,9 @@ fn router(lobby: Arc<Lobby>) -> Router {
         ])
         .expose_headers([header::RETRY_AFTER])
         .max_age(CORS_AGE);
-    Router::new()
-        .route("/v1/fleets/{fleet}/endpoint", get(endpoint))
-        .route("/v1/fleets/{fleet}/rooms", post(room))
-        .route("/v1/fleets/{fleet}/tickets", post(ticket))
-        .route("/v1/assignments", post(assignments))
-        .route("/v1/tickets/{ticket}", delete(cancel))
-        .route("/livez", get(super::calls::livez))
+    route::router(&ROUTES)
         .fallback(nothing)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(lobby.clone(), limit_address))
         .layer(cors)
         .with_state(lobby)
