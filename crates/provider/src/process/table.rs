@@ -3,6 +3,7 @@
 //! Never trusts a pid alone: pids are used again, so the start time goes with it.
 
 use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use greenroom_core::InstanceId;
 use rustix::process::{Pid, Signal};
@@ -12,6 +13,10 @@ use crate::{Handle, INSTANCE_ENV};
 
 /// Start times are told in whole seconds, rounded in more than one place.
 const START_TOLERANCE_S: u64 = 2;
+/// Times that a process without an environment is looked at again, and the time between two: far longer than a program
+/// takes to be put in place, far shorter than anybody waits for an adoption.
+const EXEC_LOOKS_MAX: u32 = 10;
+const EXEC_PAUSE: Duration = Duration::from_millis(5);
 
 /// One process of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +77,16 @@ pub(super) fn processes_of(instance: &InstanceId) -> Vec<Identity> {
     let wanted = format!("{INSTANCE_ENV}={instance}");
     let mut system = new_table();
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, refresh());
+    for _ in 0..EXEC_LOOKS_MAX {
+        let nameless: Vec<_> =
+            system.processes().values().filter(|process| may_be_in_exec(process)).collect();
+        if nameless.is_empty() {
+            break;
+        }
+        let nameless: Vec<_> = nameless.into_iter().map(Process::pid).collect();
+        std::thread::sleep(EXEC_PAUSE);
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&nameless), true, refresh());
+    }
     let mut found: Vec<Identity> = system
         .processes()
         .values()
@@ -80,6 +95,14 @@ pub(super) fn processes_of(instance: &InstanceId) -> Vec<Identity> {
         .collect();
     found.sort_by_key(|identity| identity.pid);
     found
+}
+
+/// Whether the process has just begun and shows no environment: its parent hears of a program that was found a moment
+/// before the kernel has put its environment in place.
+fn may_be_in_exec(process: &Process) -> bool {
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let is_fresh = process.start_time() + START_TOLERANCE_S >= now_s;
+    is_fresh && runs(process) && process.environ().is_empty()
 }
 
 /// The process group of a pid. In a container a group may be outside, which the system call tells as 0; the process
