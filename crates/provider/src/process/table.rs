@@ -78,13 +78,13 @@ pub(super) fn processes_of(instance: &InstanceId) -> Vec<Identity> {
     let mut system = new_table();
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, refresh());
     for _ in 0..EXEC_LOOKS_MAX {
-        let nameless: Vec<_> =
-            system.processes().values().filter(|process| may_be_in_exec(process)).collect();
+        let nameless = system.processes().values().filter(|process| may_be_in_exec(process));
+        let nameless: Vec<_> = nameless.map(Process::pid).collect();
         if nameless.is_empty() {
             break;
         }
-        let nameless: Vec<_> = nameless.into_iter().map(Process::pid).collect();
-        std::thread::sleep(EXEC_PAUSE);
+        // On a thread that may wait; to wake early does no harm.
+        std::thread::park_timeout(EXEC_PAUSE);
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&nameless), true, refresh());
     }
     let mut found: Vec<Identity> = system
