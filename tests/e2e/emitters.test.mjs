@@ -110,7 +110,7 @@ describe('emitters outside of the servers', () => {
     emitter.to(bob.id).socketsJoin('red');
     emitter.to('red').emit('to', 'red');
     emitter.to(['red', 'mine']).emit('to', 'both');
-    emitter.to('red').except('mine').volatile.emit('to', 'bob');
+    emitter.to('red').except('mine').emit('to', 'bob');
     emitter.except(bob.id).emit('to', 'ann');
     emitter.in('red').socketsLeave('mine');
     emitter.to('mine').emit('to', 'nobody');

@@ -365,7 +365,8 @@ impl Supervisor {
         let rooms: usize = servers.iter().map(|server| server.rooms.len()).sum();
         let pause = REPORT_COALESCE_PER_ROOM.saturating_mul(u32::try_from(rooms).unwrap_or(u32::MAX));
         self.report_not_before = now + pause.min(REPORT_EVERY);
-        self.out.effects.push(Effect::Tell(Box::new(FromAgent::Report(Report { servers }))));
+        let report = Report { at_ms: Some(now.unix_ms()), servers };
+        self.out.effects.push(Effect::Tell(Box::new(FromAgent::Report(report))));
         self.report_at = now + REPORT_EVERY;
         let told: Vec<ServerName> = self
             .servers

@@ -306,7 +306,8 @@ impl Host {
         let Some(obeyed) = self.obedience.obeyed() else { return };
         let Some(stream) = &mut self.links[obeyed].stream else { return };
         if self.changed || now_ms >= self.report_ms {
-            let report = Report { servers: self.servers.values().map(Server::report).collect() };
+            let servers = self.servers.values().map(Server::report).collect();
+            let report = Report { at_ms: Some(now_ms), servers };
             // Repeated, because a report that is handled twice must change nothing.
             for _ in 0..=u8::from(rng.random_bool(0.05)) {
                 stream.to_control.send(now_ms, FromAgent::Report(report.clone()), rng);

@@ -71,6 +71,10 @@ pub struct Hello {
 /// Everything that runs on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
+    /// When it was made, by the host's clock, in Unix milliseconds: it may be read much later. `None` from agents that
+    /// do not tell; it counts as made when it is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<u64>,
     /// All servers that were started and not yet forgotten, by name. Ended ones are told once more after they ended.
     pub servers: Vec<ServerReport>,
 }

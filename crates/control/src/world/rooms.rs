@@ -3,7 +3,7 @@
 //! Never seats anybody by itself: that is `seats`. The server ends a live room; this module ends what nobody came to,
 //! and what died with its server or host.
 
-use greenroom_core::{RoomId, ServerName};
+use greenroom_core::{RoomId, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{ProcessPhase, ToAgent};
 use greenroom_wire::api::{FinishRequest, RoomPhase, RoomStatus, SeatWord};
@@ -71,12 +71,17 @@ impl World {
         }
     }
 
-    /// Takes in what a server tells of all its rooms.
-    pub(super) fn observe_rooms(&mut self, server: &ServerName, reports: Vec<RoomReport>) {
+    /// Takes in what a server told of all its rooms at `made_at`.
+    pub(super) fn observe_rooms(
+        &mut self,
+        server: &ServerName,
+        reports: Vec<RoomReport>,
+        made_at: Timestamp,
+    ) {
         let mut told = std::collections::BTreeSet::new();
         for report in reports {
             told.insert(report.room.0.clone());
-            self.observe_room(server, &report);
+            self.observe_room(server, &report, made_at);
         }
         // Absence means something only where rooms are told of: not without a link, not while the agent looks for the
         // process, and not when it has heard nothing from it since it looked.
@@ -93,24 +98,24 @@ impl World {
         }
         for id in self.rooms_on(server) {
             if !told.contains(&id) {
-                self.observe_seats(&id, &[]);
+                self.observe_seats(&id, &[], made_at);
                 self.end_vacant(&id);
             }
         }
     }
 
-    fn observe_room(&mut self, server: &ServerName, report: &RoomReport) {
+    fn observe_room(&mut self, server: &ServerName, report: &RoomReport, made_at: Timestamp) {
         let id = report.room.0.clone();
         match self.rooms.get_mut(&id) {
             Some(room) if room.server == *server && room.epoch == report.epoch => {
                 room.reported = true;
                 room.vacant_since = None;
-                self.observe_seats(&id, &report.seats);
+                self.observe_seats(&id, &report.seats, made_at);
             }
             // Only this process gives epochs out, so a higher one means that the store was set back: the room is right.
             Some(room) if room.epoch < report.epoch => {
                 self.unindex_room(&id);
-                self.adopt_room(server, report);
+                self.adopt_room(server, report, made_at);
             }
             Some(_) => self.close_room(server, report, EndReason::Superseded),
             None => match self.ended.get(&id) {
@@ -118,12 +123,12 @@ impl World {
                     let reason = ended.status.ended.unwrap_or(EndReason::Superseded);
                     self.close_room(server, report, reason);
                 }
-                Some(_) | None => self.adopt_room(server, report),
+                Some(_) | None => self.adopt_room(server, report, made_at),
             },
         }
     }
 
-    fn adopt_room(&mut self, name: &ServerName, report: &RoomReport) {
+    fn adopt_room(&mut self, name: &ServerName, report: &RoomReport, made_at: Timestamp) {
         let Some(server) = self.servers.get(name) else { return };
         let id = report.room.0.clone();
         let key = report.key.clone().map(|key| key.0);
@@ -154,7 +159,7 @@ impl World {
             counted: Counted::default(),
         };
         self.index_room(&id, room);
-        self.observe_seats(&id, &report.seats);
+        self.observe_seats(&id, &report.seats, made_at);
         self.store_room(&id);
         self.note(Notice::RoomAdopted { room: id, server: name.clone() });
     }

@@ -20,6 +20,7 @@ const PROCESS_BEFORE: &str = "the process before this one: ";
 
 impl World {
     pub(super) fn observe_report(&mut self, host: &HostName, report: Report) {
+        let made_at = report.at_ms.map_or(self.now, |at_ms| Timestamp::from_unix_ms(at_ms).min(self.now));
         let mut reported = BTreeSet::new();
         for server in report.servers {
             let name = server.server.0.clone();
@@ -28,7 +29,7 @@ impl World {
                 continue;
             }
             reported.insert(name);
-            self.observe_server(host, server);
+            self.observe_server(host, server, made_at);
         }
         let known = self.hosts.get(host).map(|host| host.servers.clone()).unwrap_or_default();
         for name in known.difference(&reported) {
@@ -37,7 +38,7 @@ impl World {
         self.host_reported(host);
     }
 
-    fn observe_server(&mut self, host: &HostName, report: ServerReport) {
+    fn observe_server(&mut self, host: &HostName, report: ServerReport, made_at: Timestamp) {
         let name = report.server.0.clone();
         if report.phase == ProcessPhase::Ended {
             self.observe_given_up(&report);
@@ -52,7 +53,7 @@ impl World {
             self.count_start(&name);
         }
         self.lose_rooms(&name, |instance| died || *instance != report.instance.0);
-        self.observe_rooms(&name, report.rooms);
+        self.observe_rooms(&name, report.rooms, made_at);
         self.refresh(&name);
         self.note_phase(&name, before.map(|(phase, restarts, _)| (phase, restarts)), occupied);
         if let Some(reason) = before.and_then(|(_, _, stop)| stop)

@@ -53,9 +53,15 @@ fn an_agent_speaks_as_ever() {
         message: "exit status 1".to_owned(),
         ..server()
     };
-    golden(Process, "agent_report", &FromAgent::Report(Report { servers: vec![server(), ended] }));
+    golden(
+        Process,
+        "agent_report",
+        &FromAgent::Report(Report { at_ms: None, servers: vec![server(), ended] }),
+    );
+    let dated = Report { at_ms: Some(1_700_000_000_123), servers: vec![] };
+    golden(Process, "agent_report_dated", &FromAgent::Report(dated));
     let busy = ServerReport { measured: measured(), ..server() };
-    golden(Process, "agent_report_measured", &FromAgent::Report(Report { servers: vec![busy] }));
+    golden(Process, "agent_report_measured", &FromAgent::Report(Report { at_ms: None, servers: vec![busy] }));
     let ended = FromAgent::RoomEnded {
         server: text("arena-a1b2c"),
         instance: text("arena-a1b2c.0"),

@@ -262,7 +262,7 @@ impl Rig {
     /// The agent reports all it runs.
     pub(super) fn report(&mut self) {
         let servers = self.servers.values().map(|running| running.report.clone()).collect();
-        self.say(FromAgent::Report(Report { servers }));
+        self.say(FromAgent::Report(Report { at_ms: None, servers }));
     }
 
     pub(super) fn say(&mut self, message: FromAgent) {
