@@ -1,12 +1,6 @@
 // Programs outside of the servers, with the npm package `@socket.io/redis-emitter` and a real Redis: every node hears them and
 // acts on its own sockets, so that each client is reached once.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import process from 'node:process';
 import { after, before, describe } from 'node:test';
 
 import { Emitter } from '@socket.io/redis-emitter';
@@ -14,36 +8,8 @@ import { createClient } from 'redis';
 import { io } from 'socket.io-client';
 
 import { next, startEcho } from './echo.mjs';
-import { freePorts, test, until } from './harness.mjs';
-
-class Redis {
-  async start() {
-    this.folder ??= await mkdtemp(join(tmpdir(), 'greenroom-emitters-'));
-    this.port ??= await freePorts(1);
-    const args = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.folder, '--save', ''];
-    this.child = spawn(process.env.REDIS_SERVER ?? 'redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] });
-    let said = '';
-    this.child.on('error', (error) => (said += `${error}; install it: apt-get install redis-server`));
-    this.child.stdout.on('data', (chunk) => (said += chunk));
-    await until(() => `redis-server answers; it said: ${said}`, () => said.includes('Ready to accept connections'));
-    return this;
-  }
-
-  get url() {
-    return `redis://127.0.0.1:${this.port}`;
-  }
-
-  async kill() {
-    const ended = once(this.child, 'exit');
-    this.child.kill('SIGKILL');
-    await ended;
-  }
-
-  async stop() {
-    await this.kill();
-    await rm(this.folder, { recursive: true });
-  }
-}
+import { test, until } from './harness.mjs';
+import { Redis } from './redis.mjs';
 
 describe('emitters outside of the servers', () => {
   const nodes = [];
@@ -58,7 +24,7 @@ describe('emitters outside of the servers', () => {
       return String(list).split(' psub=2 ').length - 1 === count;
     });
   before(async () => {
-    redis = await new Redis().start();
+    redis = await Redis.start();
     client = createClient({ url: redis.url, socket: { reconnectStrategy: 20 } });
     client.on('error', () => {}); // it comes back by itself
     await client.connect();
@@ -120,6 +86,15 @@ describe('emitters outside of the servers', () => {
     ]);
   });
 
+  // Only a WebSocket that has written all before it surely takes a volatile event: elsewhere it may be dropped.
+  test('a volatile event reaches those who can take it at once', async () => {
+    const those = await two('/', { transports: ['websocket'] });
+    await settled(those);
+    emitter.volatile.emit('now', { n: 1 });
+    emitter.to(those[0].id).volatile.emit('now', 'ann');
+    assert.deepEqual(await settled(those), [[['now', { n: 1 }], ['now', 'ann']], [['now', { n: 1 }]]]);
+  });
+
   test('namespaces are apart, those of a pattern too, and one that is not there harms nobody', async () => {
     const main = await two();
     const rooms = await two('/room-emitters');
@@ -163,8 +138,7 @@ describe('emitters outside of the servers', () => {
 
   test('a Redis that dies and comes back is heard again', async () => {
     const those = await two();
-    await redis.kill();
-    await redis.start();
+    await redis.restart();
     await heard(2);
     emitter.emit('again', 1);
     assert.deepEqual(await settled(those), [[['again', 1]], [['again', 1]]]);

@@ -8,6 +8,7 @@ import path from 'node:path';
 import process from 'node:process';
 
 import { BIN, freePorts, pause, processesOf, until } from './harness.mjs';
+import { Redis } from './redis.mjs';
 
 const TOML = (ports, name) => `
 [control]
@@ -81,11 +82,8 @@ export class Replicas {
   }
 
   async startRedis() {
-    const args = ['--port', String(this.redisPort), '--bind', '127.0.0.1', '--dir', this.folder, '--save', ''];
-    args.push('--appendonly', 'yes', '--appendfsync', 'everysec');
-    this.redis = run(process.env.REDIS_SERVER ?? 'redis-server', args, { cwd: this.folder, env: this.env });
-    await until(() => `redis-server takes calls; it said:\n${this.redis.output}`, async () =>
-      /Ready to accept connections/.test(this.redis.output));
+    if (this.redis) return this.redis.begin();
+    this.redis = await Redis.start({ keeps: 'everysec', port: this.redisPort, env: this.env });
   }
 
   startReplica(replica) {
@@ -158,7 +156,7 @@ export class Replicas {
     const gone = Promise.all((this.agents ?? []).map(({ ended }) => ended));
     await Promise.race([gone, pause(4000)]);
     for (const { child } of this.agents ?? []) child.kill('SIGKILL');
-    this.redis?.child.kill('SIGKILL');
+    await this.redis?.stop();
     for (const { pid } of await processesOf(this.folder)) process.kill(pid, 'SIGKILL');
     await rm(this.folder, { recursive: true, force: true });
   }

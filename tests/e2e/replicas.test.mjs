@@ -128,9 +128,7 @@ test('a store that is frozen, or killed and started again with its data, only ma
   // Everything that was answered is on the disk by then.
   await callers.end();
   await pause(1500);
-  replicas.redis.child.kill('SIGKILL');
-  await replicas.redis.ended;
-  await replicas.startRedis();
+  await replicas.redis.restart();
   await until('calls go on', async () => (await replicas.allocate({ key: 'guild:a', players: ['of-guild:a'] })).status === 200);
   await assertUnharmed(replicas, callers, before);
 });

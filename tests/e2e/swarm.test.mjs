@@ -11,7 +11,7 @@ import { WebSocketServer } from 'ws';
 
 import { arena, chat, config, lobby, whiteboard } from './configs.mjs';
 import { BIN, freePorts, test, until, withGreenroom } from './harness.mjs';
-import { startRedis } from './recovery/subjects.mjs';
+import { Redis } from './redis.mjs';
 
 const SEED = 4711;
 console.log(`seed ${SEED}`);
@@ -146,7 +146,7 @@ test('servers of a mesh and their agent are killed, and every player keeps its s
 
 // Over a Redis that is cut off, frozen and cut off again, everybody still hears everybody once and in order.
 test('the store is cut off and frozen, and nobody misses, doubles or reorders an event', async (t) => {
-  const redis = await startRedis();
+  const redis = await Redis.start();
   t.after(() => redis.stop());
   const fleet = `
 [fleets.relay]

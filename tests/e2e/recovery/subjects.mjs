@@ -1,13 +1,11 @@
 // Servers under test, all behind the same few words: the reference from npm, and our relay.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import os from 'node:os';
-import path from 'node:path';
 import process from 'node:process';
 
 import { config } from '../configs.mjs';
-import { Greenroom, freePorts, pause, until } from '../harness.mjs';
+import { Greenroom, freePorts, until } from '../harness.mjs';
+import { Redis } from '../redis.mjs';
 
 const answers = async (port) => {
   const answer = await fetch(`http://127.0.0.1:${port}/socket.io/?EIO=4&transport=polling`);
@@ -32,33 +30,6 @@ const over = async (child) => {
   child.kill('SIGKILL');
   await ended;
 };
-
-/** A Redis of this test alone. With `keeps` it has its data again after `restart`, up to the last answer that it gave. */
-export async function startRedis({ keeps = false } = {}) {
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'greenroom-redis-'));
-  const port = await freePorts(1);
-  const args = ['--port', port, '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', keeps ? 'yes' : 'no', '--appendfsync', 'always'].map(String);
-  let child;
-  const start = () => {
-    child = run('redis-server', args);
-    child.on('error', (error) => (child.said += `${error}; install it: apt-get install redis-server`));
-    return until(() => `redis-server answers: ${child.said}`, () => child.said.includes('Ready to accept connections'), 30_000);
-  };
-  await start();
-  return {
-    url: `redis://127.0.0.1:${port}`,
-    /** Killed, out for so long, and started again. */
-    async restart(outMs) {
-      await over(child);
-      await pause(outMs);
-      await start();
-    },
-    async stop() {
-      await over(child);
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
-}
 
 /** Servers as plain processes on ports of their own, started again by hand. */
 class Processes {
@@ -143,13 +114,13 @@ const reference = new URL('npm-server.mjs', import.meta.url).pathname;
 /** By name: starts `servers` servers whose sessions live for `window` ms. */
 export const SUBJECTS = {
   async npm(servers, window) {
-    const redis = await startRedis();
+    const redis = await Redis.start();
     const command = (port) => [process.execPath, reference, String(port), redis.url, String(window)];
     return Processes.start('npm, Redis Streams adapter', servers, command, redis);
   },
   hub: (servers, window) => Fleet.start(servers, window),
   async redis(servers, window, { keeps } = {}) {
-    const redis = await startRedis({ keeps });
+    const redis = await Redis.start({ keeps: keeps && 'always' });
     const relay = ['example', 'relay', '--recovery', `${window}ms`, '--redis', redis.url];
     const command = (port) => [process.env.GREENROOM_BIN, ...relay, String(port)];
     return Processes.start('Greenroom, Redis', servers, command, redis);
