@@ -96,16 +96,33 @@ impl Prober {
             done => return done.map(|()| first),
         };
         let done = self.talk_in(second, address, how).await;
-        match (&done, second) {
-            // What it said in its first language tells more than that it has no second one.
-            (Err(ProbeError::Tls { .. }), _) => return Err(refused),
-            (Err(ProbeError::Http { .. }), Speech::Plain) => return Err(refused),
-            // It went meanwhile, and taught nothing.
-            (Err(ProbeError::Connect { .. }), _) => false,
-            (_, Speech::Tls) => self.secure().insert(address.port()),
-            (_, Speech::Plain) => self.secure().remove(&address.port()),
+        // What it said in its first language tells more than that it has no second one.
+        let is_second = match &done {
+            Err(ProbeError::Tls { .. }) => false,
+            Err(ProbeError::Http { .. }) => second == Speech::Tls,
+            Ok(())
+            | Err(
+                ProbeError::Connect { .. }
+                | ProbeError::Status { .. }
+                | ProbeError::NoOpen { .. }
+                | ProbeError::Timeout,
+            ) => true,
         };
+        if !is_second {
+            return Err(refused);
+        }
+        // One that went meanwhile taught nothing.
+        if !matches!(done, Err(ProbeError::Connect { .. })) {
+            self.learn(address.port(), second);
+        }
         done.map(|()| second)
+    }
+
+    fn learn(&self, port: u16, speech: Speech) {
+        match speech {
+            Speech::Tls => self.secure().insert(port),
+            Speech::Plain => self.secure().remove(&port),
+        };
     }
 
     fn secure(&self) -> MutexGuard<'_, BTreeSet<u16>> {

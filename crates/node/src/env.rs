@@ -5,33 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use greenroom_wire::link::env as names;
+use greenroom_wire::link::{env as names, options};
 
 use crate::config::{Config, Emitters, LinkConfig, Membership, Origins, Recovery, Secret, Store, TlsFiles};
-
-/// Milliseconds that a room stays open after everybody left. Default 10,000.
-pub const ROOM_LINGER_MS: &str = "GREENROOM_ROOM_LINGER_MS";
-
-/// PEM file with the certificate of the port, then those that lead to a known authority. Default none: plaintext.
-pub const TLS_CERTIFICATES: &str = "GREENROOM_TLS_CERTIFICATES";
-
-/// PEM file with the certificate's private key. Comes with [`TLS_CERTIFICATES`].
-pub const TLS_KEY: &str = "GREENROOM_TLS_KEY";
-
-/// The Redis that the nodes of a mesh share when they are on several hosts, as
-/// `redis://[user:password@]host:port[/database]`. Never logged.
-pub const STORE: &str = "GREENROOM_REDIS";
-
-/// The Redis by which programs outside of the servers reach clients (`@socket.io/redis-emitter`), as
-/// `redis://[user:password@]host:port[/database]`. Default none. Never logged.
-pub const EMITTERS: &str = "GREENROOM_EMITTERS";
-
-/// The emitters' option `key`. Default `socket.io`. Comes with [`EMITTERS`].
-pub const EMITTERS_KEY: &str = "GREENROOM_EMITTERS_KEY";
-
-/// How long clients of mesh namespaces may be away and still go on with their sessions: a span such as `2m`. Absent:
-/// they begin anew.
-pub const RECOVERY: &str = "GREENROOM_RECOVERY";
 
 /// All that is wrong with the environment, told together. The process cannot start; whoever set the variables mends
 /// them.
@@ -56,27 +32,31 @@ pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
     if let Some(origins) = reader.text(names::ALLOWED_ORIGINS) {
         config.origins = read_origins(&origins);
     }
-    if let Some(linger) = reader.parse(ROOM_LINGER_MS) {
+    if let Some(linger) = reader.parse(options::ROOM_LINGER_MS) {
         config.room_linger = Duration::from_millis(linger);
     }
-    if let Some(url) = reader.text(STORE) {
+    if let Some(url) = reader.text(options::STORE) {
         // Fleets are meshes of their own.
         let fleet = reader.text(names::FLEET).map(|fleet| format!("greenroom:{fleet}"));
         let prefix = fleet.unwrap_or_else(|| "greenroom".to_owned());
         config.store = Some(Store { url: Secret::new(url), prefix });
     }
     config.emitters = read_emitters(&mut reader);
-    if let Some(window) = reader.parse::<humantime::Duration>(RECOVERY) {
+    if let Some(window) = reader.parse::<humantime::Duration>(options::RECOVERY) {
         config.recovery = Some(Recovery { window: window.into(), ..Recovery::default() });
     }
     if let Some(rooms) = reader.parse(names::ROOMS_PER_SERVER) {
         config.rooms_max = rooms;
     }
-    config.tls = match (reader.text(TLS_CERTIFICATES), reader.text(TLS_KEY)) {
+    config.tls = match (reader.text(options::TLS_CERTIFICATES), reader.text(options::TLS_KEY)) {
         (Some(certificates), Some(key)) => Some(TlsFiles::new(certificates, key)),
         (None, None) => None,
         (Some(_), None) | (None, Some(_)) => {
-            reader.faults.push(format!("{TLS_CERTIFICATES} and {TLS_KEY} come together"));
+            reader.faults.push(format!(
+                "{} and {} come together",
+                options::TLS_CERTIFICATES,
+                options::TLS_KEY
+            ));
             None
         }
     };
@@ -104,10 +84,10 @@ pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
 }
 
 fn read_emitters<G: Fn(&str) -> Option<String>>(reader: &mut Reader<G>) -> Option<Emitters> {
-    let key = reader.text(EMITTERS_KEY);
-    let Some(url) = reader.text(EMITTERS) else {
+    let key = reader.text(options::EMITTERS_KEY);
+    let Some(url) = reader.text(options::EMITTERS) else {
         if key.is_some() {
-            reader.faults.push(format!("{EMITTERS_KEY} is set without {EMITTERS}"));
+            reader.faults.push(format!("{} is set without {}", options::EMITTERS_KEY, options::EMITTERS));
         }
         return None;
     };
@@ -218,8 +198,8 @@ mod tests {
             "PORT=\"70000\"",
             "GREENROOM_FLEET=\"Arena\"",
             "GREENROOM_LINK_SECRET",
-            TLS_CERTIFICATES,
-            EMITTERS,
+            options::TLS_CERTIFICATES,
+            options::EMITTERS,
         ];
         for name in named {
             assert!(told.contains(name), "{told}");

@@ -8,11 +8,9 @@ use std::rc::Rc;
 use greenroom_backplane::way::Way;
 use greenroom_core::InstanceId;
 use greenroom_socketio::SocketId;
+use greenroom_wire::link::options;
 
 use crate::config::{Config, Store};
-use crate::env::EMITTERS;
-#[cfg(not(feature = "redis"))]
-use crate::env::STORE;
 use crate::link::Link;
 use crate::node::NodeError;
 #[cfg(feature = "redis")]
@@ -49,13 +47,13 @@ fn open(store: Store, node: InstanceId) -> Result<(Way, StoreWork), NodeError> {
 
 #[cfg(not(feature = "redis"))]
 fn open(_store: Store, _node: InstanceId) -> Result<(Way, StoreWork), NodeError> {
-    Err(NodeError::NoRedis { variable: STORE })
+    Err(NodeError::NoRedis { variable: options::STORE })
 }
 
 /// Whether this build can hear emitters, if it is to.
 pub(crate) fn check_emitters(config: &Config) -> Result<(), NodeError> {
     if config.emitters.is_some() && !cfg!(feature = "redis") {
-        return Err(NodeError::NoRedis { variable: EMITTERS });
+        return Err(NodeError::NoRedis { variable: options::EMITTERS });
     }
     Ok(())
 }

@@ -37,14 +37,8 @@ fn server(config: Config) -> Served {
     serve(node)
 }
 
-async fn open(served: &Served) -> Tung {
-    let mut client = served.websocket().await;
-    client.recv_starting("0{").await;
-    client
-}
-
 async fn connected(served: &Served) -> Tung {
-    let mut client = open(served).await;
+    let mut client = served.opened().await;
     client.send(r#"4packet {"type":0,"nsp":"/"}"#).await;
     client.recv_starting(r#"4packet {"type":0,"nsp":"/","data":{"sid":""#).await;
     client
@@ -124,7 +118,7 @@ fn a_recoverable_event_carries_its_offset_in_the_program_s_format_too() {
     run(async {
         let recovery = Some(Recovery::default());
         let served = server(Config { parser: custom(Prefixed), recovery, ..config() });
-        let mut client = open(&served).await;
+        let mut client = served.opened().await;
         client.send(r#"4packet {"type":0,"nsp":"/"}"#).await;
         let reply = client.recv().await;
         assert!(reply.contains(r#""pid":""#), "{reply}");
@@ -251,7 +245,7 @@ fn a_parser_that_panics_or_writes_nonsense_costs_an_event_or_a_session_and_never
     run(async {
         let served = server(Config { parser: custom(Faulty), ..config() });
         let enter = || async {
-            let mut client = open(&served).await;
+            let mut client = served.opened().await;
             client.send("4connect").await;
             client.recv_starting("4{\"sid\":").await;
             client

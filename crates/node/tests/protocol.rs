@@ -31,14 +31,8 @@ fn server(config: Config) -> Served {
     serve(node)
 }
 
-async fn open(served: &Served) -> Tung {
-    let mut client = served.websocket().await;
-    client.recv_starting("0{").await;
-    client
-}
-
 async fn connected(served: &Served) -> Tung {
-    let mut client = open(served).await;
+    let mut client = served.opened().await;
     client.send("40").await;
     client.recv_starting("40{").await;
     assert_eq!(client.recv().await, "42[\"auth\",{}]");
@@ -74,13 +68,13 @@ fn a_client_connects_to_namespaces_with_and_without_a_payload() {
             ("40/custom", "40/custom,{\"sid\":\"", "42/custom,[\"auth\",{}]"),
             ("40/custom?a=b,{\"x\":[]}", "40/custom,{\"sid\":\"", "42/custom,[\"auth\",{\"x\":[]}]"),
         ] {
-            let mut client = open(&served).await;
+            let mut client = served.opened().await;
             client.send(packet).await;
             let told = client.recv_starting(reply).await;
             assert!(told.ends_with("\"}") && !told.contains("pid"), "only the sid is told: {told}");
             assert_eq!(client.recv().await, auth, "{packet}");
         }
-        let mut client = open(&served).await;
+        let mut client = served.opened().await;
         client.send("40/random").await;
         assert_eq!(client.recv().await, "44/random,{\"message\":\"Invalid namespace\"}");
         client.send("40").await;
@@ -95,7 +89,7 @@ fn what_is_invalid_closes_the_session_and_nobody_elses() {
         let mut bystander = connected(&served).await;
         // Before a namespace is connected: no other packet may come.
         for packet in ["42[\"message\"]", "42/custom,[\"message\"]", "430[]", "41", "41/custom,", "44{}"] {
-            let mut client = open(&served).await;
+            let mut client = served.opened().await;
             client.send(packet).await;
             assert_eq!(client.closed().await, [], "{packet}");
         }
@@ -218,7 +212,7 @@ fn leaving_a_namespace_leaves_the_others_and_then_the_connect_timeout_counts() {
         assert_eq!(client.closed().await, []);
         assert_eq!(served.handle.counters().connect_timeouts_total, 1);
         // Refused everywhere counts as nowhere.
-        let mut client = open(&served).await;
+        let mut client = served.opened().await;
         client.send("40/random,").await;
         client.recv_starting("44/random").await;
         assert_eq!(client.closed().await, []);

@@ -54,6 +54,30 @@ pub mod env {
     pub const ALLOWED_ORIGINS: &str = "GREENROOM_ALLOWED_ORIGINS";
 }
 
+/// Names of the environment variables by which a fleet sets options of a Greenroom node.
+pub mod options {
+    /// Milliseconds that a room stays open after everybody left. Default 10,000.
+    pub const ROOM_LINGER_MS: &str = "GREENROOM_ROOM_LINGER_MS";
+    /// PEM file with the certificate of the port, then those that lead to a known authority. Default none: plaintext.
+    pub const TLS_CERTIFICATES: &str = "GREENROOM_TLS_CERTIFICATES";
+    /// PEM file with the certificate's private key. Comes with [`TLS_CERTIFICATES`].
+    pub const TLS_KEY: &str = "GREENROOM_TLS_KEY";
+    /// The Redis that the nodes of a mesh share when they are on several hosts, as
+    /// `redis://[user:password@]host:port[/database]`. Never logged.
+    pub const STORE: &str = "GREENROOM_REDIS";
+    /// The Redis by which programs outside of the servers reach clients (`@socket.io/redis-emitter`), as
+    /// `redis://[user:password@]host:port[/database]`. Default none. Never logged.
+    pub const EMITTERS: &str = "GREENROOM_EMITTERS";
+    /// The emitters' option `key`. Default `socket.io`. Comes with [`EMITTERS`].
+    pub const EMITTERS_KEY: &str = "GREENROOM_EMITTERS_KEY";
+    /// How long clients may be away and still go on with their sessions: a span such as `2m`. Absent: they begin anew.
+    /// A fleet sets it by its own key `recovery`, and so it is not in [`FREE`].
+    pub const RECOVERY: &str = "GREENROOM_RECOVERY";
+
+    /// Those that a fleet sets in its `env`.
+    pub const FREE: [&str; 6] = [EMITTERS, EMITTERS_KEY, STORE, ROOM_LINGER_MS, TLS_CERTIFICATES, TLS_KEY];
+}
+
 /// Server to agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -11,6 +11,7 @@ use greenroom_core::FleetName;
 use greenroom_core::allocate::Preference;
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, SecretSource, Template};
 use greenroom_core::placement::Spread;
+use greenroom_wire::link::options;
 use greenroom_wire::secret::SecretRef;
 use toml::de::DeTable;
 
@@ -22,20 +23,6 @@ use super::{HOUR, REPLICAS_MAX};
 const ROOMS_PER_SERVER_MAX: i64 = 10_000;
 /// Seats are numbered in 16 bits, and a room of more has stopped being a room.
 const SEATS_PER_ROOM_MAX: i64 = 10_000;
-/// What a Greenroom node reads its window of recovery from.
-pub(super) const RECOVERY_ENV: &str = "GREENROOM_RECOVERY";
-
-/// What a Greenroom node reads for itself, beside what it is told by its agent (`greenroom_node::env`). A fleet may set
-/// these.
-const NODE_OPTIONS: [&str; 6] = [
-    "GREENROOM_EMITTERS",
-    "GREENROOM_EMITTERS_KEY",
-    "GREENROOM_REDIS",
-    "GREENROOM_ROOM_LINGER_MS",
-    "GREENROOM_TLS_CERTIFICATES",
-    "GREENROOM_TLS_KEY",
-];
-
 /// A fleet with the places that faults across sections point at.
 pub(super) struct ReadFleet {
     pub(super) fleet: Fleet,
@@ -69,7 +56,7 @@ pub(super) fn read(
     let kind = kind(&mut section, faults);
     let command = command(&mut section, faults);
     let (mut env, secrets) = env(&mut section, faults);
-    env.extend(recovery(&mut section, faults).map(|window| (RECOVERY_ENV.to_owned(), window)));
+    env.extend(recovery(&mut section, faults).map(|window| (options::RECOVERY.to_owned(), window)));
     let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
     let start_timeout = section.duration("start_timeout", Duration::from_secs(1)..=HOUR, faults);
@@ -167,7 +154,7 @@ fn env(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Env {
         let key = name.get_ref().as_ref();
         // A server that calls the API needs a token, and it is the one thing of these that is the fleet's own.
         let token = key == greenroom_wire::link::env::TOKEN && value.get_ref().as_table().is_some();
-        let is_own = token || NODE_OPTIONS.contains(&key);
+        let is_own = token || options::FREE.contains(&key);
         if key == "PORT" || (key.starts_with("GREENROOM_") && !is_own) {
             faults.push(value_fault(
                 name.span(),

@@ -62,6 +62,13 @@ impl Served {
         self.websocket_at("EIO=4&transport=websocket").await
     }
 
+    /// The same after the server's open packet.
+    pub(crate) async fn opened(&self) -> Tung {
+        let mut client = self.websocket().await;
+        client.recv_starting("0{").await;
+        client
+    }
+
     pub(crate) async fn websocket_at(&self, query: &str) -> Tung {
         let url = format!("ws://{}/socket.io/?{query}", self.address);
         let (stream, _) = tokio_tungstenite::connect_async(url).await.unwrap();
@@ -70,8 +77,7 @@ impl Served {
 
     /// A connected socket of `/`. Gives its id too.
     pub(crate) async fn connect(&self) -> (Tung, String) {
-        let mut client = self.websocket().await;
-        client.recv_starting("0{").await;
+        let mut client = self.opened().await;
         client.send("40").await;
         let reply = client.recv_starting("40{").await;
         let reply: serde_json::Value = serde_json::from_str(&reply[2..]).unwrap();
