@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use greenroom_control::world::{Answer, Call, Grant, Refusal, RequestId};
+use greenroom_core::placement::ZONE;
 use greenroom_core::{FleetName, PlayerId, ServerName};
 use greenroom_wire::Text;
 use greenroom_wire::api::{AllocateRequest, SelectorBody};
@@ -14,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::Summary;
-use crate::host::{ZONE, ZONES};
+use crate::host::ZONES;
 use crate::invariant::Broken;
 
 /// How late an answer may be: a tick and a step.

@@ -8,10 +8,13 @@ use std::time::Instant;
 /// Seeds that once failed, one a line; `#` begins a remark.
 const SEEDS: &str = include_str!("../seeds.txt");
 
-const USAGE: &str = "usage: greenroom-sim [--seed N | --count N | --day [N] | --seeds | --trace NAME]
+const USAGE: &str =
+    "usage: greenroom-sim [--seed N | --first N | --count N | --day [N] | --leaky [N] | --seeds | --trace NAME]
   --seed N    play seed N
+  --first N   play the seeds 1 to N
   --count N   play N fresh seeds (default 200)
   --day [N]   play seed N, or a fresh one, as 24 hours of noisy load
+  --leaky [N] play seed N, or a fresh one, as ten hours of noisy load on servers that leak
   --seeds     play the seeds of crates/sim/seeds.txt
   --trace NAME  print the trace day, spike, release or evenings as it is made";
 
@@ -28,6 +31,7 @@ pub fn main_with_args(args: impl Iterator<Item = String>) -> ExitCode {
     }
     let (seeds, run): (_, fn(u64) -> Played) = match args.as_slice() {
         [option, rest @ ..] if option == "--day" => (day_of(rest), |seed| crate::run_day(seed, 24)),
+        [option, rest @ ..] if option == "--leaky" => (day_of(rest), |seed| crate::run_leaky(seed, 10)),
         _ => (seeds_of(&args), crate::run),
     };
     let Some(seeds) = seeds else {
@@ -73,6 +77,7 @@ fn seeds_of(args: &[String]) -> Option<Vec<u64>> {
     match words.as_slice() {
         [] => fresh(200),
         ["--seed", seed] => Some(vec![seed.parse().ok()?]),
+        ["--first", count] => Some((1..=count.parse().ok()?).collect()),
         ["--count", count] => fresh(count.parse().ok()?),
         ["--seeds"] => Some(stored()),
         _ => None,

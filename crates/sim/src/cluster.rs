@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::Summary;
 use crate::callers::{Arrival, Callers};
-use crate::host::Host;
+use crate::host::{Host, Moment};
 use crate::invariant::{Broken, Laws, Violation};
 use crate::lobby::Lobby;
 use crate::replica::Replica;
@@ -287,10 +287,10 @@ impl Cluster {
     }
 
     fn servers_live(&mut self, trouble: bool) {
-        let (now_ms, startup_ms_max) = (self.now_ms, self.scenario.startup_ms_max);
+        let now_ms = self.now_ms;
         for host in &mut self.hosts {
             let faults = trouble.then_some(&self.scenario);
-            host.pass_time(now_ms, faults, startup_ms_max, &mut self.rng, &mut self.summary);
+            host.pass_time(faults, &mut moment(now_ms, &self.scenario, &mut self.rng, &mut self.summary));
             self.owed.extend(host.unacked.iter().map(|(_, _, ended)| (ended.room.0.clone(), ended.epoch)));
             host.speak(now_ms, &mut self.rng);
             let most = host.servers.values().map(Server::memory_bytes).max().unwrap_or_default();
@@ -339,4 +339,14 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// What everything in this step shares.
+const fn moment<'a>(
+    now_ms: u64,
+    scenario: &Scenario,
+    rng: &'a mut ChaCha8Rng,
+    summary: &'a mut Summary,
+) -> Moment<'a> {
+    Moment { now_ms, startup_ms_max: scenario.startup_ms_max, rng, summary }
 }

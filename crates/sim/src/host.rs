@@ -2,25 +2,29 @@
 //!
 //! Never decides: it does what it is told, and reports.
 
+mod obey;
+
 use std::collections::BTreeMap;
 
-use greenroom_agent::obedience::{ControlId, Heed, Obedience, fence};
+use greenroom_agent::obedience::{ControlId, Obedience};
 use greenroom_control::world::StreamId;
+use greenroom_core::placement::ZONE;
 use greenroom_core::{HostName, InstanceId, ServerName};
 use greenroom_wire::Text;
-use greenroom_wire::agent::{FromAgent, Hello, ProcessPhase, Report, StartOrder, ToAgent, VERSION};
+use greenroom_wire::agent::{FromAgent, Hello, ProcessPhase, Report, ToAgent, VERSION};
 use greenroom_wire::rooms::RoomEnded;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::Summary;
-use crate::invariant::{AgentLaws, Broken};
+use crate::invariant::AgentLaws;
 use crate::scenario::{Scenario, happens};
 use crate::server::Server;
 use crate::stream::Stream;
 
-/// The label that callers may ask for, and its values: host by host in turn.
-pub(crate) const ZONE: &str = "zone";
+pub(crate) use obey::Moment;
+
+/// The values of the label [`ZONE`], host by host in turn; callers may ask for one.
 pub(crate) const ZONES: [&str; 2] = ["a", "b"];
 
 /// A result that control has not acknowledged.
@@ -264,30 +268,24 @@ impl Host {
     }
 
     /// Lets the servers live for a step.
-    pub(crate) fn pass_time(
-        &mut self,
-        now_ms: u64,
-        faults: Option<&Scenario>,
-        startup_ms_max: u64,
-        rng: &mut ChaCha8Rng,
-        summary: &mut Summary,
-    ) {
+    pub(crate) fn pass_time(&mut self, faults: Option<&Scenario>, moment: &mut Moment<'_>) {
+        let now_ms = moment.now_ms;
         for (name, server) in &mut self.servers {
             let (changed, ended) = server.pass_time(now_ms);
             self.changed |= changed;
-            let instance = server.instance();
-            summary.rooms_ended += ended.len() as u64;
-            self.unacked.extend(ended.into_iter().map(|ended| (name.clone(), instance.clone(), ended)));
+            moment.summary.rooms_ended += ended.len() as u64;
+            self.unacked.extend(ended.into_iter().map(|ended| (name.clone(), server.instance(), ended)));
             if now_ms >= server.phase_until_ms {
                 let before = server.phase;
-                next_phase(server, now_ms, startup_ms_max, rng);
+                next_phase(server, moment);
                 self.changed |= server.phase != before;
             }
             let Some(scenario) = faults else { continue };
             let runs = matches!(server.phase, ProcessPhase::Ready | ProcessPhase::Starting);
+            let rng = &mut *moment.rng;
             if runs && happens(rng, scenario.step_ms, scenario.crash_ms) {
                 server.crash(now_ms + rng.random_range(100..=2_000));
-                summary.servers_crashed += 1;
+                moment.summary.servers_crashed += 1;
                 self.changed = true;
             } else if server.phase == ProcessPhase::Ready && happens(rng, scenario.step_ms, scenario.crash_ms)
             {
@@ -329,140 +327,12 @@ impl Host {
             self.resend_ms = now_ms + 1_000;
         }
     }
-
-    /// Obeys one message, if its sender is obeyed. The error of a refusal is that the sender is hung up on.
-    pub(crate) fn obey(
-        &mut self,
-        control: ControlId,
-        now_ms: u64,
-        message: ToAgent,
-        startup_ms_max: u64,
-        rng: &mut ChaCha8Rng,
-        summary: &mut Summary,
-    ) -> Result<Option<StreamId>, Broken> {
-        if self.obedience.said(control, &message, self.term_seen) == Heed::Refuse {
-            summary.orders_refused += 1;
-            return Ok(self.drop_stream(control, now_ms, rng));
-        }
-        self.carry_out(control, now_ms, message, startup_ms_max, rng, summary)?;
-        Ok(None)
-    }
-
-    fn carry_out(
-        &mut self,
-        control: ControlId,
-        now_ms: u64,
-        message: ToAgent,
-        startup_ms_max: u64,
-        rng: &mut ChaCha8Rng,
-        summary: &mut Summary,
-    ) -> Result<(), Broken> {
-        match message {
-            ToAgent::Welcome { term, .. } => {
-                self.laws.welcomed(&self.name, control, term)?;
-                self.term_seen = self.term_seen.max(term);
-                self.changed = true;
-                self.resend_ms = now_ms;
-            }
-            ToAgent::Start { term, order } => {
-                if self.is_current(control, now_ms, term, &order.server.0, rng)? {
-                    // Some never answer: control has to notice and replace them.
-                    let hangs = rng.random_bool(0.05);
-                    let ready_ms =
-                        if hangs { u64::MAX } else { now_ms + rng.random_range(50..=startup_ms_max) };
-                    self.start(now_ms, *order, ready_ms, rng, summary);
-                }
-            }
-            ToAgent::Stop { term, server, reason: _ } => {
-                if self.is_current(control, now_ms, term, &server.0, rng)? {
-                    return self.stop(&server.0, now_ms + rng.random_range(0..=1_000));
-                }
-            }
-            ToAgent::CloseRoom { term, server, room, epoch, reason } => {
-                if self.is_current(control, now_ms, term, &server.0, rng)?
-                    && let Some(closing) = self.servers.get_mut(&server.0)
-                    && closing.rooms.get(&room.0).is_some_and(|room| room.epoch <= epoch)
-                    && let Some(ended) = closing.end_room(&room.0, reason)
-                {
-                    let instance = closing.instance();
-                    self.unacked.push((server.0, instance, ended));
-                    self.changed = true;
-                }
-            }
-            ToAgent::RoomEndedAck { room, epoch } => {
-                self.unacked.retain(|(_, _, ended)| ended.room != room || ended.epoch != epoch);
-            }
-            ToAgent::Keys { .. } | ToAgent::Restart { .. } | ToAgent::ReadLogs { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Whether an order comes from the newest control process; an older one's is refused.
-    fn is_current(
-        &mut self,
-        control: ControlId,
-        now_ms: u64,
-        term: u64,
-        server: &ServerName,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<bool, Broken> {
-        if let Err(why) = fence(self.term_seen, term) {
-            self.refuse(now_ms, server, why, rng);
-            return Ok(false);
-        }
-        self.laws.ordered(&self.name, control, term)?;
-        self.term_seen = term;
-        Ok(true)
-    }
-
-    fn refuse(&mut self, now_ms: u64, server: &ServerName, message: String, rng: &mut ChaCha8Rng) {
-        let obeyed = self.obedience.obeyed();
-        if let Some(stream) = obeyed.and_then(|control| self.links[control].stream.as_mut()) {
-            let refused = FromAgent::Refused { server: Text(server.clone()), message };
-            stream.to_control.send(now_ms, refused, rng);
-        }
-    }
-
-    fn start(
-        &mut self,
-        now_ms: u64,
-        order: StartOrder,
-        ready_ms: u64,
-        rng: &mut ChaCha8Rng,
-        summary: &mut Summary,
-    ) {
-        let name = order.server.0.clone();
-        if self.servers.contains_key(&name) {
-            return;
-        }
-        if self.servers.len() >= self.servers_max as usize {
-            return self.refuse(now_ms, &name, "no free port".to_owned(), rng);
-        }
-        self.started.push(name.clone());
-        self.servers.insert(name, Server::new(order, now_ms, ready_ms));
-        summary.servers_started += 1;
-        self.changed = true;
-    }
-
-    fn stop(&mut self, name: &ServerName, until_ms: u64) -> Result<(), Broken> {
-        let Some(server) = self.servers.get_mut(name) else { return Ok(()) };
-        if matches!(server.phase, ProcessPhase::Stopping | ProcessPhase::Ended) {
-            return Ok(());
-        }
-        server.phase = ProcessPhase::Stopping;
-        server.phase_until_ms = until_ms;
-        self.changed = true;
-        match server.players() {
-            0 => Ok(()),
-            players => Err(Broken::BusyStopped { server: name.clone(), players }),
-        }
-    }
 }
 
-fn next_phase(server: &mut Server, now_ms: u64, startup_ms_max: u64, rng: &mut ChaCha8Rng) {
+fn next_phase(server: &mut Server, moment: &mut Moment<'_>) {
     let (phase, until_ms) = match server.phase {
         ProcessPhase::Starting | ProcessPhase::Unhealthy => (ProcessPhase::Ready, u64::MAX),
-        ProcessPhase::Restarting => (ProcessPhase::Starting, now_ms + rng.random_range(50..=startup_ms_max)),
+        ProcessPhase::Restarting => (ProcessPhase::Starting, moment.start_up_ms()),
         ProcessPhase::Stopping => (ProcessPhase::Ended, u64::MAX),
         ProcessPhase::Ready | ProcessPhase::Ended => return,
     };

@@ -18,9 +18,16 @@ mod server;
 mod store;
 mod stream;
 
+use greenroom_core::placement::Spread;
+
+use scenario::Scenario;
+
 pub use cli::main_with_args;
 pub use invariant::Violation;
 pub use scenario::LEAKY_LIMIT_BYTES;
+
+/// Of so many seeds one spreads its servers over zones.
+const SEEDS_OF_ZONES: u64 = 7;
 
 /// What happened in a run that went well.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,16 +89,14 @@ pub struct Summary {
 }
 
 /// Runs one simulated cluster: of every three seeds one has several control processes on one store, the others have one
-/// alone. The same seed gives the same run on every machine.
+/// alone; of every seven one spreads its servers over zones. The same seed gives the same run on every machine.
 ///
 /// # Errors
 /// The first invariant that did not hold, with the simulated moment.
 pub fn run(seed: u64) -> Result<Summary, Violation> {
-    if seed.is_multiple_of(3) {
-        cluster::Cluster::new(seed, scenario::Scenario::draw_replicas).run()
-    } else {
-        cluster::Cluster::new(seed, scenario::Scenario::draw).run()
-    }
+    let draw = if seed.is_multiple_of(3) { Scenario::draw_replicas } else { Scenario::draw };
+    let spread = if seed % SEEDS_OF_ZONES == 5 { Spread::Zones } else { Spread::Hosts };
+    cluster::Cluster::new(seed, |rng| draw(rng).spread(spread)).run()
 }
 
 /// Runs so many simulated hours of noisy load under the cool-downs of a real fleet, with a fault now and then.
@@ -99,7 +104,7 @@ pub fn run(seed: u64) -> Result<Summary, Violation> {
 /// # Errors
 /// The first invariant that did not hold, with the simulated moment.
 pub fn run_day(seed: u64, hours: u32) -> Result<Summary, Violation> {
-    cluster::Cluster::new(seed, |rng| scenario::Scenario::day(rng, hours)).run()
+    cluster::Cluster::new(seed, |rng| Scenario::day(rng, hours)).run()
 }
 
 /// Runs so many simulated hours of noisy load on servers that leak a mebibyte a room, and are worn at
@@ -108,5 +113,5 @@ pub fn run_day(seed: u64, hours: u32) -> Result<Summary, Violation> {
 /// # Errors
 /// The first invariant that did not hold, with the simulated moment.
 pub fn run_leaky(seed: u64, hours: u32) -> Result<Summary, Violation> {
-    cluster::Cluster::new(seed, |rng| scenario::Scenario::leaky(rng, hours)).run()
+    cluster::Cluster::new(seed, |rng| Scenario::leaky(rng, hours)).run()
 }

@@ -1,4 +1,4 @@
-//! `greenroom-sim [--seed N] [--count N]`: plays simulated clusters.
+//! `greenroom-sim --seed N`: plays simulated clusters.
 
 use std::process::ExitCode;
 

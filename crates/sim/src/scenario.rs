@@ -200,6 +200,14 @@ impl Scenario {
         }
     }
 
+    /// The same with this spread of servers.
+    pub(crate) fn spread(mut self, spread: Spread) -> Self {
+        for fleet in &mut self.fleets {
+            fleet.spread = spread;
+        }
+        self
+    }
+
     /// What a control process is told at its start.
     pub(crate) fn world_config(&self, term: u64) -> WorldConfig {
         WorldConfig {

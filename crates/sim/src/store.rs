@@ -96,6 +96,8 @@ struct Op {
     back_ms: u64,
     judged: Option<Judged>,
     over: Option<Judged>,
+    /// Whether nobody waits for the answer any more.
+    is_dropped: bool,
 }
 
 #[derive(Debug)]
@@ -190,7 +192,7 @@ impl SimStore {
         look(&self.inner().lost)
     }
 
-    /// Decisions that were stored since the last call; `None`: some may have been lost again.
+    /// Decisions that were stored since the last call and not lost again with the store.
     pub(crate) fn decided(&self) -> Vec<DecisionRecord> {
         std::mem::take(&mut self.inner().decided)
     }
@@ -290,6 +292,7 @@ impl Inner {
             back_ms,
             judged: None,
             over: None,
+            is_dropped: false,
         };
         self.ops.insert(id, op);
         self.progress(id);
@@ -325,7 +328,9 @@ impl Inner {
         if op.over.is_none() && now_ms >= op.begun_ms + GIVE_UP_MS {
             op.over = Some(Judged::Unavailable);
         }
-        self.ops.insert(id, op);
+        if op.over.is_none() || !op.is_dropped {
+            self.ops.insert(id, op);
+        }
     }
 
     fn judge(&mut self, id: u64, op: &Op) -> Judged {
@@ -386,7 +391,7 @@ impl Line {
     }
 }
 
-/// An operation under way. Dropped, it goes on all the same.
+/// An operation under way. Dropped, it goes on all the same, and is forgotten once it is over.
 struct Asked {
     store: SimStore,
     id: u64,
@@ -402,6 +407,17 @@ impl Future for Asked {
         let Some(judged) = over else { return Poll::Pending };
         inner.ops.remove(&self.id);
         Poll::Ready(judged)
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let mut inner = self.store.inner();
+        let Some(op) = inner.ops.get_mut(&self.id) else { return };
+        op.is_dropped = true;
+        if op.over.is_some() {
+            inner.ops.remove(&self.id);
+        }
     }
 }
 

@@ -1,11 +1,14 @@
-//! Seeds that once failed, and fresh ones.
+//! Seeds that once failed, and the first ones. Fresh ones are for `cargo xtask nightly`: a change is judged by what it did,
+//! not by what it was dealt.
 
 use std::process::ExitCode;
 
 use greenroom_sim::{LEAKY_LIMIT_BYTES, Summary, main_with_args, run, run_day, run_leaky};
 
-/// Fresh seeds in each test run.
-const FRESH: usize = 200;
+/// So many seeds are played in each test run, from 1 on.
+const FIRST: u64 = 200;
+/// The seed of the hours.
+const SEED: u64 = 1;
 
 #[test]
 fn every_seed_that_once_failed_holds() {
@@ -13,11 +16,9 @@ fn every_seed_that_once_failed_holds() {
 }
 
 #[test]
-fn fresh_seeds_hold_and_meet_every_kind_of_trouble() {
+fn the_first_seeds_hold_and_meet_every_kind_of_trouble() {
     let mut all = Summary::default();
-    for _ in 0..FRESH {
-        let seed = getrandom::u64().unwrap();
-        println!("seed {seed}");
+    for seed in 1..=FIRST {
         let summary = run(seed).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
         all.granted += summary.granted;
         all.refused += summary.refused;
@@ -72,9 +73,7 @@ const HOURS: u32 = 3;
 
 #[test]
 fn hours_of_noise_shorten_no_cool_down_and_stop_nobody_who_plays() {
-    let seed = getrandom::u64().unwrap();
-    println!("seed {seed}");
-    let day = run_day(seed, HOURS).unwrap_or_else(|violation| panic!("day {seed}: {violation}"));
+    let day = run_day(SEED, HOURS).unwrap_or_else(|violation| panic!("day {SEED}: {violation}"));
     println!("{day:?}");
     // The laws are checked at every step; this is that there was something to check.
     assert!(day.ran_ms >= u64::from(HOURS) * 3_600_000 && day.granted > 500 && day.arrived > 500, "{day:?}");
@@ -83,10 +82,8 @@ fn hours_of_noise_shorten_no_cool_down_and_stop_nobody_who_plays() {
 
 #[test]
 fn servers_that_leak_for_ten_hours_keep_within_their_memory_and_no_room_is_cut() {
-    let seed = getrandom::u64().unwrap();
-    println!("seed {seed}");
     // That no busy server is stopped is a law of every run.
-    let leaky = run_leaky(seed, 10).unwrap_or_else(|violation| panic!("leaky {seed}: {violation}"));
+    let leaky = run_leaky(SEED, 10).unwrap_or_else(|violation| panic!("leaky {SEED}: {violation}"));
     println!("{leaky:?}");
     assert!(leaky.ran_ms >= 36_000_000 && leaky.rooms_ended > 1_000, "{leaky:?}");
     assert!(leaky.servers_recycled > 20, "{leaky:?}");
@@ -102,9 +99,14 @@ fn a_seed_gives_the_same_run_each_time() {
 
 #[test]
 fn arguments_that_make_no_sense_are_refused() {
-    for words in
-        [vec!["--seed"], vec!["--seed", "x"], vec!["--count", "-1"], vec!["--day", "x"], vec!["more"]]
-    {
+    for words in [
+        vec!["--seed"],
+        vec!["--seed", "x"],
+        vec!["--first", "x"],
+        vec!["--count", "-1"],
+        vec!["--day", "x"],
+        vec!["more"],
+    ] {
         let arguments = words.into_iter().map(str::to_owned);
         assert_eq!(main_with_args(arguments), ExitCode::from(2));
     }

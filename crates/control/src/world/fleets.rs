@@ -82,7 +82,7 @@ impl World {
         }
         self.refresh(&server);
         self.order(&host, ToAgent::Start { term: self.config.term, order: Box::new(order) });
-        self.note(Notice::ServerOrdered { server, on: format!("{host}: {why}") });
+        self.note(Notice::ServerOrdered { server, host, why: why.to_string() });
     }
 
     /// The hosts as placement sees them, for one more server of a fleet.

@@ -15,116 +15,33 @@ use super::{Effect, World};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the variants and fields are what Display says of them")]
 pub enum Notice {
-    HostConnected {
-        host: HostName,
-        servers: usize,
-    },
-    HostSilent {
-        host: HostName,
-    },
-    HostLost {
-        host: HostName,
-    },
-    HostRefused {
-        host: HostName,
-        reason: String,
-    },
-    TermRaised {
-        term: u64,
-    },
-    Rebuilt {
-        rooms: usize,
-        servers: usize,
-    },
-    HostsGivenUp {
-        hosts: String,
-    },
-    /// `on` is the host, and why it was chosen.
-    ServerOrdered {
-        server: ServerName,
-        on: String,
-    },
-    ServerAdopted {
-        server: ServerName,
-        host: HostName,
-    },
-    ServerReady {
-        server: ServerName,
-        endpoint: String,
-    },
-    ServerUnhealthy {
-        server: ServerName,
-        message: String,
-    },
-    ServerRestarting {
-        server: ServerName,
-        restarts: u32,
-        message: String,
-    },
-    ServerStopping {
-        server: ServerName,
-        reason: StopReason,
-    },
-    ServerGone {
-        server: ServerName,
-        message: String,
-    },
-    OrderRefused {
-        server: ServerName,
-        message: String,
-    },
-    ServerElsewhere {
-        server: ServerName,
-        host: HostName,
-    },
-    RoomMade {
-        room: RoomId,
-        fleet: FleetName,
-        server: ServerName,
-    },
-    RoomAdopted {
-        room: RoomId,
-        server: ServerName,
-    },
-    RoomSuperseded {
-        room: RoomId,
-        server: ServerName,
-    },
-    RoomEnded {
-        room: RoomId,
-        fleet: FleetName,
-        server: ServerName,
-        reason: EndReason,
-    },
-    SeatOverruled {
-        room: RoomId,
-        server: ServerName,
-    },
-    FleetShort {
-        fleet: FleetName,
-        reason: String,
-    },
-    FleetScaled {
-        fleet: FleetName,
-        from: u32,
-        to: u32,
-        reason: String,
-    },
-    FleetOrdered {
-        fleet: FleetName,
-        order: ScaleOrder,
-    },
-    ServerCordoned {
-        server: ServerName,
-        reason: StopReason,
-    },
-    ServerUncordoned {
-        server: ServerName,
-    },
-    FleetRestarted {
-        fleet: FleetName,
-        servers: usize,
-    },
+    HostConnected { host: HostName, servers: usize },
+    HostSilent { host: HostName },
+    HostLost { host: HostName },
+    HostRefused { host: HostName, reason: String },
+    TermRaised { term: u64 },
+    Rebuilt { rooms: usize, servers: usize },
+    HostsGivenUp { hosts: String },
+    ServerOrdered { server: ServerName, host: HostName, why: String },
+    ServerAdopted { server: ServerName, host: HostName },
+    ServerReady { server: ServerName, endpoint: String },
+    ServerUnhealthy { server: ServerName, message: String },
+    ServerRestarting { server: ServerName, restarts: u32, message: String },
+    ServerStopping { server: ServerName, reason: StopReason },
+    ServerGone { server: ServerName, message: String },
+    OrderRefused { server: ServerName, message: String },
+    ServerElsewhere { server: ServerName, host: HostName },
+    RoomMade { room: RoomId, fleet: FleetName, server: ServerName },
+    RoomAdopted { room: RoomId, server: ServerName },
+    RoomSuperseded { room: RoomId, server: ServerName },
+    RoomEnded { room: RoomId, fleet: FleetName, server: ServerName, reason: EndReason },
+    SeatOverruled { room: RoomId, server: ServerName },
+    FleetShort { fleet: FleetName, reason: String },
+    FleetScaled { fleet: FleetName, from: u32, to: u32, reason: String },
+    FleetOrdered { fleet: FleetName, order: ScaleOrder },
+    ServerCordoned { server: ServerName, reason: StopReason },
+    ServerUncordoned { server: ServerName },
+    FleetRestarted { fleet: FleetName, servers: usize },
 }
 
 impl Notice {
@@ -178,7 +95,9 @@ impl fmt::Display for Notice {
                 write!(f, "every known host has reported: {servers} gameservers, {rooms} rooms")
             }
             Self::HostsGivenUp { hosts } => write!(f, "no longer waiting for the agents of: {hosts}"),
-            Self::ServerOrdered { server, on } => write!(f, "gameserver {server} ordered on host {on}"),
+            Self::ServerOrdered { server, host, why } => {
+                write!(f, "gameserver {server} ordered on host {host}: {why}")
+            }
             Self::ServerAdopted { server, host } => write!(f, "gameserver {server} found on host {host}"),
             Self::ServerReady { server, endpoint } => write!(f, "gameserver {server} ready at {endpoint}"),
             Self::ServerUnhealthy { server, message } => {

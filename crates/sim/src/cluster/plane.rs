@@ -6,7 +6,7 @@ use greenroom_control::world::{Answer, Effect, Event, Refusal, RequestId, Stream
 use greenroom_wire::agent::{FromAgent, ToAgent};
 use rand::RngExt as _;
 
-use super::{At, Cluster};
+use super::{At, Cluster, moment};
 use crate::invariant::{Broken, start_within_maximum};
 use crate::replica::{Said, Told};
 use crate::scenario::Plane;
@@ -73,12 +73,12 @@ impl Cluster {
     }
 
     pub(super) fn hosts_obey(&mut self) -> Result<(), Broken> {
-        let (now_ms, startup_ms_max) = (self.now_ms, self.scenario.startup_ms_max);
+        let now_ms = self.now_ms;
         for host in &mut self.hosts {
             for control in 0..self.replicas.len() {
                 while let Some(message) = host.ordered(control, now_ms) {
-                    let (rng, summary) = (&mut self.rng, &mut self.summary);
-                    match host.obey(control, now_ms, message, startup_ms_max, rng, summary) {
+                    let mut moment = moment(now_ms, &self.scenario, &mut self.rng, &mut self.summary);
+                    match host.obey(control, message, &mut moment) {
                         Ok(None) => {}
                         Ok(Some(hung_up_on)) => self.closing.push((now_ms, control, hung_up_on)),
                         // Nobody who leads now was told of rooms that the store has lost.

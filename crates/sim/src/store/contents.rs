@@ -2,10 +2,13 @@
 //!
 //! Never late: time and reach are the store's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use greenroom_store::{Batch, CommitError, Kind, ReadError, Stored, Version, Write};
 use greenroom_wire::record::TermRecord;
+
+/// Batches of one process that are remembered: more than it ever has under way at once.
+const MARKS_MAX: usize = 64;
 
 /// The answer to one operation.
 #[derive(Debug)]
@@ -84,8 +87,8 @@ pub(super) struct Contents {
     commits: u64,
     term: u64,
     records: BTreeMap<(Kind, String), (Version, Vec<u8>)>,
-    /// Which version each process's batches got.
-    writers: BTreeMap<(u64, u64), u64>,
+    /// Which version each process's last batches got, with their numbers.
+    writers: BTreeMap<u64, VecDeque<(u64, u64)>>,
 }
 
 impl Contents {
@@ -114,8 +117,14 @@ impl Contents {
         if self.commits < *commits {
             return Some("it has fewer commits than it had");
         }
-        let lacks = |(number, version)| self.writers.get(&(process, number)) != Some(&version);
-        mark.is_some_and(lacks).then_some("a commit is gone or another one")
+        mark.is_some_and(|(number, version)| self.version_of(process, number) != Some(version))
+            .then_some("a commit is gone or another one")
+    }
+
+    /// The version that a batch was stored under, if it is one of its process's last.
+    fn version_of(&self, process: u64, number: u64) -> Option<u64> {
+        let mut batches = self.writers.get(&process)?.iter();
+        batches.find(|(stored, _)| *stored == number).map(|(_, version)| *version)
     }
 
     pub(super) fn load(&self, known: &mut Known, kind: Kind, process: u64) -> Judged {
@@ -143,8 +152,8 @@ impl Contents {
         if let Some(what) = self.is_other_than(known, process) {
             return Judged::Rewound(what);
         }
-        if let Some(version) = self.writers.get(&(process, number)) {
-            return Judged::Stored { history: self.history, version: *version };
+        if let Some(version) = self.version_of(process, number) {
+            return Judged::Stored { history: self.history, version };
         }
         for write in batch.writes() {
             let (kind, key, expected) = write.condition();
@@ -177,7 +186,11 @@ impl Contents {
                 Write::Check { .. } => {}
             }
         }
-        self.writers.insert((process, number), self.commits);
+        let batches = self.writers.entry(process).or_default();
+        if batches.len() == MARKS_MAX {
+            batches.pop_front();
+        }
+        batches.push_back((number, self.commits));
         Judged::Stored { history: self.history, version: self.commits }
     }
 }

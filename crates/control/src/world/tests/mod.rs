@@ -16,3 +16,4 @@ mod rig;
 mod rooms;
 mod scaling;
 mod tickets;
+mod zones;

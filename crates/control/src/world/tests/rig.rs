@@ -265,6 +265,12 @@ impl Rig {
         self.say(FromAgent::Report(Report { at_ms: None, servers }));
     }
 
+    /// The same, made at another moment than now.
+    pub(super) fn report_made_at(&mut self, at_ms: u64) {
+        let servers = self.servers.values().map(|running| running.report.clone()).collect();
+        self.say(FromAgent::Report(Report { at_ms: Some(at_ms), servers }));
+    }
+
     pub(super) fn say(&mut self, message: FromAgent) {
         let stream = self.stream;
         self.event(Event::StreamSaid { stream, message: Box::new(message) });

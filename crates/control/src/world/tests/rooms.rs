@@ -53,6 +53,30 @@ fn a_seat_whose_holder_asked_for_a_fresh_token_is_kept_until_that_runs_out() {
 }
 
 #[test]
+fn a_report_of_before_a_seat_ran_out_does_not_free_it_however_late_it_comes() {
+    let mut rig = arena();
+    let given = rig.allocate(request(Some("k"), &["a"])).unwrap();
+    let in_time_ms = given.seats[0].expires_at_ms - 1;
+    // The player came in the last moment; the report of the moment before is on its way for longer than the slack.
+    rig.silent_ms(34_000);
+    assert!(rig.now.unix_ms() > given.seats[0].expires_at_ms + 2_000);
+    rig.report_made_at(in_time_ms);
+    let room = rig.room(given.room.as_str());
+    assert_eq!((room.phase, room.seats[0].state), (RoomPhase::Reserved, SeatWord::Reserved));
+    let second = rig.allocate(request(Some("k"), &["b"])).unwrap();
+    assert_eq!(
+        (second.room == given.room, second.seats[0].seat),
+        (true, 1),
+        "the seat is not given to another"
+    );
+    // The slack belongs to tokens on their way: a report from within it decides nothing either.
+    rig.report_made_at(given.seats[0].expires_at_ms + 1_999);
+    assert_eq!(rig.room(given.room.as_str()).seats[0].state, SeatWord::Reserved);
+    rig.report_made_at(given.seats[0].expires_at_ms + 2_000);
+    assert_eq!(rig.room(given.room.as_str()).seats[0].state, SeatWord::Free);
+}
+
+#[test]
 fn an_end_told_twice_is_one_result_and_is_acknowledged_twice() {
     let mut rig = arena();
     let given = rig.allocate(request(None, &["a"])).unwrap();
