@@ -126,16 +126,7 @@ impl fmt::Display for Notice {
             Self::RoomSuperseded { room, server } => {
                 write!(f, "room {room} on {server} closed: it has ended or another owns its key")
             }
-            Self::RoomEnded { room, server, reason, .. } => match reason {
-                EndReason::ServerLost => write!(f, "room {room} lost: gameserver {server} died"),
-                EndReason::HostLost => write!(f, "room {room} lost: the host of {server} is gone"),
-                EndReason::NoShow => write!(f, "room {room} on {server} ended: nobody came"),
-                EndReason::Finished => write!(f, "room {room} on {server} finished"),
-                EndReason::Empty => write!(f, "room {room} on {server} ended: everybody left"),
-                EndReason::Crashed => write!(f, "room {room} on {server} ended: its code panicked"),
-                EndReason::Superseded => write!(f, "room {room} on {server} ended: superseded"),
-                EndReason::Stopped => write!(f, "room {room} on {server} ended: stopped"),
-            },
+            Self::RoomEnded { room, server, reason, .. } => write_end(f, room, server, *reason),
             Self::SeatOverruled { room, server } => {
                 write!(f, "room {room} on {server} seats somebody else than promised: its word counts")
             }
@@ -152,6 +143,24 @@ impl fmt::Display for Notice {
             Self::FleetOrdered { fleet, order } => write!(f, "fleet {fleet}: {}", ordered(order)),
             Self::FleetShort { fleet, reason } => write!(f, "fleet {fleet} is short: {reason}"),
         }
+    }
+}
+
+fn write_end(
+    f: &mut fmt::Formatter<'_>,
+    room: &RoomId,
+    server: &ServerName,
+    reason: EndReason,
+) -> fmt::Result {
+    match reason {
+        EndReason::ServerLost => write!(f, "room {room} lost: gameserver {server} died"),
+        EndReason::HostLost => write!(f, "room {room} lost: the host of {server} is gone"),
+        EndReason::NoShow => write!(f, "room {room} on {server} ended: nobody came"),
+        EndReason::Finished => write!(f, "room {room} on {server} finished"),
+        EndReason::Empty => write!(f, "room {room} on {server} ended: everybody left"),
+        EndReason::Crashed => write!(f, "room {room} on {server} ended: its code panicked"),
+        EndReason::Superseded => write!(f, "room {room} on {server} ended: superseded"),
+        EndReason::Stopped => write!(f, "room {room} on {server} ended: stopped"),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::world::{
 /// Most servers that the fleet is ever ordered to have.
 const REPLICAS_MAX: u32 = 12;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     /// Somebody orders so many servers.
     Order(u32),
@@ -146,10 +146,9 @@ impl Rig {
                     self.machines[at].servers.insert(order.server.0.clone(), running(&order));
                 }
                 ToAgent::Stop { server, .. } => {
-                    if self.machines[at].servers.remove(&server.0).is_some() {
-                        let place = places.get_mut(&self.machines[at].name).expect("it takes orders");
-                        place.ours = place.ours.saturating_sub(1);
-                    }
+                    let had = self.machines[at].servers.remove(&server.0).is_some();
+                    let place = places.get_mut(&self.machines[at].name).expect("it takes orders");
+                    place.ours = place.ours.saturating_sub(usize::from(had));
                 }
                 _ => {}
             }
