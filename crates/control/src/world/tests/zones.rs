@@ -256,6 +256,7 @@ proptest! {
             rig.apply(Step::Come(at));
         }
         rig.apply(Step::Order(4));
+        rig.apply(Step::Pass);
         for step in steps {
             rig.apply(step);
             rig.apply(Step::Pass);
