@@ -131,6 +131,8 @@ fn put(batch: &mut Batch, write: &Write) {
     match write {
         Write::PutRoom(record) => batch.put(record.room.as_str(), record),
         Write::DeleteRoom(room) => batch.delete(Kind::Room, room.as_str()),
+        Write::PutKey { key, record } => batch.put(key.as_str(), record),
+        Write::DeleteKey { key } => batch.delete(Kind::Key, key.as_str()),
         Write::PutAnswer { key, record } => batch.put(key.as_str(), record),
         Write::DeleteAnswer { key } => batch.delete(Kind::Answer, key.as_str()),
         Write::PutResult { key, record } => batch.put(key.as_str(), record),

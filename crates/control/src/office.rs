@@ -4,7 +4,7 @@
 //! Never decides who leads: `replica` says so, from the lease.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greenroom_wire::agent::Hello;
@@ -54,16 +54,42 @@ pub(crate) struct Office {
     streams: Mutex<BTreeMap<StreamId, Attending>>,
     /// The highest term that a lease or an agent has told of.
     term_known: AtomicU64,
+    /// Calls that wait until somebody leads.
+    awaited: AtomicUsize,
+}
+
+/// A call that waits until somebody leads, for as long as this lives.
+pub(crate) struct Awaiting<'a>(&'a AtomicUsize);
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Office {
     pub(crate) fn new() -> Self {
         let (leading, _) = watch::channel(Leading::Nobody("it has just started"));
-        Self { leading, streams: Mutex::default(), term_known: AtomicU64::new(0) }
+        Self {
+            leading,
+            streams: Mutex::default(),
+            term_known: AtomicU64::new(0),
+            awaited: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn leading(&self) -> watch::Receiver<Leading> {
         self.leading.subscribe()
+    }
+
+    /// A call waits. A leader that lives for a moment only must be found within it, so the lease is looked at more often.
+    pub(crate) fn awaits_leader(&self) -> Awaiting<'_> {
+        self.awaited.fetch_add(1, Ordering::Relaxed);
+        Awaiting(&self.awaited)
+    }
+
+    pub(crate) fn is_leader_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed) > 0
     }
 
     /// Where to ask, if this process decides.

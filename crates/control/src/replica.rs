@@ -26,6 +26,9 @@ use crate::office::Leader;
 use crate::run::{Leadership, Post, RunError};
 use crate::start::{StartError, start};
 
+/// How many looks there are for one while calls wait for a leader.
+const AWAITED_LOOKS: u32 = 5;
+
 /// Takes part until `served`; after `stop` it does not lead any more, but still knows who does.
 pub(crate) async fn run(
     post: Post,
@@ -69,7 +72,9 @@ impl Replica {
                 }
                 Some(Look::Vacant(_) | Look::Former | Look::Held(_)) | None => {}
             }
-            let _served = tokio::time::timeout(self.config.times.poll, served.cancelled()).await;
+            let poll = self.config.times.poll;
+            let pause = if self.post.office.is_leader_awaited() { poll / AWAITED_LOOKS } else { poll };
+            let _served = tokio::time::timeout(pause, served.cancelled()).await;
         }
     }
 

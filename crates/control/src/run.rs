@@ -190,7 +190,7 @@ async fn serve(
     if config.replica.is_some() {
         config.stop_grace = config.stop_grace.max(REPLICA_GRACE);
     }
-    let face = http::face(config, tokens, post.office, stop)?;
+    let face = http::face(config, tokens, post, stop)?;
     let for_players = async {
         if let Some((listener, login, players)) = players {
             http::serve_players(listener, players, login, face.clone()).await;

@@ -11,7 +11,8 @@ use greenroom_control::lease::LeaseTimes;
 use greenroom_control::{ControlConfig, ReplicaConfig};
 use greenroom_store::{Expect, Kind, MemoryStore, Store, Write};
 use greenroom_wire::agent::ServerReport;
-use greenroom_wire::api::Allocation;
+use greenroom_wire::api::{AllocateRequest, Allocation};
+use greenroom_wire::token::Verifier;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -25,11 +26,14 @@ const TIMES: LeaseTimes = LeaseTimes {
 
 /// A replica on a port of its own.
 async fn replica(name: &str, store: &MemoryStore) -> Control {
+    replica_with(store, ReplicaConfig { times: TIMES, ..ReplicaConfig::new(name, "") }).await
+}
+
+async fn replica_with(store: &MemoryStore, replica: ReplicaConfig) -> Control {
     // The port is known before the replica is: it says where the others reach it.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut config = ControlConfig::new(fleets());
-    config.replica =
-        Some(ReplicaConfig { times: TIMES, ..ReplicaConfig::new(name, format!("http://{address}")) });
+    config.replica = Some(ReplicaConfig { advertise: format!("http://{address}"), ..replica });
     Control::start_at(address, config, Arc::new(store.clone())).await
 }
 
@@ -53,12 +57,21 @@ async fn allocate(control: &Control, key: &str) -> Allocation {
 
 /// Two replicas, of which the first leads, and the agent's streams to both.
 async fn pair(store: &MemoryStore) -> (Control, Control, [FakeAgent; 2], BTreeMap<String, ServerReport>) {
-    let first = replica("a", store).await;
+    pair_with(store, TIMES, ReplicaConfig::new("", "").hold).await
+}
+
+async fn pair_with(
+    store: &MemoryStore,
+    times: LeaseTimes,
+    hold: Duration,
+) -> (Control, Control, [FakeAgent; 2], BTreeMap<String, ServerReport>) {
+    let replica = |name| replica_with(store, ReplicaConfig { times, hold, ..ReplicaConfig::new(name, "") });
+    let first = replica("a").await;
     until_role(&first, "leader").await;
     let agent = FakeAgent::connect(first.address, "boot", BTreeMap::new()).await;
     first.ready().await;
     let running = agent.edit(|_| {}).await;
-    let second = replica("b", store).await;
+    let second = replica("b").await;
     until_role(&second, "follower").await;
     let other = FakeAgent::connect(second.address, "boot", running.clone()).await;
     (first, second, [agent, other], running)
@@ -90,6 +103,76 @@ async fn a_follower_passes_calls_on_and_takes_over_when_the_leader_dies() {
         orders.push(order);
     }
     assert_eq!(orders.len(), 1, "the welcome alone: {orders:?}");
+}
+
+/// Nobody takes over as long as a test may last.
+const FOR_EVER: LeaseTimes = LeaseTimes { lease: Duration::from_secs(3600), ..TIMES };
+
+#[tokio::test]
+async fn what_is_stored_is_told_though_nobody_leads_and_nothing_else() {
+    let store = MemoryStore::default();
+    let (first, second, _agents, _) = pair_with(&store, FOR_EVER, Duration::from_millis(300)).await;
+    let arena = &"arena".parse().unwrap();
+    let order = AllocateRequest { idempotency_key: Some(text("o1")), ..request(None, &["cid", "dan"]) };
+    let room = first.client.allocate(arena, &request(Some("guild"), &["ann", "bob"])).await.unwrap();
+    let made = first.client.allocate(arena, &order).await.unwrap();
+    let over = first.client.allocate(arena, &request(Some("over"), &["ann"])).await.unwrap();
+    let finish = json!({ "epoch": over.epoch, "result": null });
+    first.post_json(&format!("/v1/rooms/{}/finish", over.room), &finish).await;
+    let keys = first.get_json("/v1/keys").await;
+
+    drop(first);
+    assert_eq!(
+        second.client.allocate(arena, &order).await.unwrap(),
+        made,
+        "the same answer to the same order"
+    );
+    assert_eq!(second.get_json("/v1/keys").await, keys);
+    let told = second.client.allocate(arena, &request(Some("guild"), &["bob", "ann"])).await.unwrap();
+    assert_eq!((&told.room, &told.url, told.created), (&room.room, &room.url, false));
+    assert!(told.because.contains("no leader was reached"), "{}", told.because);
+    let claims = |allocation: &Allocation, at: usize| {
+        let token = &allocation.seats[at].token;
+        let keys = serde_json::from_value(keys.clone()).unwrap();
+        Verifier::new("arena".parse().unwrap(), &keys).claims(token).unwrap()
+    };
+    for (then, now) in [(0, 1), (1, 0)] {
+        let (then, now) = (claims(&room, then), claims(&told, now));
+        assert_eq!((&now.jti, now.exp, now.seat, &now.sub), (&then.jti, then.exp, then.seat, &then.sub));
+    }
+    let waits = [
+        ("a new player", request(Some("guild"), &["ann", "eve"])),
+        ("a new key", request(Some("other"), &["ann"])),
+        ("a room that is over", request(Some("over"), &["ann"])),
+        ("a new room", request(None, &["ann"])),
+        (
+            "an answer that must be kept",
+            AllocateRequest { idempotency_key: Some(text("o2")), ..request(Some("guild"), &["ann"]) },
+        ),
+        ("another order under the same name", AllocateRequest { players: vec![text("eve")], ..order }),
+    ];
+    for (name, body) in waits {
+        let refused = second.client.allocate(arena, &body).await.unwrap_err().to_string();
+        assert!(refused.contains("nobody leads"), "{name}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_leader_that_says_nothing_is_not_waited_for_when_the_store_has_the_answer() {
+    let store = MemoryStore::default();
+    let (first, second, _agents, _) = pair_with(&store, FOR_EVER, Duration::from_millis(300)).await;
+    let here = allocate(&first, "guild").await;
+    drop(first);
+    // As a frozen process does: the system takes the connection, nobody answers.
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut lease = greenroom_store::lease::read(&store).await.unwrap().unwrap().record;
+    lease.url = format!("http://{}", frozen.local_addr().unwrap());
+    lease.beat += 1;
+    let mut batch = greenroom_store::Batch::new();
+    batch.put("lease", &lease);
+    store.commit(batch).await.unwrap();
+    let there = allocate(&second, "guild").await;
+    assert_eq!((there.room, there.url), (here.room, here.url));
 }
 
 #[tokio::test]

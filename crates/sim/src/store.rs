@@ -249,7 +249,8 @@ impl Inner {
                 Kind::Room => drop(key.parse().map(|room| self.lost.rooms.insert(room))),
                 Kind::Answer => drop(self.lost.answers.insert(key)),
                 Kind::Result => drop(self.lost.results.insert(key)),
-                Kind::SigningKey
+                Kind::Key
+                | Kind::SigningKey
                 | Kind::Host
                 | Kind::Decision
                 | Kind::Scale

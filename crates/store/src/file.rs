@@ -158,6 +158,14 @@ fn load(database: &Database, kind: Kind) -> Result<Vec<Stored>, Error> {
     Ok(stored)
 }
 
+fn get(database: &Database, kind: Kind, key: &str) -> Result<Option<Stored>, Error> {
+    let found = database.begin_read()?.open_table(table(kind))?.get(key)?;
+    Ok(found.map(|value| {
+        let (version, bytes) = value.value();
+        Stored { key: key.to_owned(), version: Version(version), bytes: bytes.to_vec() }
+    }))
+}
+
 fn commit(database: &Database, batch: &Batch) -> Result<Version, CommitError> {
     // Dropping an unfinished transaction undoes it.
     let writing = database.begin_write().map_err(unavailable)?;
@@ -209,6 +217,14 @@ impl Store for FileStore {
         let database = Arc::clone(&self.database);
         Box::pin(async move {
             let work = tokio::task::spawn_blocking(move || load(&database, kind));
+            work.await.map_err(|ended| ReadError::Unavailable(ended.into()))?.map_err(ReadError::Unavailable)
+        })
+    }
+
+    fn get<'a>(&'a self, kind: Kind, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, ReadError>> {
+        let (database, key) = (Arc::clone(&self.database), key.to_owned());
+        Box::pin(async move {
+            let work = tokio::task::spawn_blocking(move || get(&database, kind, &key));
             work.await.map_err(|ended| ReadError::Unavailable(ended.into()))?.map_err(ReadError::Unavailable)
         })
     }

@@ -28,6 +28,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub enum Kind {
     /// Promised rooms.
     Room,
+    /// Which room a key has.
+    Key,
     /// Answered requests.
     Answer,
     /// Results that the webhook has not taken yet.
@@ -50,8 +52,9 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Room,
+        Self::Key,
         Self::Answer,
         Self::Result,
         Self::SigningKey,
@@ -68,6 +71,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Room => "room",
+            Self::Key => "key",
             Self::Answer => "answer",
             Self::Result => "result",
             Self::SigningKey => "signing_key",
@@ -155,6 +159,14 @@ fn found_text(found: Option<Version>) -> String {
 pub trait Store: fmt::Debug + Send + Sync {
     /// All records of a kind, in the order of their keys, as of one moment.
     fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>>;
+
+    /// One record, as of one moment between the call and the answer; `None`: there is none. It tells a caller of a rewind, but
+    /// not in the place of whoever loads or commits: they are told of it all the same.
+    ///
+    /// A store that can find one record without reading all of its kind does so.
+    fn get<'a>(&'a self, kind: Kind, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, ReadError>> {
+        Box::pin(async move { Ok(self.load(kind).await?.into_iter().find(|stored| stored.key == key)) })
+    }
 
     /// Stores all of the batch or nothing of it. When this returns `Ok`, it survives the death of this process and of
     /// the machine, as far as the implementation says. The number given back is the [`Version`] of all records put.

@@ -57,6 +57,17 @@ impl State {
 }
 
 impl Store for MemoryStore {
+    fn get<'a>(&'a self, kind: Kind, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, ReadError>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = state.records.get(&(kind, key.to_owned()));
+        let stored = found.map(|(version, bytes)| Stored {
+            key: key.to_owned(),
+            version: *version,
+            bytes: bytes.clone(),
+        });
+        Box::pin(std::future::ready(Ok(stored)))
+    }
+
     fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>> {
         let stored = self.state.lock().unwrap_or_else(PoisonError::into_inner).load(kind);
         Box::pin(std::future::ready(Ok(stored)))

@@ -3,7 +3,7 @@
 //! Never changes a record's shape: that is `wire`'s.
 
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, LeaseRecord, ResultRecord, RoomRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, KeyRecord, LeaseRecord, ResultRecord, RoomRecord,
     ScaleRecord, SigningKeyRecord, TermRecord,
 };
 use serde::de::DeserializeOwned;
@@ -21,6 +21,11 @@ pub trait Record: Serialize + DeserializeOwned {
 
 impl Record for RoomRecord {
     const KIND: Kind = Kind::Room;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for KeyRecord {
+    const KIND: Kind = Kind::Key;
     const VERSION_MAX: u32 = 1;
 }
 
@@ -132,6 +137,15 @@ pub async fn load<R: Record>(store: &dyn Store) -> Result<Vec<Loaded<R>>, LoadEr
             Ok(Loaded { key: stored.key, version: stored.version, record })
         })
         .collect()
+}
+
+/// One record; `None`: there is none.
+///
+/// # Errors
+/// When the store cannot be read, or the record is damaged or of a newer program.
+pub async fn get<R: Record>(store: &dyn Store, key: &str) -> Result<Option<R>, LoadError> {
+    let stored = store.get(R::KIND, key).await?;
+    stored.map(|stored| decode(&stored.key, &stored.bytes)).transpose()
 }
 
 fn decode<R: Record>(key: &str, bytes: &[u8]) -> Result<R, LoadError> {

@@ -91,6 +91,7 @@ impl fmt::Debug for RedisStore {
 /// What the thread is asked for.
 enum Op {
     Load { kind: Kind, done: oneshot::Sender<Result<Vec<Stored>, ReadError>> },
+    Get { kind: Kind, key: String, done: oneshot::Sender<Result<Option<Stored>, ReadError>> },
     Commit { batch: Batch, done: oneshot::Sender<Result<Version, CommitError>> },
 }
 
@@ -115,6 +116,10 @@ fn gone() -> Box<dyn std::error::Error + Send + Sync> {
     "the store's client has ended".into()
 }
 
+fn full() -> Box<dyn std::error::Error + Send + Sync> {
+    format!("{WAITING_MAX} operations wait for the store already").into()
+}
+
 impl Store for RedisStore {
     fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>> {
         Box::pin(async move {
@@ -122,6 +127,17 @@ impl Store for RedisStore {
             let asked = self.ops.send(Op::Load { kind, done }).await;
             asked.map_err(|_| ReadError::Unavailable(gone()))?;
             answer.await.map_err(|_| ReadError::Unavailable(gone()))?
+        })
+    }
+
+    fn get<'a>(&'a self, kind: Kind, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, ReadError>> {
+        Box::pin(async move {
+            let (done, answer) = oneshot::channel();
+            match self.ops.try_send(Op::Get { kind, key: key.to_owned(), done }) {
+                Ok(()) => answer.await.map_err(|_| ReadError::Unavailable(gone()))?,
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(ReadError::Unavailable(gone())),
+                Err(mpsc::error::TrySendError::Full(_)) => Err(ReadError::Unavailable(full())),
+            }
         })
     }
 
@@ -133,10 +149,7 @@ impl Store for RedisStore {
             match asked {
                 Ok(()) => answer.await.map_err(|_| CommitError::Unavailable(gone()))?,
                 Err(mpsc::error::TrySendError::Closed(_)) => Err(CommitError::Unavailable(gone())),
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    let why = format!("{WAITING_MAX} operations wait for the store already");
-                    Err(CommitError::Unavailable(why.into()))
-                }
+                Err(mpsc::error::TrySendError::Full(_)) => Err(CommitError::Unavailable(full())),
             }
         })
     }

@@ -94,6 +94,31 @@ async fn a_later_write_replaces_an_earlier_one_also_within_a_batch() {
 }
 
 #[tokio::test]
+async fn one_record_is_found_by_its_key() {
+    each_store(|name, store| async move {
+        assert_eq!(store.get(Kind::Room, "a").await.unwrap(), None, "{name}: a new store is empty");
+        let any = Expect::Any;
+        let writes = [
+            put(Kind::Room, "a", "1", any),
+            put(Kind::Room, "ab", "2", any),
+            put(Kind::Key, "f/a", "3", any),
+        ];
+        let version = commit(&store, writes).await;
+        for (kind, key, text) in [(Kind::Room, "a", "1"), (Kind::Room, "ab", "2"), (Kind::Key, "f/a", "3")] {
+            let found = store.get(kind, key).await.unwrap();
+            let stored = Stored { key: key.to_owned(), version, bytes: text.as_bytes().to_vec() };
+            assert_eq!(found, Some(stored), "{name}");
+        }
+        for (kind, key) in [(Kind::Room, "b"), (Kind::Room, "f/a"), (Kind::Key, "a"), (Kind::Room, "")] {
+            assert_eq!(store.get(kind, key).await.unwrap(), None, "{name}: {kind} {key}");
+        }
+        commit(&store, [delete(Kind::Room, "a", any)]).await;
+        assert_eq!(store.get(Kind::Room, "a").await.unwrap(), None, "{name}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_batch_whose_expectation_fails_stores_nothing() {
     each_store(|name, store| async move {
         let first = commit(&store, [put(Kind::Room, "a", "1", Expect::Absent)]).await;

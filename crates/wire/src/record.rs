@@ -50,6 +50,15 @@ pub struct RoomRecord {
     pub init: serde_json::Value,
 }
 
+/// Which room a key has, so that one call by it is answered without reading all rooms. Key `<fleet>/<room key>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// 1.
+    pub version: u32,
+    /// The room.
+    pub room: Text<RoomId>,
+}
+
 /// One promised seat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeatRecord {

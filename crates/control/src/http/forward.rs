@@ -1,4 +1,5 @@
-//! Calls at a replica that does not lead: passed on to the one that does, and held while nobody does.
+//! Calls at a replica that does not lead: passed on to the one that does; answered from what is stored when that one is not
+//! reached and the store has the answer; else held while nobody leads.
 //!
 //! Never does a call twice that may not be done twice: what reads, and what has a key of its own, is asked again when its
 //! answer was lost with the leader; a new room without any key gets one here for that; the rest is refused and says so.
@@ -20,9 +21,10 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::error::{ApiError, Lost};
+use super::standing::{Reader, Search};
 use super::{CALL_TIMEOUT, Face};
 use crate::config::ReplicaConfig;
-use crate::office::{Leader, Leading};
+use crate::office::{Leader, Leading, Office};
 use crate::run::RunError;
 use crate::world::Call;
 
@@ -30,13 +32,15 @@ use crate::world::Call;
 const FORWARDED: HeaderName = HeaderName::from_static("x-greenroom-forwarded-by");
 /// On the refusal of a replica that does not lead.
 const NOT_LEADER: HeaderName = HeaderName::from_static("x-greenroom-not-leader");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Largest body that is passed on, in bytes; no call takes a larger one.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Largest answer that is passed on, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest time between two looks while nobody leads.
 const LOOK: Duration = Duration::from_millis(100);
+/// After so long without an answer of the leader the store is looked at too: it may be frozen, or cut off.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How long it may take to reach the leader.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Paths that each replica answers itself.
@@ -47,10 +51,11 @@ const OWN: [&str; 4] = ["/livez", "/readyz", "/v1/openapi.json", "/v1/agents/str
 pub(crate) struct Peers {
     pub(super) config: ReplicaConfig,
     http: reqwest::Client,
+    reader: Reader,
 }
 
 impl Peers {
-    pub(crate) fn new(config: ReplicaConfig) -> Result<Self, RunError> {
+    pub(super) fn new(config: ReplicaConfig, reader: Reader) -> Result<Self, RunError> {
         // Another part of the process may have installed it before; either is the same.
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
@@ -59,16 +64,16 @@ impl Peers {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build();
-        Ok(Self { config, http: http.map_err(RunError::Peers)? })
+        Ok(Self { config, http: http.map_err(RunError::Peers)?, reader })
     }
 }
 
 /// A call as it is passed on.
-struct Asked {
-    method: Method,
-    path: String,
-    headers: HeaderMap,
-    body: Bytes,
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
 }
 
 impl Asked {
@@ -114,7 +119,7 @@ pub(crate) async fn forward(State(face): State<Arc<Face>>, request: Request, nex
         let response = here().await;
         return if response.extensions().get::<Lost>().is_some() { not_leader() } else { response };
     }
-    hold(peers, face.office.leading(), &asked, here).await
+    hold(&face.office, peers, &asked, here).await
 }
 
 /// The same for a call that came over the listener for players.
@@ -135,7 +140,7 @@ pub(super) async fn ask(face: &Face, peers: &Peers, call: &Call) -> Response {
         Ok((answer, desk)) => desk.body(answer).await.into_response(),
         Err(error) => error.into_response(),
     };
-    hold(peers, face.office.leading(), &asked, here).await
+    hold(&face.office, peers, &asked, here).await
 }
 
 /// What players can ask for, in the words of the control listener.
@@ -160,14 +165,16 @@ fn in_words(call: &Call) -> Option<(Method, String, Vec<u8>)> {
     }
 }
 
-/// Until there is an answer, or nobody has led for as long as a call is held.
+/// Until there is an answer, from whoever leads or from the store, or nobody has led for as long as a call is held.
 async fn hold<F: Future<Output = Response>>(
+    office: &Office,
     peers: &Peers,
-    mut leading: watch::Receiver<Leading>,
     asked: &Asked,
     here: impl Fn() -> F,
 ) -> Response {
+    let mut leading = office.leading();
     let mut until = Instant::now() + peers.config.hold;
+    let mut search = peers.reader.search(asked);
     loop {
         let now = leading.borrow_and_update().clone();
         let is_lost = match now {
@@ -179,12 +186,17 @@ async fn hold<F: Future<Output = Response>>(
                 }
                 true
             }
-            Leading::Another(leader) => match pass_on(peers, &mut leading, &leader, asked).await {
+            Leading::Another(leader) => match pass_on(peers, &mut leading, &leader, asked, &mut search).await
+            {
                 Sent::Answer(response) => return response,
                 Sent::Untouched => false,
                 Sent::Unknown => true,
             },
         };
+        tokio::select! {
+            stored = search.answer() => if let Some(response) = stored { return response },
+            _anew = leading.changed() => {}
+        }
         if is_lost {
             if !asked.is_repeatable() {
                 let message =
@@ -197,6 +209,7 @@ async fn hold<F: Future<Output = Response>>(
             return super::no_leader().into_response();
         }
         // A leader that is not reached may be told of by the lease for a while yet.
+        let _awaited = office.awaits_leader();
         let _looked = tokio::time::timeout(LOOK, leading.changed()).await;
     }
 }
@@ -206,6 +219,7 @@ async fn pass_on(
     leading: &mut watch::Receiver<Leading>,
     leader: &Leader,
     asked: &Asked,
+    search: &mut Search<'_>,
 ) -> Sent {
     let url = format!("{}{}", leader.url.trim_end_matches('/'), asked.path);
     let mut headers = asked.headers.clone();
@@ -218,8 +232,13 @@ async fn pass_on(
         let (status, headers) = (answer.status(), answer.headers().clone());
         Ok::<_, reqwest::Error>((status, headers, answer.bytes().await?))
     };
+    let stored = async {
+        tokio::time::sleep(PATIENCE).await;
+        search.answer().await
+    };
     let outcome = tokio::select! {
         outcome = answering => outcome,
+        Some(response) = stored => return Sent::Answer(response),
         // Frozen or cut off it will not answer, but another one will.
         () = replaced(leading, leader), if asked.is_repeatable() => return Sent::Unknown,
     };

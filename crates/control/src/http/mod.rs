@@ -11,6 +11,7 @@ mod listen;
 mod openapi;
 mod route;
 mod routes;
+mod standing;
 
 mod calls;
 mod pages;
@@ -32,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{REREAD, Tokens};
 use crate::config::{ControlConfig, PlayersConfig, ReadyWhen, StaticPage};
 use crate::office::{Desk, Office};
-use crate::run::{Input, RunError};
+use crate::run::{Input, Post, RunError};
 use crate::world::{Answer, Call, Minimum, StreamId};
 
 pub(crate) use players::Login;
@@ -127,10 +128,13 @@ fn no_leader() -> ApiError {
 pub(crate) fn face(
     config: ControlConfig,
     tokens: Arc<Tokens>,
-    office: Arc<Office>,
+    post: Post,
     stop: CancellationToken,
 ) -> Result<Arc<Face>, RunError> {
-    let peers = config.replica.clone().map(forward::Peers::new).transpose()?;
+    let Post { config: whole, store, office } = post;
+    let peers = config.replica.clone();
+    let peers = peers.map(|replica| forward::Peers::new(replica, standing::Reader::new(store, whole)));
+    let peers = peers.transpose()?;
     Ok(Arc::new(Face::new(config, peers, tokens, office, stop)))
 }
 

@@ -5,15 +5,17 @@
 use std::collections::BTreeSet;
 
 use greenroom_core::allocate::{Chosen, Selector};
+use greenroom_core::fleet::FleetKind;
 use greenroom_core::{FleetName, PlayerId, RoomId, RoomKey, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::api::{AllocateRequest, SelectorBody};
 use greenroom_wire::record::{AnswerRecord, SeatRecord};
+use greenroom_wire::revision;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::state::{Ask, Counted, FleetState, RoomAsk, RoomState};
-use super::{Answer, Grant, Notice, Refusal, RequestId, World, Write};
+use super::{Answer, Bounds, Grant, Notice, Refusal, RequestId, Timings, World, Write};
 
 impl World {
     pub(super) fn ask_allocation(&mut self, request: RequestId, fleet: &FleetName, body: AllocateRequest) {
@@ -44,38 +46,8 @@ impl World {
     }
 
     fn check_allocation(&self, name: &FleetName, body: AllocateRequest) -> Result<RoomAsk, Refusal> {
-        let fleet = self.fleet(name)?;
-        if fleet.is_mesh() {
-            let instead = "ask for GET /v1/fleets/{fleet}/endpoint";
-            return Err(Refusal::WrongKind { fleet: name.clone(), kind: "mesh", instead });
-        }
-        let malformed = |message: String| Err(Refusal::Malformed(message));
-        let seats = usize::from(fleet.seats_per_room());
-        if body.players.is_empty() || body.players.len() > seats {
-            let asked = body.players.len();
-            return malformed(format!("players must be 1 to {seats} in fleet {name}, not {asked}"));
-        }
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = body.players.iter().find(|player| !seen.insert(*player)) {
-            return malformed(format!("player {twice} is in players twice"));
-        }
-        let timeout_max = self.config.timings.allocation_wait_max.as_millis();
-        if body.timeout_ms.is_some_and(|timeout| u128::from(timeout) > timeout_max) {
-            return malformed(format!("timeout_ms must be at most {timeout_max}"));
-        }
-        let init = body.init.to_string();
-        let init_bytes_max = self.config.bounds.init_bytes_max;
-        if init.len() > init_bytes_max {
-            return malformed(format!("init is larger than {init_bytes_max} bytes as JSON"));
-        }
-        if body.fill && body.key.is_some() {
-            return malformed("fill and key exclude each other: a key has a room of its own".to_owned());
-        }
-        let selector = checked_selector(body.select.as_ref())?;
-        let hash = request_hash(name, &body, &init);
-        Ok(RoomAsk { body, hash, selector })
+        checked_request(name, self.fleet(name)?.spec.kind, &self.config.timings, &self.config.bounds, body)
     }
-
     /// The answer that needs no new room: given before under this idempotency key, the key's room lives, or an open room
     /// has seats.
     pub(super) fn settled(&mut self, fleet: &FleetName, ask: &RoomAsk) -> Option<Result<Grant, Refusal>> {
@@ -187,6 +159,7 @@ impl World {
         self.index_room(&id, room);
         let seats = self.reserve(&id, players);
         self.store_room(&id);
+        self.store_key(&id);
         self.refresh(name);
         self.note(Notice::RoomMade { room: id.clone(), fleet: fleet.clone(), server: name.clone() });
         Some((id, seats))
@@ -272,6 +245,45 @@ impl World {
     }
 }
 
+/// A request for a room of a fleet of this kind, within its bounds.
+pub(super) fn checked_request(
+    name: &FleetName,
+    kind: FleetKind,
+    timings: &Timings,
+    bounds: &Bounds,
+    body: AllocateRequest,
+) -> Result<RoomAsk, Refusal> {
+    if matches!(kind, FleetKind::Mesh) {
+        let instead = "ask for GET /v1/fleets/{fleet}/endpoint";
+        return Err(Refusal::WrongKind { fleet: name.clone(), kind: "mesh", instead });
+    }
+    let malformed = |message: String| Err(Refusal::Malformed(message));
+    let seats = usize::from(revision::sizes(kind).1);
+    if body.players.is_empty() || body.players.len() > seats {
+        let asked = body.players.len();
+        return malformed(format!("players must be 1 to {seats} in fleet {name}, not {asked}"));
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = body.players.iter().find(|player| !seen.insert(*player)) {
+        return malformed(format!("player {twice} is in players twice"));
+    }
+    let timeout_max = timings.allocation_wait_max.as_millis();
+    if body.timeout_ms.is_some_and(|timeout| u128::from(timeout) > timeout_max) {
+        return malformed(format!("timeout_ms must be at most {timeout_max}"));
+    }
+    let init = body.init.to_string();
+    let init_bytes_max = bounds.init_bytes_max;
+    if init.len() > init_bytes_max {
+        return malformed(format!("init is larger than {init_bytes_max} bytes as JSON"));
+    }
+    if body.fill && body.key.is_some() {
+        return malformed("fill and key exclude each other: a key has a room of its own".to_owned());
+    }
+    let selector = checked_selector(body.select.as_ref())?;
+    let hash = request_hash(name, &body, &init);
+    Ok(RoomAsk { body, hash, selector })
+}
+
 fn players(body: &AllocateRequest) -> Vec<PlayerId> {
     body.players.iter().map(|player| player.0.clone()).collect()
 }
@@ -288,7 +300,7 @@ pub(super) fn checked_selector(body: Option<&SelectorBody>) -> Result<Selector, 
 }
 
 /// Where the answer of an idempotency key is kept. The prefix keeps callers' keys apart from tickets.
-fn request_key(key: &str) -> String {
+pub(super) fn request_key(key: &str) -> String {
     format!("request:{key}")
 }
 

@@ -11,7 +11,7 @@ use greenroom_wire::api::{
     SelectorBody, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, ResultRecord, RoomRecord, ScaleRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, KeyRecord, ResultRecord, RoomRecord, ScaleRecord,
 };
 
 use super::audit::Actor;
@@ -270,6 +270,8 @@ pub enum Effect {
 pub enum Write {
     PutRoom(RoomRecord),
     DeleteRoom(RoomId),
+    PutKey { key: String, record: KeyRecord },
+    DeleteKey { key: String },
     PutAnswer { key: String, record: AnswerRecord },
     DeleteAnswer { key: String },
     PutResult { key: String, record: ResultRecord },

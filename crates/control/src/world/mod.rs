@@ -22,6 +22,7 @@ mod seats;
 
 mod allocation;
 mod endpoint;
+mod standing;
 mod waiting;
 
 mod assignments;
@@ -54,6 +55,7 @@ pub use message::{Answer, Call, Effect, Event, Minimum, Records, RequestId, Stre
 pub use notice::Notice;
 pub use refusal::Refusal;
 pub(crate) use results::result_key;
+pub(crate) use standing::{Place, Standing};
 
 use state::{
     EndedRoom, FleetState, HostState, LogsWaiting, Outbox, RoomState, RoomsOn, ServerState, TicketState,

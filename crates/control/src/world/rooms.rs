@@ -7,11 +7,12 @@ use greenroom_core::{RoomId, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{ProcessPhase, ToAgent};
 use greenroom_wire::api::{FinishRequest, RoomPhase, RoomStatus, SeatWord};
+use greenroom_wire::record::KeyRecord;
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport};
 use serde_json::Value;
 
 use super::state::{Counted, EndedRoom, RoomState, ServerState};
-use super::{Notice, Refusal, StreamId, World, Write};
+use super::{Notice, Refusal, StreamId, World, Write, standing};
 
 impl World {
     /// Puts a room into all indexes.
@@ -55,6 +56,15 @@ impl World {
         if let Some(room) = self.rooms.get(id) {
             let record = room.record(id);
             self.write(Write::PutRoom(record));
+        }
+    }
+
+    /// Stores which room its key has, once in its life: for replicas that answer by one key without knowing all rooms.
+    pub(super) fn store_key(&mut self, id: &RoomId) {
+        let Some(room) = self.rooms.get(id) else { return };
+        if let Some(key) = &room.key {
+            let key = standing::place_of(&room.fleet, key);
+            self.write(Write::PutKey { key, record: KeyRecord { version: 1, room: Text(id.clone()) } });
         }
     }
 
@@ -161,6 +171,7 @@ impl World {
         self.index_room(&id, room);
         self.observe_seats(&id, &report.seats, made_at);
         self.store_room(&id);
+        self.store_key(&id);
         self.note(Notice::RoomAdopted { room: id, server: name.clone() });
     }
 
@@ -200,6 +211,11 @@ impl World {
     pub(super) fn end_room(&mut self, id: &RoomId, reason: EndReason, result: Value) {
         let Some(room) = self.unindex_room(id) else { return };
         self.write(Write::DeleteRoom(id.clone()));
+        if let Some(key) = &room.key
+            && !self.fleets.get(&room.fleet).is_some_and(|fleet| fleet.keys.contains_key(key))
+        {
+            self.write(Write::DeleteKey { key: standing::place_of(&room.fleet, key) });
+        }
         self.store_result(id, &room, reason, result);
         self.note(Notice::RoomEnded {
             room: id.clone(),

@@ -56,6 +56,7 @@ struct Pending {
 
 enum What {
     Load { kind: Kind, done: oneshot::Sender<Result<Vec<Stored>, ReadError>> },
+    Get { kind: Kind, key: String, done: oneshot::Sender<Result<Option<Stored>, ReadError>> },
     Commit { number: u64, writes: Vec<Write>, done: oneshot::Sender<Result<Version, CommitError>> },
 }
 
@@ -64,6 +65,7 @@ impl Pending {
         // Whoever asked may have gone.
         match self.what {
             What::Load { done, .. } => drop(done.send(Err(ReadError::Unavailable(why.to_owned().into())))),
+            What::Get { done, .. } => drop(done.send(Err(ReadError::Unavailable(why.to_owned().into())))),
             What::Commit { done, .. } => {
                 drop(done.send(Err(CommitError::Unavailable(why.to_owned().into()))));
             }
@@ -146,6 +148,7 @@ impl Line {
     fn take(&mut self, op: Op) {
         let what = match op {
             Op::Load { kind, done } => What::Load { kind, done },
+            Op::Get { kind, key, done } => What::Get { kind, key, done },
             Op::Commit { batch, done } => {
                 self.batches += 1;
                 What::Commit { number: self.batches, writes: batch.into_writes(), done }
@@ -184,10 +187,13 @@ impl Line {
 
     fn refuse_after_a_rewind(&mut self) {
         let Known::Rewound(detail) = &self.known else { return };
-        while let Some(Pending { what: What::Commit { .. }, .. }) = self.pending.front()
-            && let Some(Pending { what: What::Commit { done, .. }, .. }) = self.pending.pop_front()
-        {
-            drop(done.send(Err(CommitError::Rewound(detail.clone()))));
+        let is_told = |pending: &mut Pending| !matches!(pending.what, What::Load { .. });
+        while let Some(pending) = self.pending.pop_front_if(is_told) {
+            match pending.what {
+                What::Commit { done, .. } => drop(done.send(Err(CommitError::Rewound(detail.clone())))),
+                What::Get { done, .. } => drop(done.send(Err(ReadError::Rewound(detail.clone())))),
+                What::Load { .. } => {}
+            }
         }
         // The next one loads: it finds the store as it is now.
         if !self.pending.is_empty() {
@@ -231,6 +237,10 @@ impl Line {
                 call.arg(&connection.load).arg(1).arg(&self.base).arg(kind.as_str());
                 call.arg(history).arg(commits).arg(&self.writer).arg(mark.0).arg(mark.1);
             }
+            What::Get { kind, key, .. } => {
+                call.arg(&connection.load).arg(1).arg(&self.base).arg(kind.as_str());
+                call.arg(history).arg(commits).arg(&self.writer).arg(mark.0).arg(mark.1).arg(key);
+            }
             What::Commit { number, writes, .. } => {
                 call.arg(&connection.batch).arg(1).arg(&self.base).arg(&self.writer).arg(number);
                 // As random as this writer's name, and another one each time that an empty store is begun with.
@@ -250,13 +260,17 @@ impl Line {
         match (outcome, pending.what) {
             (Outcome::Rewound(detail), what) => {
                 let told = detail.clone();
-                self.known = Known::Rewound(detail);
+                if !matches!(what, What::Get { .. }) {
+                    self.known = Known::Rewound(detail);
+                }
                 match what {
                     What::Load { done, .. } => {
                         // Told to one who loads, and who may load again.
                         self.known = Known::Nothing;
                         drop(done.send(Err(ReadError::Rewound(told))));
                     }
+                    // Whoever gets one record builds nothing on it: the next to load or commit finds out and is told.
+                    What::Get { done, .. } => drop(done.send(Err(ReadError::Rewound(told)))),
                     What::Commit { done, .. } => drop(done.send(Err(CommitError::Rewound(told)))),
                 }
             }
@@ -276,6 +290,11 @@ impl Line {
                 let mark = self.mark();
                 self.learn(history, commits, mark);
                 drop(done.send(Ok(records)));
+            }
+            (Outcome::Loaded { history, commits, records }, What::Get { done, .. }) => {
+                let mark = self.mark();
+                self.learn(history, commits, mark);
+                drop(done.send(Ok(records.into_iter().next())));
             }
             (_, what) => {
                 // Asked again, at its place.

@@ -1,6 +1,6 @@
--- All records of a kind, of one moment. Writes nothing.
+-- All records of a kind, of one moment, or one of them. Writes nothing.
 -- KEYS: what all keys begin with. ARGV: kind, then what the reader knows, as in batch.lua: history, commits, writer,
--- number of a stored batch and its version.
+-- number of a stored batch and its version; then the key, if one record is asked for.
 local base, known = KEYS[1], ARGV[2]
 local found = redis.call('HMGET', base .. 'meta', 'history', 'commits')
 local history, commits = found[1] or '', tonumber(found[2] or '0')
@@ -13,4 +13,11 @@ end
 if ARGV[5] ~= '' and redis.call('HGET', base .. 'writer:' .. ARGV[4], ARGV[5]) ~= ARGV[6] then
   return {'rewound', 'commit ' .. ARGV[6] .. ' is gone or another one'}
 end
-return {'loaded', history, commits, redis.call('HGETALL', base .. 'kind:' .. ARGV[1])}
+local records
+if ARGV[7] then
+  local value = redis.call('HGET', base .. 'kind:' .. ARGV[1], ARGV[7])
+  records = value and {ARGV[7], value} or {}
+else
+  records = redis.call('HGETALL', base .. 'kind:' .. ARGV[1])
+end
+return {'loaded', history, commits, records}

@@ -61,6 +61,27 @@ async fn stopped_and_started_with_its_data_it_has_lost_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_reads_one_record_is_told_of_a_rewind_but_not_in_the_place_of_others() {
+    let mut server = Server::start(&[]);
+    let store = store_at(server.port, PATIENCE);
+    store.commit(room(1)).await.unwrap();
+    assert!(store.get(Kind::Room, "r000001").await.unwrap().is_some());
+    server.kill();
+    server.run();
+    for _ in 0..2 {
+        let told = store.get(Kind::Room, "r000001").await.unwrap_err();
+        assert!(matches!(&told, ReadError::Rewound(why) if why == "it is empty"), "{told}");
+    }
+    let told = store.commit(room(2)).await.unwrap_err();
+    assert!(matches!(told, CommitError::Rewound(_)), "{told}");
+    let told = store.get(Kind::Room, "r000001").await.unwrap_err();
+    assert!(matches!(told, ReadError::Rewound(_)), "nobody has begun anew yet: {told}");
+    assert_eq!(rooms(&store).await, 0);
+    assert_eq!(store.get(Kind::Room, "r000001").await.unwrap(), None, "what is there is told again");
+    store.commit(room(2)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_store_that_comes_back_empty_is_told_and_then_begun_anew() {
     let mut server = Server::start(&[]);
     let store = store_at(server.port, PATIENCE);

@@ -2,7 +2,7 @@
 
 use greenroom_wire::api::{AuditAction, AuditEntry, RoomResult};
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, LeaseRecord, ResultRecord, RoomRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, KeyRecord, LeaseRecord, ResultRecord, RoomRecord,
     ScaleRecord, SeatRecord, SigningKeyRecord, TermRecord,
 };
 use greenroom_wire::rooms::EndReason;
@@ -79,6 +79,7 @@ fn answer() -> AnswerRecord {
 #[test]
 fn rooms_are_stored_as_ever() {
     golden(Process, "record_room", &room());
+    golden(Process, "record_key", &KeyRecord { version: 1, room: text("r-1") });
     golden(
         Process,
         "record_room_plain",

@@ -204,6 +204,8 @@ impl Rig {
         match write {
             Write::PutRoom(record) => drop(self.kept.rooms.insert(record.room.to_string(), record)),
             Write::DeleteRoom(room) => drop(self.kept.rooms.remove(room.as_str())),
+            // Told by the rooms themselves to whoever loads all of them.
+            Write::PutKey { .. } | Write::DeleteKey { .. } => {}
             Write::PutAnswer { key, record } => {
                 records.answers.retain(|(known, _)| *known != key);
                 records.answers.push((key, record));

@@ -1,0 +1,165 @@
+//! Answers from the store, at a replica that does not reach whoever leads: rooms by keys that live, answers that were given
+//! before, and the public keys.
+//!
+//! Never writes, and never waits for longer than a read may take. What it may tell is decided in `world::standing`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{Method, header};
+use axum::response::{IntoResponse as _, Response};
+use greenroom_core::{FleetName, RoomId};
+use greenroom_store::Store;
+use greenroom_store::records::{self, LoadError};
+use greenroom_wire::Text;
+use greenroom_wire::api::AllocateRequest;
+use greenroom_wire::record::{AnswerRecord, KeyRecord, RoomRecord, SigningKeyRecord};
+use greenroom_wire::token::{PublicKeys, Signer};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::forward::{Asked, IDEMPOTENCY_KEY};
+use crate::config::ControlConfig;
+use crate::run::clock;
+use crate::world::{Grant, Place, Standing};
+
+/// Calls that read at once; more take their turn. The lease is read over the same line.
+const READS_MAX: usize = 64;
+/// How long a call may look for its answer in the store.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Reads for all calls of this replica.
+#[derive(Debug)]
+pub(super) struct Reader {
+    store: Arc<dyn Store>,
+    config: Arc<ControlConfig>,
+    reads: Semaphore,
+}
+
+/// One call's look at the store.
+pub(super) struct Search<'a> {
+    reader: &'a Reader,
+    asked: &'a Asked,
+    /// `None`: not yet thought of. `Some(None)`: only the leader can answer it.
+    question: Option<Option<Question>>,
+}
+
+/// What the store may know.
+#[derive(Debug)]
+enum Question {
+    Room(Box<Standing>),
+    Keys,
+}
+
+/// Why the store gave no answer.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("the signing key cannot be used")]
+    Key,
+}
+
+impl Search<'_> {
+    /// The answer, if the store has it. Once the store has said no it is not asked again: without a leader nothing changes there.
+    pub(super) async fn answer(&mut self) -> Option<Response> {
+        let (reader, asked) = (self.reader, self.asked);
+        let question = self.question.get_or_insert_with(|| reader.question(asked)).as_ref()?;
+        match timeout(READ_TIMEOUT, reader.read(question)).await {
+            Ok(Ok(None)) => {
+                self.question = Some(None);
+                None
+            }
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                debug!(%error, "an answer could not be read from the store");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+impl Reader {
+    pub(super) fn new(store: Arc<dyn Store>, config: Arc<ControlConfig>) -> Self {
+        Self { store, config, reads: Semaphore::new(READS_MAX) }
+    }
+
+    pub(super) const fn search<'a>(&'a self, asked: &'a Asked) -> Search<'a> {
+        Search { reader: self, asked, question: None }
+    }
+
+    /// What of a call may be in the store; `None`: only the leader can answer it.
+    fn question(&self, asked: &Asked) -> Option<Question> {
+        let path = asked.path.split('?').next().unwrap_or_default();
+        if asked.method == Method::GET {
+            return (path == "/v1/keys").then_some(Question::Keys);
+        }
+        let fleet = path.strip_prefix("/v1/fleets/")?.strip_suffix("/rooms")?;
+        if asked.method != Method::POST || !asked.headers.contains_key(header::CONTENT_TYPE) {
+            return None;
+        }
+        let fleet: FleetName = fleet.parse().ok()?;
+        let mut body: AllocateRequest = serde_json::from_slice(&asked.body).ok()?;
+        if let Some(key) = asked.headers.get(&IDEMPOTENCY_KEY) {
+            let key = key.to_str().ok()?.parse().ok()?;
+            if body.idempotency_key.as_ref().is_some_and(|own| own.0 != key) {
+                return None;
+            }
+            body.idempotency_key = Some(Text(key));
+        }
+        let kind = self.config.fleets.iter().find(|known| known.name == fleet)?.kind;
+        let standing = Standing::of(&fleet, kind, &self.config.timings, &self.config.bounds, body)?;
+        Some(Question::Room(Box::new(standing)))
+    }
+
+    async fn read(&self, question: &Question) -> Result<Option<Response>, Unread> {
+        let _turn = self.reads.acquire().await;
+        match question {
+            Question::Keys => self.keys().await,
+            Question::Room(standing) => self.room(standing).await,
+        }
+    }
+
+    async fn keys(&self) -> Result<Option<Response>, Unread> {
+        let signer = self.signer().await?;
+        Ok(signer.map(|signer| Json(PublicKeys { keys: vec![signer.public()] }).into_response()))
+    }
+
+    async fn room(&self, standing: &Standing) -> Result<Option<Response>, Unread> {
+        let grant = match standing.place() {
+            None => None,
+            Some(Place::Answer(key)) => self.answered(standing, &key).await?,
+            Some(Place::Key(key)) => self.seated(standing, &key).await?,
+        };
+        let Some(grant) = grant else { return Ok(None) };
+        let Some(signer) = self.signer().await? else { return Ok(None) };
+        Ok(Some(Json(grant.signed(|claims| signer.sign(claims))).into_response()))
+    }
+
+    async fn answered(&self, standing: &Standing, key: &str) -> Result<Option<Grant>, LoadError> {
+        let Some(record) = records::get::<AnswerRecord>(&*self.store, key).await? else { return Ok(None) };
+        let room = self.stored(&record.room.0).await?;
+        Ok(standing.repeat(record, room))
+    }
+
+    /// The moment that counts is that of the second read: a room that is stored then lives as far as anybody was told.
+    async fn seated(&self, standing: &Standing, key: &str) -> Result<Option<Grant>, LoadError> {
+        let Some(record) = records::get::<KeyRecord>(&*self.store, key).await? else { return Ok(None) };
+        let room = self.stored(&record.room.0).await?;
+        Ok(room.and_then(|room| standing.seated(room, clock())))
+    }
+
+    async fn stored(&self, room: &RoomId) -> Result<Option<RoomRecord>, LoadError> {
+        records::get::<RoomRecord>(&*self.store, room.as_str()).await
+    }
+
+    /// The youngest key, as the leader takes it.
+    async fn signer(&self) -> Result<Option<Signer>, Unread> {
+        let keys = records::load::<SigningKeyRecord>(&*self.store).await?;
+        let youngest = keys.into_iter().map(|loaded| loaded.record).max_by_key(|record| record.created_at_ms);
+        youngest.map(|record| Signer::new(&record).map_err(|_| Unread::Key)).transpose()
+    }
+}
