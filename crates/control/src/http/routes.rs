@@ -52,7 +52,7 @@ pub(crate) static ROUTES: LazyLock<Vec<Route<Face>>> = LazyLock::new(|| vec![
     Route::new(Method::GET, "/v1/gameservers/{server}/logs", READ, "A piece of a server's output").by(|| get(calls::logs)).answers::<LogsAnswer>().query(&[Query("offset", "From this byte; the end without it"), Query("bytes_max", "1 to 262,144; 65,536 by default")]),
     Route::new(Method::GET, "/v1/hosts", READ, "Hosts").by(|| get(calls::hosts)).answers::<HostList>(),
     Route::new(Method::GET, "/v1/overview", READ, "One screen's worth of everything").by(|| get(calls::overview)).answers::<Overview>(),
-    Route::new(Method::GET, "/v1/audit", READ, "Who changed what, and why gameservers stopped, newest first").by(|| get(calls::audit)).answers::<AuditList>().query(&[Query("before", "Only entries below this number"), Query("limit", "1 to 1,000; 100 by default")]),
+    Route::new(Method::GET, "/v1/audit", READ, "Who changed what, and why gameservers started and stopped, newest first").by(|| get(calls::audit)).answers::<AuditList>().query(&[Query("before", "Only entries below this number"), Query("limit", "1 to 1,000; 100 by default")]),
     Route::new(Method::GET, "/v1/agents/stream", AGENT, "The agents' stream: a WebSocket of JSON messages").by(|| any(stream::agents)),
     Route::new(Method::GET, "/v1/keys", OPEN, "Public keys of the join tokens, a JWK set").by(|| get(calls::keys)).answers::<PublicKeys>(),
     Route::new(Method::GET, "/v1/openapi.json", OPEN, "This document").by(|| get(openapi::of_control)).answers::<AnyJson>(),

@@ -1,4 +1,4 @@
-//! The audit trail: every change that somebody made and every stop of a server, stored and bounded.
+//! The audit trail: every change that somebody made and every start and stop of a server, stored and bounded.
 //!
 //! Never decides and never changes anything else. Rooms and seats that are handed out are not in it: they have records
 //! of their own, and a second of them would push out a month of the rest.

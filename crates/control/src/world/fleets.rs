@@ -82,6 +82,8 @@ impl World {
         }
         self.refresh(&server);
         self.order(&host, ToAgent::Start { term: self.config.term, order: Box::new(order) });
+        let reason = format!("ordered on host {host}: {why}");
+        self.audit(&Actor::Autoscaler, AuditAction::ServerStarted, &server, reason, false);
         self.note(Notice::ServerOrdered { server, host, why: why.to_string() });
     }
 

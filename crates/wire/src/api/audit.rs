@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `GET /v1/audit?before=&limit=`: what was changed and what was stopped, newest first.
+/// `GET /v1/audit?before=&limit=`: what was changed, started and stopped, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditList {
     /// At most the asked `limit` (default 100, at most 1,000).
@@ -15,7 +15,7 @@ pub struct AuditList {
     pub before: Option<u64>,
 }
 
-/// One change or stop.
+/// One change, start or stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
     /// Counts up by one with each entry, over restarts too.
@@ -39,6 +39,8 @@ pub struct AuditEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditAction {
+    /// A gameserver was ordered: its host is told to start it.
+    ServerStarted,
     /// A gameserver was told to stop.
     ServerStopped,
     /// A gameserver was told to begin anew, with a new process on the same port.
@@ -53,4 +55,7 @@ pub enum AuditAction {
     FleetScaled,
     /// A room was ended by a call.
     RoomFinished,
+    /// What a newer version wrote that ran beside this one: its trail must not keep this one from taking over.
+    #[serde(other)]
+    Unknown,
 }

@@ -157,3 +157,12 @@ fn keys_hosts_and_terms_are_stored_as_ever() {
         },
     );
 }
+
+#[test]
+fn what_a_newer_version_wrote_into_the_audit_trail_keeps_no_older_one_from_reading_it() {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1/record_audit.json"));
+    let newer = text.unwrap().replace("server_restarted", "server_taught");
+    let record: AuditRecord = serde_json::from_str(&newer).unwrap();
+    assert_eq!(record.entry.action, AuditAction::Unknown);
+}

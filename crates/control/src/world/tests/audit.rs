@@ -11,8 +11,10 @@ fn told(rig: &mut Rig, before: Option<u64>, limit: usize) -> AuditList {
     list
 }
 
+/// What was told but starts, which every rig begins with.
 fn lines(rig: &mut Rig) -> Vec<String> {
-    let entries = told(rig, None, 1_000).entries;
+    let mut entries = told(rig, None, 1_000).entries;
+    entries.retain(|entry| entry.action != AuditAction::ServerStarted);
     let line = |entry: &greenroom_wire::api::AuditEntry| {
         let busy = if entry.busy { "busy" } else { "idle" };
         format!("{}: {:?}, {busy}: {}", entry.who, entry.action, entry.reason)
@@ -69,6 +71,20 @@ fn a_server_that_dies_or_is_stopped_is_told_with_the_reason() {
     rig.servers.remove(&given.server.0);
     rig.report();
     assert_eq!(lines(&mut rig)[0], "agent: ServerGone, idle: its agent no longer knows it");
+}
+
+#[test]
+fn every_start_is_told_once_with_its_host_and_a_stop_after_it() {
+    let mut rig = Rig::ready(vec![room_fleet("arena", (2, 4), 1, 4)]);
+    let entries = told(&mut rig, None, 10).entries;
+    let mut started: Vec<_> = entries.iter().map(|entry| (entry.action, entry.subject.clone())).collect();
+    started.sort_by(|a, b| a.1.cmp(&b.1));
+    let names = rig.servers.keys().map(|name| (AuditAction::ServerStarted, name.to_string()));
+    assert_eq!(started, names.collect::<Vec<_>>());
+    for entry in entries {
+        assert!(entry.reason.starts_with("ordered on host "), "{}", entry.reason);
+        assert_eq!((entry.who.as_str(), entry.busy), ("autoscaler", false));
+    }
 }
 
 #[test]
