@@ -49,7 +49,7 @@ enum Task {
         #[arg(long, default_value_t = 0)]
         fresh: u32,
     },
-    /// Long runs: each fuzz target, the simulation, ten thousand connections that come and go, the backplane over newer stores, and a thousand sessions through every fault.
+    /// Long runs: each fuzz target, the simulation, ten thousand connections that come and go, the backplane over newer stores, a thousand sessions through every fault, and a cluster of replicas under faults for ten minutes, and its upgrade from the version before.
     Nightly {
         /// Minutes for each fuzz target.
         #[arg(long, default_value_t = 20)]
@@ -96,7 +96,9 @@ fn run(task: &Task, steps: &mut Steps) -> anyhow::Result<()> {
             soak(&root, steps)?;
             stores::run_each(&root, &target_dir(&root)?, steps)?;
             recovery(&root, steps, "1000")?;
-            replicas(&root, steps, "200")
+            replicas(&root, steps, "200")?;
+            cluster(&root, steps, "600")?;
+            upgrade(&root, steps)
         }
         Task::FuzzSmoke { seconds } => fuzz::run_each(&root, steps, *seconds),
     }
@@ -231,6 +233,42 @@ fn replicas(root: &Path, steps: &mut Steps, kills: &str) -> anyhow::Result<()> {
             .args(&["--test", "--test-name-pattern=again and again", "replicas.test.mjs"])
             .env("GREENROOM_BIN", &binary.display().to_string())
             .env("REPLICA_KILLS", kills)
+            .run()
+    })
+}
+
+/// Replicas, hosts and their store on machines of their own, under faults for so many seconds.
+fn cluster(root: &Path, steps: &mut Steps, seconds: &str) -> anyhow::Result<()> {
+    let binary = target_dir(root)?.join("release/greenroom");
+    steps.run("cluster", || {
+        Command::new("node", &root.join("tests/e2e"))
+            .args(&["cluster/run.mjs", "--seconds", seconds])
+            .env("GREENROOM_BIN", &binary.display().to_string())
+            .run()
+    })
+}
+
+/// A cluster of the version that `older.txt` names, built from its own sources, is exchanged for this one and back.
+fn upgrade(root: &Path, steps: &mut Steps) -> anyhow::Result<()> {
+    let (newer, older) = (target_dir(root)?.join("release/greenroom"), target_dir(root)?.join("older"));
+    steps.run("older version", || {
+        let named = root.join("tests/e2e/cluster/older.txt");
+        let commit = std::fs::read_to_string(&named)
+            .with_context(|| format!("{} cannot be read", named.display()))?;
+        let (source, archive) = (older.join("source"), older.join("source.tar").display().to_string());
+        drop(std::fs::remove_dir_all(&source)); // of another commit, or not there
+        std::fs::create_dir_all(&source).with_context(|| format!("{} cannot be made", source.display()))?;
+        Command::new("git", root).args(&["archive", "--output", &archive, commit.trim()]).run()?;
+        Command::new("tar", &source).args(&["--extract", "--file", &archive]).run()?;
+        Command::cargo(&source, &["build", "--release", "--locked", "-p", "greenroom-cli"])
+            .env("CARGO_TARGET_DIR", &older.display().to_string())
+            .run()
+    })?;
+    steps.run("upgrade and way back", || {
+        let binary = older.join("release/greenroom").display().to_string();
+        Command::new("node", &root.join("tests/e2e"))
+            .args(&["cluster/run.mjs", "--older", &binary])
+            .env("GREENROOM_BIN", &newer.display().to_string())
             .run()
     })
 }

@@ -1,4 +1,4 @@
-//! What the tests need besides Rust: Node.js, npm, their packages, Chromium, Redis.
+//! What the tests need besides Rust: Node.js, npm, their packages, Chromium, Redis, openssl, ip.
 //!
 //! Installs by name from the distribution when it may (as root); otherwise it says the exact command and fails.
 
@@ -30,6 +30,9 @@ pub(crate) fn ensure(root: &Path) -> anyhow::Result<()> {
     }
     if !Command::new("openssl", root).args(&["version"]).succeeds() {
         missing.push("openssl");
+    }
+    if !Command::new("ip", root).args(&["-Version"]).succeeds() {
+        missing.push("iproute2");
     }
     install(root, &missing)?;
     packages(&root.join("clients/js"))?;
