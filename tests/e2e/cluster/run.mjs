@@ -59,6 +59,11 @@ do = "connect"
 socket = "game"
 within = "45s"
 
+# Who has left frees a seat, so nobody leaves before all have one.
+[[step]]
+do = "barrier"
+within = "120s"
+
 [[step]]
 do = "play"
 socket = "game"
