@@ -253,8 +253,8 @@ fn upgrade(root: &Path, steps: &mut Steps) -> anyhow::Result<()> {
     let (newer, older) = (target_dir(root)?.join("release/greenroom"), target_dir(root)?.join("older"));
     steps.run("older version", || {
         let named = root.join("tests/e2e/cluster/older.txt");
-        let commit = std::fs::read_to_string(&named)
-            .with_context(|| format!("{} cannot be read", named.display()))?;
+        let commit =
+            std::fs::read_to_string(&named).with_context(|| format!("{} cannot be read", named.display()))?;
         let (source, archive) = (older.join("source"), older.join("source.tar").display().to_string());
         drop(std::fs::remove_dir_all(&source)); // of another commit, or not there
         std::fs::create_dir_all(&source).with_context(|| format!("{} cannot be made", source.display()))?;
