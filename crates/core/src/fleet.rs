@@ -168,6 +168,8 @@ pub enum StopReason {
     NeverReady,
     /// Has done enough, by the fleet's [`Recycle`].
     Worn(Worn),
+    /// Was told so by a leader before this one, and runs all the same: the order was lost with that leader.
+    ToldBefore,
 }
 
 impl fmt::Display for StopReason {
@@ -178,6 +180,7 @@ impl fmt::Display for StopReason {
             Self::Unhealthy => f.write_str("unhealthy"),
             Self::NeverReady => f.write_str("did not answer within its fleet's start_timeout"),
             Self::Worn(worn) => worn.fmt(f),
+            Self::ToldBefore => f.write_str("was told to stop before"),
         }
     }
 }

@@ -3,7 +3,8 @@
 //   node cluster/run.mjs --seconds 60 --seed 7
 //   node cluster/run.mjs --older /path/to/another/greenroom    # no faults: all of it is exchanged for GREENROOM_BIN, and back
 //
-// Prints what came of it as JSON on the standard output, and ends with 1 when something was wrong.
+// Prints what came of it as JSON on the standard output, and ends with 1 when something was wrong. With --folder all that is known
+// of the run, logs too, is kept there however it ends.
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
@@ -124,7 +125,11 @@ class Swarms {
 
 async function play({ seconds, seed, folder, older }) {
   const began = Date.now();
-  const say = (text) => console.error(`${((Date.now() - began) / 1_000).toFixed(1).padStart(6)} s  ${text}`);
+  const timeline = [];
+  const say = (text) => {
+    timeline.push([Date.now(), text]);
+    console.error(`${((Date.now() - began) / 1_000).toFixed(1).padStart(6)} s  ${text}`);
+  };
   say(`seed ${seed}, ${older ? `from ${older} to ${BIN} and back` : `${seconds} s`}`);
   const cluster = await Cluster.start({ folder, bin: older || BIN });
   try {
@@ -140,7 +145,7 @@ async function play({ seconds, seed, folder, older }) {
     await cluster.calm(RESTS_WITHIN);
     say('all is at rest');
     await callers.again();
-    const run = await gather({ cluster, callers, swarms, hand, seed, seconds });
+    const run = await gather({ cluster, callers, swarms, hand, seed, seconds, timeline });
     // A planned change must not even make a caller ask again.
     if (older && Object.keys(run.heldOff).length > 0) run.wrong.push(`callers were told to ask again: ${JSON.stringify(run.heldOff)}`);
     return run;
@@ -149,7 +154,7 @@ async function play({ seconds, seed, folder, older }) {
   }
 }
 
-async function gather({ cluster, callers, swarms, hand, seed, seconds }) {
+async function gather({ cluster, callers, swarms, hand, seed, seconds, timeline }) {
   const { births, alive } = await cluster.processes();
   const { fleets } = await cluster.get('/v1/fleets');
   const { gameservers } = await cluster.get('/v1/gameservers');
@@ -158,7 +163,7 @@ async function gather({ cluster, callers, swarms, hand, seed, seconds }) {
     rooms: await cluster.pages('/v1/rooms?fleet=vault', 'rooms'), answers: callers.answers, failures: callers.failures,
     terms: [...cluster.balancer.terms].map(([term, names]) => [term, [...names]]),
     standing: { leaders: cluster.balancer.leaders, replicas: cluster.balancer.replicas.map(({ name, ready }) => ({ name, ready })), fleets },
-    swarms: swarms.reports, unbegun: swarms.unbegun, faults: hand.done, skipped: hand.skipped ?? 0, heldOff: callers.heldOff,
+    swarms: swarms.reports, unbegun: swarms.unbegun, faults: hand.done, timeline, skipped: hand.skipped ?? 0, heldOff: callers.heldOff,
   };
   return { ...run, wrong: judge(run) };
 }
@@ -182,10 +187,10 @@ const option = (fallback) => ({ type: 'string', default: String(fallback) });
 async function main() {
   const { values } = parseArgs({ options: { seconds: option(60), seed: option(Math.floor(Math.random() * 1e6)), folder: option(''), older: option('') } });
   if (!isInside()) {
-    const folder = await mkdtemp(path.join(os.tmpdir(), 'greenroom-cluster-'));
+    const folder = values.folder || (await mkdtemp(path.join(os.tmpdir(), 'greenroom-cluster-')));
     const again = ['seconds', 'seed', 'older'].flatMap((name) => (values[name] ? [`--${name}`, values[name]] : []));
     process.exitCode = await inside(fileURLToPath(import.meta.url), ['--folder', folder, ...again]);
-    if (process.exitCode === 0) await rm(folder, { recursive: true, force: true });
+    if (process.exitCode === 0 && !values.folder) await rm(folder, { recursive: true, force: true });
     else console.error(`logs and all that is known of it: ${folder}; again: ${again.join(' ')}`);
     return;
   }

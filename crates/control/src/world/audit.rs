@@ -60,9 +60,11 @@ impl World {
             busy,
         };
         self.write(Write::PutAudit(AuditRecord { version: 1, entry: entry.clone() }));
+        self.note_stop(&entry);
         self.audit.push_back(entry);
         while self.audit.len() > self.config.bounds.audit_max {
             if let Some(oldest) = self.audit.pop_front() {
+                self.told_to_stop.remove(&oldest.subject);
                 self.write(Write::DeleteAudit(oldest.number));
             }
         }
@@ -71,7 +73,16 @@ impl World {
     /// What was stored, oldest first. More than the bound is let go with the next entry.
     pub(super) fn restore_audit(&mut self, mut records: Vec<AuditRecord>) {
         records.sort_by_key(|record| record.entry.number);
-        self.audit = records.into_iter().map(|record| record.entry).collect();
+        for record in records {
+            self.note_stop(&record.entry);
+            self.audit.push_back(record.entry);
+        }
+    }
+
+    fn note_stop(&mut self, entry: &AuditEntry) {
+        if entry.action == AuditAction::ServerStopped {
+            self.told_to_stop.insert(entry.subject.clone());
+        }
     }
 
     /// The newest `limit` entries below `before`.

@@ -96,6 +96,8 @@ pub struct World {
     events: VecDeque<EventLine>,
     /// Oldest first, as stored.
     audit: VecDeque<AuditEntry>,
+    /// Servers that the trail tells to have been told to stop: nothing is given to them any more, whoever leads.
+    told_to_stop: BTreeSet<String>,
     /// Fleets in which something may have become possible.
     dirty: BTreeSet<FleetName>,
     out: Vec<Effect>,

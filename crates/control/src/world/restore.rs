@@ -55,6 +55,7 @@ impl World {
             results: BTreeSet::new(),
             events: VecDeque::new(),
             audit: VecDeque::new(),
+            told_to_stop: BTreeSet::new(),
             dirty: BTreeSet::new(),
             out: Vec::new(),
         };

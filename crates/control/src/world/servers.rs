@@ -98,7 +98,11 @@ impl World {
             ordered_at: None,
             asked_at: old.and_then(|old| old.asked_at),
             cordoned: old.and_then(|old| old.cordoned).filter(stays),
-            stop: old.and_then(|old| old.stop),
+            stop: match old {
+                Some(old) => old.stop,
+                // A stop that was stored is carried out by whoever leads next.
+                None => self.told_to_stop.contains(name.as_str()).then_some(StopReason::ToldBefore),
+            },
             endpoint: report.endpoint.clone(),
             // An agent that was started anew has not asked the port yet; the process speaks as it did.
             tls: report.tls || old.is_some_and(|old| old.tls && old.instance == report.instance.0),

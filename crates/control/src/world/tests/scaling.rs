@@ -6,8 +6,8 @@ use greenroom_core::autoscale::{Autoscale, Metric, Policy};
 use greenroom_core::fleet::Fleet;
 use greenroom_wire::agent::ToAgent;
 use greenroom_wire::api::{
-    Allocation, AutoscaleBody, ChangeWord, DecisionList, DryRunRequest, FreezeWord, ScaleOrder, ScaleRequest,
-    StateWord,
+    Allocation, AuditAction, AutoscaleBody, ChangeWord, DecisionList, DryRunRequest, FreezeWord, ScaleOrder,
+    ScaleRequest, StateWord,
 };
 use greenroom_wire::error::Code;
 use greenroom_wire::rooms::EndReason;
@@ -142,6 +142,26 @@ fn a_lost_stop_is_not_repeated_while_somebody_is_on_the_server() {
     rig.servers.get_mut(&given.server.0).unwrap().report.connections = 0;
     rig.report();
     assert!(stops(&rig) > before);
+}
+
+#[test]
+fn a_stop_whose_order_was_lost_with_its_leader_is_carried_out_by_the_next_one_and_told_once() {
+    let mut rig = Rig::ready(vec![quick((0, 3))]);
+    let given = played(&mut rig);
+    rig.agent_obeys = false;
+    while stops(&rig) == 0 {
+        rig.run_ms(100);
+    }
+    rig.restart();
+    rig.agent_obeys = true;
+    rig.connect();
+    let call = rig.ask(waits(&["b"]));
+    rig.run_ms(3_000);
+    let next = allocation(rig.answer(call).unwrap());
+    assert_ne!(next.server, given.server, "nothing is given to one that was told to stop");
+    assert_eq!((stops(&rig), rig.servers_of("arena")), (1, vec![next.server.0]));
+    let told = rig.kept.records.audit.iter().filter(|kept| kept.entry.action == AuditAction::ServerStopped);
+    assert_eq!(told.count(), 1);
 }
 
 #[test]
