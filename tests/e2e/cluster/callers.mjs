@@ -4,7 +4,7 @@ import { pause } from '../harness.mjs';
 /** A caller gives up after this, in ms. What is given up by an existing key is a broken promise. */
 const PATIENCE = 60_000;
 const PLAYERS_OF_KEY = 20;
-/** How long an idempotency key holds (10 min), with room for how long a call takes. */
+/** How long an idempotency key holds after its first answer (10 min), with room for how long a call takes. */
 const ORDER_HOLDS = 8 * 60_000;
 
 export class Callers {
@@ -16,7 +16,8 @@ export class Callers {
   heldOff = {};
   isOver = false;
   #orders = 0;
-  #known = new Set();
+  /** By kind and id, when its first answer came. */
+  #known = new Map();
 
   /** `every`: ms between two calls of one of five loops. */
   constructor(balancer, fleet, { keys, every }) {
@@ -44,7 +45,7 @@ export class Callers {
 
   #repeatable() {
     const since = Date.now() - ORDER_HOLDS;
-    return this.answers.filter(({ kind, at }) => kind === 'order' && at > since).map(({ id }) => id);
+    return this.answers.filter(({ kind, id }) => kind === 'order' && this.#known.get(`${kind} ${id}`) > since).map(({ id }) => id);
   }
 
   byKey(key) {
@@ -59,13 +60,13 @@ export class Callers {
   /** As a caller does: what may be asked again is, until there is an answer. */
   async #ask(kind, id, body) {
     const began = Date.now();
-    const wasKnown = this.#known.has(id);
+    const wasKnown = this.#known.has(`${kind} ${id}`);
     for (;;) {
       let why;
       try {
         const { status, body: answer } = await this.balancer.call('POST', `/v1/fleets/${this.fleet}/rooms`, body);
         if (status === 200 || status === 201) {
-          this.#known.add(id);
+          if (!wasKnown) this.#known.set(`${kind} ${id}`, Date.now());
           const seats = answer.seats.map(({ seat, player }) => ({ seat, player }));
           this.answers.push({ kind, id, room: answer.room, server: answer.server, seats, at: began, ms: Date.now() - began });
           return;
