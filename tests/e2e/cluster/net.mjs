@@ -27,13 +27,14 @@ export async function inside(script, args) {
   const own = process.getuid() === 0 ? [] : ['--user', '--map-root-user'];
   const flags = [...own, '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
   const first = ['sh', '-c', '"$@" & wait $!', 'sh'];
-  const child = spawn('unshare', [...flags, ...first, process.execPath, script, ...args], {
+  // Should this process be killed itself, the kernel kills what it started.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...flags, ...first, process.execPath, script, ...args], {
     env: { ...process.env, [INSIDE]: '1' }, stdio: ['ignore', 'inherit', 'inherit'],
   });
   const forward = () => child.kill('SIGKILL');
   process.once('SIGINT', forward).once('SIGTERM', forward).once('exit', forward);
   const [code] = await once(child, 'exit').catch((error) => {
-    throw new Error(`unshare cannot be started: ${error.message}; install it: apt-get install util-linux iproute2`);
+    throw new Error(`setpriv cannot be started: ${error.message}; install it: apt-get install util-linux iproute2`);
   });
   process.off('SIGINT', forward).off('SIGTERM', forward).off('exit', forward);
   return code ?? 1;
