@@ -8,7 +8,7 @@ const PLAYERS_OF_KEY = 20;
 const ORDER_HOLDS = 8 * 60_000;
 
 export class Callers {
-  /** Every answer: `{kind, id, room, server, seats, at, ms}`. `kind` is `key` or `order`. */
+  /** Every answer: `{kind, id, wasKnown, room, server, seats, at, ms}`. `kind` is `key` or `order`; `ms` with all that was asked again. */
   answers = [];
   /** Every call without one: `{kind, id, wasKnown, why, at}`. */
   failures = [];
@@ -60,7 +60,7 @@ export class Callers {
   /** As a caller does: what may be asked again is, until there is an answer. */
   async #ask(kind, id, body) {
     const began = Date.now();
-    const wasKnown = this.#known.has(`${kind} ${id}`);
+    const wasKnown = this.#known.has(`${kind} ${id}`); // to a caller who has had its answer
     for (;;) {
       let why;
       try {
@@ -68,7 +68,7 @@ export class Callers {
         if (status === 200 || status === 201) {
           if (!wasKnown) this.#known.set(`${kind} ${id}`, Date.now());
           const seats = answer.seats.map(({ seat, player }) => ({ seat, player }));
-          this.answers.push({ kind, id, room: answer.room, server: answer.server, seats, at: began, ms: Date.now() - began });
+          this.answers.push({ kind, id, wasKnown, room: answer.room, server: answer.server, seats, at: began, ms: Date.now() - began });
           return;
         }
         why = `${status} ${JSON.stringify(answer.error ?? answer)}`;

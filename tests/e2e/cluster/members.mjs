@@ -160,8 +160,10 @@ settle_in = "1s"
         state = { leaders: this.balancer.leaders, ready: this.balancer.replicas.map(({ ready }) => ready) };
         if (state.leaders.length !== 1 || !state.ready.every(Boolean)) return false;
         const { fleets } = await this.get('/v1/fleets');
-        state.fleets = fleets.map(({ name, ready, replicas_wanted: wanted, replicas_min: min, servers, waiting_on: on }) => ({ name, ready, wanted, min, servers, on }));
-        return fleets.every((fleet) => fleet.ready === fleet.replicas_min && fleet.waiting_on.length === 0);
+        const { gameservers } = await this.get('/v1/gameservers');
+        state.fleets = fleets.map(({ name, ready, replicas_min: min, waiting_on: on }) =>
+          ({ name, ready, min, on, servers: gameservers.filter(({ fleet }) => fleet === name).length }));
+        return state.fleets.every(({ ready, min, on, servers }) => ready === min && servers === min && on.length === 0);
       }, ms);
     } catch {
       throw new Error(`the cluster did not come to rest within ${ms} ms: ${JSON.stringify(state)}\n${await said()}`);

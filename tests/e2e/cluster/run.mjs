@@ -170,12 +170,15 @@ async function gather({ cluster, callers, swarms, hand, seed, seconds, timeline 
 
 /** What a person wants to know of a run. */
 function summary({ seed, seconds, wrong, answers, failures, heldOff, faults, skipped, births, trail, terms, swarms, unbegun }) {
-  const times = answers.map(({ ms }) => ms).sort((a, b) => a - b);
-  const at = (share) => times[Math.min(times.length - 1, Math.floor(times.length * share))];
+  const times = (wasKnown) => {
+    const all = answers.filter((answer) => answer.wasKnown === wasKnown).map(({ ms }) => ms).sort((a, b) => a - b);
+    const at = (share) => all[Math.min(all.length - 1, Math.floor(all.length * share))];
+    return { calls: all.length, median: at(0.5), p99: at(0.99), longest: at(1) };
+  };
   const sum = (key) => swarms.reduce((so, swarm) => so + (swarm[key] ?? 0), 0);
   return {
-    seed, seconds, wrong, faults, skipped, terms: terms.length, calls: answers.length, failed: failures.length, heldOff,
-    callMs: { median: at(0.5), p99: at(0.99), longest: at(1) }, rooms: new Set(answers.map(({ room }) => room)).size,
+    seed, seconds, wrong, faults, skipped, terms: terms.length, failed: failures.length, heldOff,
+    existingMs: times(true), newMs: times(false), rooms: new Set(answers.map(({ room }) => room)).size,
     started: births.length, stopped: trail.filter(({ action }) => action === 'server_stopped').length,
     players: { waves: swarms.length, unbegun, finished: sum('finished'), reconnects: sum('reconnects'), faults: sum('faults') },
   };
