@@ -10,13 +10,14 @@ import process from 'node:process';
 import { BIN, freePorts, pause, processesOf, until } from './harness.mjs';
 import { Redis } from './redis.mjs';
 
-const TOML = (ports, name) => `
+const TOML = (ports, name, zone) => `
 [control]
 reservation = "1h"
 
 [host]
 name = "${name}"
 ports = "${ports}"
+${zone ? `labels = { zone = "${zone}" }` : ''}
 
 [fleets.chat]
 kind = "room"
@@ -59,12 +60,12 @@ export class Replicas {
     return self;
   }
 
-  static async start(t, { replicas = ['a', 'b', 'c'], hosts = ['h1', 'h2'] } = {}) {
+  static async start(t, { replicas = ['a', 'b', 'c'], hosts = ['h1', 'h2'], zones = {} } = {}) {
     const self = await Replicas.prepare(t, replicas, hosts);
     await self.startRedis();
     for (const replica of self.replicas) self.startReplica(replica);
     self.agents = await Promise.all(hosts.map(async (name, i) => {
-      await writeFile(self.toml(name), TOML(self.ports(i), name));
+      await writeFile(self.toml(name), TOML(self.ports(i), name, zones[name]));
       const others = self.replicas.slice(1).flatMap(({ url }) => ['--replica', url]);
       const args = ['--server', self.replicas[0].url, 'agent', '--config', self.toml(name)];
       args.push('--data-dir', path.join(self.folder, name), '--stop-servers-on-exit', ...others);

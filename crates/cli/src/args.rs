@@ -101,6 +101,8 @@ pub(crate) enum Verb {
         /// The fleet.
         fleet: String,
     },
+    /// Takes a host or a zone out of use: nothing new there, its game servers are replaced elsewhere, nobody is disturbed.
+    Drain(DrainArgs),
     /// Tells who changed what, and why game servers stopped, newest first.
     Audit {
         /// How many entries, 1 to 1,000.
@@ -145,6 +147,31 @@ pub(crate) enum Kind {
     /// Hosts.
     #[command(visible_alias = "host")]
     Hosts,
+}
+
+/// `greenroom drain`.
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// What.
+    #[arg(value_enum)]
+    pub(crate) kind: DrainArg,
+    /// Its name.
+    pub(crate) name: String,
+    /// Why, for the audit trail and whoever wonders.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+    /// Gives it back to use.
+    #[arg(long)]
+    pub(crate) undo: bool,
+}
+
+/// What is drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DrainArg {
+    /// One host.
+    Host,
+    /// All hosts with this value of the label `zone`.
+    Zone,
 }
 
 /// `greenroom config`.

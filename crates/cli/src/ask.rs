@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use greenroom_client::{CallTimes, ClientError, ControlClient, RoomsPage};
 use greenroom_core::{FleetName, PlayerId, Revision, RoomKey, ServerName};
 use greenroom_wire::Text;
-use greenroom_wire::api::{AllocateRequest, RoomPhase, RoomStatus, SelectorBody};
+use greenroom_wire::api::{AllocateRequest, DrainKind, DrainRequest, RoomPhase, RoomStatus, SelectorBody};
 use greenroom_wire::error::Code;
 use greenroom_wire::secret::SecretRef;
 use serde::Serialize;
 
-use crate::args::{AllocateArgs, Global, Kind, LogsArgs, Output};
+use crate::args::{AllocateArgs, DrainArg, DrainArgs, Global, Kind, LogsArgs, Output};
 use crate::failure::{Failure, UNAVAILABLE};
 use crate::{print, secrets, table};
 
@@ -117,6 +117,19 @@ pub(crate) async fn restart(fleet: &str, global: &Global) -> Result<(), Failure>
             count => format!("{count} of fleet {fleet} restart: {}", names.join(", ")),
         }
     });
+    Ok(())
+}
+
+/// `greenroom drain`.
+pub(crate) async fn drain(args: &DrainArgs, global: &Global) -> Result<(), Failure> {
+    let kind = match args.kind {
+        DrainArg::Host => DrainKind::Host,
+        DrainArg::Zone => DrainKind::Zone,
+    };
+    let body = DrainRequest { reason: args.reason.clone(), undo: args.undo };
+    let answer = client(global)?.drain(kind, &args.name, &body).await;
+    let answer = answer.map_err(|error| failure(&error, global))?;
+    show(global, &answer, || table::drain(&answer));
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use greenroom_wire::api::{
-    Allocation, AuditEntry, FleetStatus, GameserverStatus, HostStatus, KindWord, RoomStatus, SeatWord,
+    Allocation, AuditEntry, DrainStatus, FleetStatus, GameserverStatus, HostStatus, KindWord, RoomStatus,
+    SeatWord,
 };
 use serde::Serialize;
 
@@ -85,11 +86,24 @@ pub(crate) fn hosts(hosts: &[HostStatus], now_ms: u64) -> String {
         vec![
             host.name.to_string(),
             if host.connected { "connected" } else { "silent" }.to_owned(),
+            host.zone.clone(),
             format!("{}/{}", host.servers, host.servers_max),
             age(now_ms, host.heard_at_ms),
+            host.drained.clone(),
         ]
     });
-    render(&["NAME", "STATE", "GAMESERVERS", "HEARD"], &rows.collect::<Vec<_>>())
+    render(&["NAME", "STATE", "ZONE", "GAMESERVERS", "HEARD", "DRAINED"], &rows.collect::<Vec<_>>())
+}
+
+/// How far a drain is.
+pub(crate) fn drain(status: &DrainStatus) -> String {
+    let DrainStatus { kind, name, drained, hosts } = status;
+    let is = if *drained { "is drained: nothing new there" } else { "is in use again" };
+    let rows = hosts
+        .iter()
+        .map(|host| vec![host.host.to_string(), host.servers.to_string(), host.busy.to_string()])
+        .collect::<Vec<_>>();
+    format!("{kind} {name} {is}\n{}", render(&["HOST", "GAMESERVERS", "BUSY"], &rows))
 }
 
 /// The audit trail.
@@ -235,7 +249,8 @@ mod tests {
     #[test]
     fn hosts_are_told_with_how_long_they_were_silent() {
         let list: HostList = serde_json::from_value(serde_json::json!({"hosts": [
-            {"name": "local", "connected": true, "heard_at_ms": NOW_MS, "servers": 7, "servers_max": 1001},
+            {"name": "local", "connected": true, "heard_at_ms": NOW_MS, "servers": 7, "servers_max": 1001,
+             "zone": "a", "drained": "zone a, by token ops: new switches"},
             {"name": "gone", "connected": false, "heard_at_ms": NOW_MS - 65_000, "servers": 2, "servers_max": 10},
         ]}))
         .expect("valid");

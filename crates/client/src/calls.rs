@@ -7,9 +7,10 @@ use std::time::Duration;
 use greenroom_core::{FleetName, RoomId, ServerName, TicketId};
 use greenroom_wire::api::{
     AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
-    DecisionList, DryRunRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus, GameserverList,
-    GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer, RoomList, RoomStatus,
-    ScaleOrder, ScaleRequest, TicketCancelled, TicketsAnswer, TicketsRequest,
+    DecisionList, DrainKind, DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest,
+    FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness,
+    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, TicketCancelled, TicketsAnswer,
+    TicketsRequest,
 };
 use greenroom_wire::error::ErrorBody;
 use greenroom_wire::secret::Secret;
@@ -124,6 +125,20 @@ impl ControlClient {
     /// See [`ClientError`]; `bad_request` for a number above the fleet's maximum or a time that is over.
     pub async fn scale(&self, fleet: &FleetName, body: &ScaleRequest) -> Result<ScaleOrder, ClientError> {
         self.post(&format!("/v1/fleets/{fleet}/scale"), body, Duration::ZERO).await
+    }
+
+    /// `POST /v1/hosts/{host}/drain` or `/v1/zones/{zone}/drain`: takes it out of use, or gives it back. Safe to repeat.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found` where there is no such host, `bad_request` for a name that is none.
+    pub async fn drain(
+        &self,
+        kind: DrainKind,
+        name: &str,
+        body: &DrainRequest,
+    ) -> Result<DrainStatus, ClientError> {
+        let name: String = name.bytes().map(escaped).collect();
+        self.post(&format!("/v1/{kind}s/{name}/drain"), body, Duration::ZERO).await
     }
 
     /// `GET /v1/fleets/{fleet}/decisions`: why the fleet has as many servers as it has, and its last `limit` changes.
@@ -372,6 +387,14 @@ impl ControlClient {
                 ClientError::Unexpected { base: self.base.clone(), status, text }
             }
         }
+    }
+}
+
+/// A byte of a name as it stands in a path.
+fn escaped(byte: u8) -> String {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
     }
 }
 

@@ -9,6 +9,7 @@ use greenroom_core::Term;
 use greenroom_store::lease::{self, Holder};
 use greenroom_store::term::{self, HeldTerm};
 use greenroom_store::{Batch, Expect, Kind, Version};
+use greenroom_wire::api::DrainKind;
 use greenroom_wire::record::TermRecord;
 
 use crate::lease::Tenure;
@@ -143,8 +144,14 @@ fn put(batch: &mut Batch, write: &Write) {
         Write::DeleteAudit(number) => batch.delete(Kind::Audit, audit_key(*number)),
         Write::PutDecision { key, record } => batch.put(key.as_str(), record),
         Write::PutScale(record) => batch.put(record.fleet.as_str(), record),
+        Write::PutDrain(record) => batch.put(drain_key(record.kind, &record.name), record),
+        Write::DeleteDrain { kind, name } => batch.delete(Kind::Drain, drain_key(*kind, name)),
         Write::PutTerm(term) => batch.put(term::KEY, &TermRecord { version: 1, term: *term }),
     }
+}
+
+fn drain_key(kind: DrainKind, name: &str) -> String {
+    format!("{kind}/{name}")
 }
 
 /// Keys are read back in the order of their numbers.

@@ -7,8 +7,8 @@ use greenroom_store::records::{self, LoadError, Record};
 use greenroom_store::term::{self, HeldTerm, RaiseError};
 use greenroom_store::{Batch, CommitError, Store};
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, ResultRecord, RoomRecord, ScaleRecord,
-    SigningKeyRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, ResultRecord, RoomRecord,
+    ScaleRecord, SigningKeyRecord,
 };
 use greenroom_wire::token::{KeyError, Signer};
 
@@ -67,6 +67,7 @@ pub async fn promises(store: &dyn Store) -> Result<Records, LoadError> {
         audit: plain::<AuditRecord>(store).await?,
         decisions: plain::<DecisionRecord>(store).await?,
         scale_orders: plain::<ScaleRecord>(store).await?,
+        drains: plain::<DrainRecord>(store).await?,
     })
 }
 

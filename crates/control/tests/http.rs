@@ -211,6 +211,11 @@ const BAD: &[Bad] = &[
     ("POST", "/v1/fleets/arena/tickets", "{", &[], Code::BadRequest),
     ("POST", "/v1/assignments", "[1]", &[], Code::BadRequest),
     ("POST", "/v1/rooms/r-nope/finish", r#"{"epoch":1,"more":1}"#, &[], Code::BadRequest),
+    ("POST", "/v1/hosts/nope/drain", "{}", &[], Code::NotFound),
+    ("POST", "/v1/hosts/a%20b/drain", "{}", &[], Code::BadRequest),
+    ("POST", "/v1/hosts/h1/drain", r#"{"unod":true}"#, &[], Code::BadRequest),
+    ("POST", "/v1/zones/nope/drain", r#"{"undo":true}"#, &[], Code::NotFound),
+    ("POST", "/v1/zones/a/drain", "{", &[], Code::BadRequest),
     ("GET", "/v1/agents/stream", "", &[], Code::BadRequest),
 ];
 
@@ -276,6 +281,9 @@ async fn every_answer_is_as_the_openapi_document_says() {
     let filed = ask("/v1/fleets/arena/tickets", json!({ "owner": "o", "tickets": tickets })).await;
     check("post", "/v1/fleets/{fleet}/tickets", &filed);
     check("post", "/v1/assignments", &ask("/v1/assignments", json!({ "owner": "o" })).await);
+    let drained = ask("/v1/hosts/h1/drain", json!({ "reason": "disk" })).await;
+    check("post", "/v1/hosts/{host}/drain", &drained);
+    check("post", "/v1/hosts/{host}/drain", &ask("/v1/hosts/h1/drain", json!({ "undo": true })).await);
     check("post", "/v1/fleets/{fleet}/restart", &ask("/v1/fleets/lobby/restart", json!(null)).await);
     let server = given.server.to_string();
     let gets = [

@@ -170,6 +170,8 @@ pub enum StopReason {
     Worn(Worn),
     /// Was told so by a leader before this one, and runs all the same: the order was lost with that leader.
     ToldBefore,
+    /// A person has taken its host, or the host's zone, out of use.
+    HostDrained,
 }
 
 impl fmt::Display for StopReason {
@@ -181,6 +183,7 @@ impl fmt::Display for StopReason {
             Self::NeverReady => f.write_str("did not answer within its fleet's start_timeout"),
             Self::Worn(worn) => worn.fmt(f),
             Self::ToldBefore => f.write_str("was told to stop before"),
+            Self::HostDrained => f.write_str("its host is drained"),
         }
     }
 }

@@ -254,6 +254,7 @@ impl Inner {
                 | Kind::Host
                 | Kind::Decision
                 | Kind::Scale
+                | Kind::Drain
                 | Kind::Term
                 | Kind::Lease
                 | Kind::Audit => {}

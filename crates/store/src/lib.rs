@@ -42,6 +42,8 @@ pub enum Kind {
     Decision,
     /// What a person has ordered of a fleet.
     Scale,
+    /// Hosts and zones that a person has taken out of use.
+    Drain,
     /// The last term used.
     Term,
     /// Who leads, and until when.
@@ -52,7 +54,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Room,
         Self::Key,
         Self::Answer,
@@ -61,6 +63,7 @@ impl Kind {
         Self::Host,
         Self::Decision,
         Self::Scale,
+        Self::Drain,
         Self::Term,
         Self::Lease,
         Self::Audit,
@@ -78,6 +81,7 @@ impl Kind {
             Self::Host => "host",
             Self::Decision => "decision",
             Self::Scale => "scale",
+            Self::Drain => "drain",
             Self::Term => "term",
             Self::Lease => "lease",
             Self::Audit => "audit",

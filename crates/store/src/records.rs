@@ -3,8 +3,8 @@
 //! Never changes a record's shape: that is `wire`'s.
 
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, KeyRecord, LeaseRecord, ResultRecord, RoomRecord,
-    ScaleRecord, SigningKeyRecord, TermRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, LeaseRecord, ResultRecord,
+    RoomRecord, ScaleRecord, SigningKeyRecord, TermRecord,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,11 @@ impl Record for DecisionRecord {
 
 impl Record for ScaleRecord {
     const KIND: Kind = Kind::Scale;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for DrainRecord {
+    const KIND: Kind = Kind::Drain;
     const VERSION_MAX: u32 = 1;
 }
 

@@ -1,12 +1,14 @@
 //! Bodies of the control plane's HTTP API under `/v1`. Request bodies refuse unknown fields.
 
 mod audit;
+mod drain;
 mod fleets;
 mod players;
 mod readiness;
 mod scaling;
 
 pub use audit::{AuditAction, AuditEntry, AuditList};
+pub use drain::{DrainKind, DrainRequest, DrainStatus, DrainedHost};
 pub use fleets::{FleetList, FleetStatus, KindWord, RestartAnswer, ServerFailure};
 pub use players::{PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket, PlayerTicketRequest};
 pub use readiness::{Readiness, ReplicaRole, ReplicaStatus};
@@ -392,6 +394,12 @@ pub struct HostStatus {
     pub servers: u32,
     /// Most it may hold.
     pub servers_max: u32,
+    /// Its label `zone`. Left out without one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub zone: String,
+    /// Why nothing new is put there, if a person has said so. Left out otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub drained: String,
 }
 
 /// `GET /v1/overview`: one screen's worth. Lists are capped at 500 entries; `totals` are whole.

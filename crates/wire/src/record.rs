@@ -6,7 +6,7 @@ use greenroom_core::{FleetName, HostName, InstanceId, PlayerId, RoomId, RoomKey,
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
-use crate::api::{AuditEntry, DecisionBody, RoomResult, ScaleOrder};
+use crate::api::{AuditEntry, DecisionBody, DrainKind, RoomResult, ScaleOrder};
 
 /// A room that was promised and has not ended. Key `<room>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +185,23 @@ pub struct ScaleRecord {
     pub fleet: Text<FleetName>,
     /// The order.
     pub order: ScaleOrder,
+}
+
+/// A host or a zone that a person has taken out of use. Key `<kind>/<name>`; deleted when it is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainRecord {
+    /// 1.
+    pub version: u32,
+    /// What it is.
+    pub kind: DrainKind,
+    /// Its name.
+    pub name: String,
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// Who ordered it, as in the audit trail.
+    pub by: String,
+    /// Why; empty when that was not said.
+    pub reason: String,
 }
 
 /// The last term used. Key `term`.

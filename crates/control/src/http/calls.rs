@@ -10,11 +10,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use greenroom_core::{FleetName, IdempotencyKey, Revision, RoomId, ServerName, TicketId};
+use greenroom_core::{FleetName, HostName, IdempotencyKey, Revision, RoomId, ServerName, TicketId};
 use greenroom_wire::Text;
 use greenroom_wire::api::{
-    AllocateRequest, AssignmentsAnswer, AssignmentsRequest, DryRunRequest, FinishRequest, Readiness,
-    ReplicaRole, ReplicaStatus, ScaleRequest, SelectorBody, TicketCancelled, TicketsRequest,
+    AllocateRequest, AssignmentsAnswer, AssignmentsRequest, DrainKind, DrainRequest, DryRunRequest,
+    FinishRequest, Readiness, ReplicaRole, ReplicaStatus, ScaleRequest, SelectorBody, TicketCancelled,
+    TicketsRequest,
 };
 use greenroom_wire::token::PublicKeys;
 use serde::Deserialize;
@@ -130,6 +131,7 @@ impl Desk {
             Answer::Logs(body) => Json(body).into_response(),
             Answer::Restarted(body) => Json(body).into_response(),
             Answer::Scaled(body) => Json(body).into_response(),
+            Answer::Drained(body) => Json(body).into_response(),
             Answer::Decisions(body) => Json(body).into_response(),
             Answer::DryRun(body) => Json(body).into_response(),
             Answer::Fleets(body) => Json(body).into_response(),
@@ -275,6 +277,25 @@ pub(crate) async fn scale(
     Told(body): Told<ScaleRequest>,
 ) -> Outcome {
     face.answer(Call::Scale { fleet, body, by: actor(caller) }).await
+}
+
+pub(crate) async fn drain_host(
+    State(face): Shared,
+    Extension(caller): Extension<Caller>,
+    Named(name): Named<HostName>,
+    Told(body): Told<DrainRequest>,
+) -> Outcome {
+    let name = name.to_string();
+    face.answer(Call::Drain { kind: DrainKind::Host, name, body, by: actor(caller) }).await
+}
+
+pub(crate) async fn drain_zone(
+    State(face): Shared,
+    Extension(caller): Extension<Caller>,
+    Named(name): Named<String>,
+    Told(body): Told<DrainRequest>,
+) -> Outcome {
+    face.answer(Call::Drain { kind: DrainKind::Zone, name, body, by: actor(caller) }).await
 }
 
 pub(crate) async fn decisions(

@@ -9,9 +9,9 @@ use axum::http::Method;
 use axum::routing::{any, delete, get, post};
 use greenroom_wire::api::{
     AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
-    DecisionList, DryRunRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus, GameserverList,
-    GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer, RoomList, RoomStatus,
-    ScaleOrder, ScaleRequest, TicketCancelled, TicketsAnswer, TicketsRequest,
+    DecisionList, DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest, FleetList,
+    FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer,
+    RoomList, RoomStatus, ScaleOrder, ScaleRequest, TicketCancelled, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::token::PublicKeys;
 use serde_json::Value as AnyJson;
@@ -51,6 +51,8 @@ pub(crate) static ROUTES: LazyLock<Vec<Route<Face>>> = LazyLock::new(|| vec![
     Route::new(Method::GET, "/v1/gameservers/{server}", READ, "One gameserver").by(|| get(calls::gameserver)).answers::<GameserverStatus>(),
     Route::new(Method::GET, "/v1/gameservers/{server}/logs", READ, "A piece of a server's output").by(|| get(calls::logs)).answers::<LogsAnswer>().query(&[Query("offset", "From this byte; the end without it"), Query("bytes_max", "1 to 262,144; 65,536 by default")]),
     Route::new(Method::GET, "/v1/hosts", READ, "Hosts").by(|| get(calls::hosts)).answers::<HostList>(),
+    Route::new(Method::POST, "/v1/hosts/{host}/drain", ADMIN, "Takes a host out of use, or gives it back; nobody on it is disturbed").by(|| post(calls::drain_host)).asks::<DrainRequest>().answers::<DrainStatus>(),
+    Route::new(Method::POST, "/v1/zones/{zone}/drain", ADMIN, "The same with all hosts of a zone, also those that come later").by(|| post(calls::drain_zone)).asks::<DrainRequest>().answers::<DrainStatus>(),
     Route::new(Method::GET, "/v1/overview", READ, "One screen's worth of everything").by(|| get(calls::overview)).answers::<Overview>(),
     Route::new(Method::GET, "/v1/audit", READ, "Who changed what, and why gameservers started and stopped, newest first").by(|| get(calls::audit)).answers::<AuditList>().query(&[Query("before", "Only entries below this number"), Query("limit", "1 to 1,000; 100 by default")]),
     Route::new(Method::GET, "/v1/agents/stream", AGENT, "The agents' stream: a WebSocket of JSON messages").by(|| any(stream::agents)),

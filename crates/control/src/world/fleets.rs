@@ -95,8 +95,11 @@ impl World {
         let count = |servers: usize| u32::try_from(servers).unwrap_or(u32::MAX);
         let hosts = self.hosts.iter().map(|(name, host)| Host {
             name: name.clone(),
-            zone: host.labels.get(placement::ZONE).cloned().unwrap_or_default(),
-            accepts: host.connected && host.reported && host.stream.is_some(),
+            zone: super::drain::zone(host).unwrap_or_default().to_owned(),
+            accepts: host.connected
+                && host.reported
+                && host.stream.is_some()
+                && self.drain_of(name, host).is_none(),
             servers: count(host.servers.len()),
             of_fleet: count(host.servers.iter().filter(is_ours).count()),
             servers_max: host.servers_max,

@@ -179,7 +179,7 @@ impl World {
         self.hosts.get(name).is_some_and(|host| host.connected && host.reported)
     }
 
-    fn refresh_host(&mut self, name: &HostName) {
+    pub(super) fn refresh_host(&mut self, name: &HostName) {
         let servers = self.hosts.get(name).map(|host| host.servers.clone()).unwrap_or_default();
         for server in &servers {
             self.refresh(server);

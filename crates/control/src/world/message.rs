@@ -5,13 +5,14 @@
 use greenroom_core::{FleetName, HostName, RoomId, ServerName, TicketId};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent};
 use greenroom_wire::api::{
-    AllocateRequest, AssignmentsRequest, AuditList, DecisionBody, DecisionList, DryRunRequest,
-    EndpointAnswer, FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList,
-    LogsAnswer, Overview, Readiness, RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest,
-    SelectorBody, TicketsAnswer, TicketsRequest,
+    AllocateRequest, AssignmentsRequest, AuditList, DecisionBody, DecisionList, DrainKind, DrainRequest,
+    DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus, GameserverList,
+    GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer, RoomList, RoomStatus,
+    ScaleOrder, ScaleRequest, SelectorBody, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, KeyRecord, ResultRecord, RoomRecord, ScaleRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, ResultRecord, RoomRecord,
+    ScaleRecord,
 };
 
 use super::audit::Actor;
@@ -139,6 +140,17 @@ pub enum Call {
         /// Who calls, for the audit trail.
         by: Actor,
     },
+    /// Takes a host or a zone out of use, or gives it back.
+    Drain {
+        /// What it is.
+        kind: DrainKind,
+        /// Its name.
+        name: String,
+        /// What is ordered.
+        body: DrainRequest,
+        /// Who calls, for the audit trail.
+        by: Actor,
+    },
     /// Why a fleet has as many servers as it has.
     Decisions {
         /// The fleet.
@@ -209,6 +221,7 @@ pub enum Answer {
     Logs(LogsAnswer),
     Restarted(RestartAnswer),
     Scaled(ScaleOrder),
+    Drained(DrainStatus),
     Decisions(Box<DecisionList>),
     DryRun(Box<DecisionBody>),
     Fleets(FleetList),
@@ -282,6 +295,8 @@ pub enum Write {
     DeleteAudit(u64),
     PutDecision { key: String, record: DecisionRecord },
     PutScale(ScaleRecord),
+    PutDrain(DrainRecord),
+    DeleteDrain { kind: DrainKind, name: String },
     PutTerm(u64),
 }
 
@@ -302,4 +317,6 @@ pub struct Records {
     pub decisions: Vec<DecisionRecord>,
     /// What people have ordered.
     pub scale_orders: Vec<ScaleRecord>,
+    /// What they have taken out of use.
+    pub drains: Vec<DrainRecord>,
 }

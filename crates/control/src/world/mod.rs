@@ -13,6 +13,7 @@ mod notice;
 mod refusal;
 mod state;
 
+mod drain;
 mod hosts;
 
 mod servers;
@@ -44,8 +45,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use greenroom_core::{FleetName, HostName, PlayerId, RoomId, ServerName, TicketId, Timestamp};
 use greenroom_wire::agent::{FromAgent, ToAgent};
-use greenroom_wire::api::{AuditAction, AuditEntry, EventLine};
-use greenroom_wire::record::AnswerRecord;
+use greenroom_wire::api::{AuditAction, AuditEntry, DrainKind, EventLine};
+use greenroom_wire::record::{AnswerRecord, DrainRecord};
 
 pub use audit::Actor;
 pub use config::{Bounds, Results, Timings, WorldConfig};
@@ -71,6 +72,8 @@ pub struct World {
     fleets: BTreeMap<FleetName, FleetState>,
     hosts: BTreeMap<HostName, HostState>,
     streams: BTreeMap<StreamId, HostName>,
+    /// What people have taken out of use.
+    drains: BTreeMap<(DrainKind, String), DrainRecord>,
     servers: BTreeMap<ServerName, ServerState>,
     /// Endpoint answers that still count as load, oldest first.
     in_flight: VecDeque<(Timestamp, ServerName)>,
@@ -186,6 +189,10 @@ impl World {
             }
             Call::Scale { fleet, body, by } => {
                 let answer = self.scale(&fleet, &body, &by).map(Answer::Scaled);
+                self.reply(request, answer);
+            }
+            Call::Drain { kind, name, body, by } => {
+                let answer = self.drain(kind, &name, body, &by).map(Answer::Drained);
                 self.reply(request, answer);
             }
             Call::Logs { server, offset, bytes_max } => self.ask_logs(request, server, offset, bytes_max),

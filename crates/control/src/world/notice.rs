@@ -6,7 +6,7 @@ use std::fmt;
 
 use greenroom_core::fleet::StopReason;
 use greenroom_core::{FleetName, HostName, RoomId, ServerName, Timestamp};
-use greenroom_wire::api::{EventLine, FreezeWord, ScaleOrder};
+use greenroom_wire::api::{DrainKind, EventLine, FreezeWord, ScaleOrder};
 use greenroom_wire::rooms::EndReason;
 
 use super::{Effect, World};
@@ -39,6 +39,8 @@ pub enum Notice {
     FleetShort { fleet: FleetName, reason: String },
     FleetScaled { fleet: FleetName, from: u32, to: u32, reason: String },
     FleetOrdered { fleet: FleetName, order: ScaleOrder },
+    Drained { kind: DrainKind, name: String },
+    Undrained { kind: DrainKind, name: String },
     ServerCordoned { server: ServerName, reason: StopReason },
     ServerUncordoned { server: ServerName },
     FleetRestarted { fleet: FleetName, servers: usize },
@@ -70,6 +72,8 @@ impl Notice {
             | Self::RoomSuperseded { .. }
             | Self::SeatOverruled { .. }
             | Self::FleetRestarted { .. }
+            | Self::Drained { .. }
+            | Self::Undrained { .. }
             | Self::ServerCordoned { .. }
             | Self::ServerUncordoned { .. }
             | Self::FleetScaled { .. }
@@ -130,6 +134,8 @@ impl fmt::Display for Notice {
             Self::SeatOverruled { room, server } => {
                 write!(f, "room {room} on {server} seats somebody else than promised: its word counts")
             }
+            Self::Drained { kind, name } => write!(f, "{kind} {name} is drained: nothing new there"),
+            Self::Undrained { kind, name } => write!(f, "{kind} {name} is in use again"),
             Self::ServerCordoned { server, reason } => {
                 write!(f, "gameserver {server} gets nothing new: {reason}")
             }

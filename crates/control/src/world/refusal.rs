@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use greenroom_core::allocate::{AllocateError, EndpointError};
 use greenroom_core::{FleetName, HostName, PlayerId, RoomId, ServerName, TicketId};
+use greenroom_wire::api::DrainKind;
 use greenroom_wire::error::Code;
 
 /// Why a call is refused. Nothing was changed by it.
@@ -25,6 +26,14 @@ pub enum Refusal {
     /// The server is gone, or never was.
     #[error("there is no gameserver {0}")]
     ServerNotFound(ServerName),
+    /// There is no such host, and none in such a zone, and no order to take back. Look at the hosts.
+    #[error("there is no host to drain: no {kind} {name:?} is known; `get hosts` tells what there is")]
+    NothingToDrain {
+        /// What was asked for.
+        kind: DrainKind,
+        /// Its name.
+        name: String,
+    },
     /// The room has ended, or never was.
     #[error("there is no room {0}; it may have ended")]
     RoomNotFound(RoomId),
@@ -119,6 +128,7 @@ impl Refusal {
             Self::FleetNotFound { .. } => Code::FleetNotFound,
             Self::ServerNotFound(_) => Code::GameserverNotFound,
             Self::RoomNotFound(_) | Self::EpochMismatch { .. } => Code::RoomNotFound,
+            Self::NothingToDrain { .. } => Code::NotFound,
             Self::TicketNotFound(_) => Code::TicketNotFound,
             Self::WrongKind { .. } => Code::WrongKind,
             Self::RoomFull { .. } => Code::RoomFull,

@@ -35,6 +35,7 @@ impl World {
             fleets,
             hosts: BTreeMap::new(),
             streams: BTreeMap::new(),
+            drains: BTreeMap::new(),
             servers: BTreeMap::new(),
             in_flight: VecDeque::new(),
             rooms: BTreeMap::new(),
@@ -59,6 +60,7 @@ impl World {
             dirty: BTreeSet::new(),
             out: Vec::new(),
         };
+        world.restore_drains(records.drains);
         for host in records.hosts {
             world.await_host(host);
         }

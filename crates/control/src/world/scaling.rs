@@ -223,8 +223,13 @@ impl World {
     /// Whether a server that is started now may be one that will do.
     fn could_come(&self, fleet: &FleetState, selector: &Selector) -> bool {
         let current = selector.revision.as_ref().is_none_or(|revision| *revision == fleet.spec.revision);
-        let on_a_host =
-            || self.hosts.values().any(|host| host.connected && selector.matches_labels(&host.labels));
+        let on_a_host = || {
+            let mut open = self
+                .hosts
+                .iter()
+                .filter(|(name, host)| host.connected && self.drain_of(name, host).is_none());
+            open.any(|(_, host)| selector.matches_labels(&host.labels))
+        };
         selector.is_any() || (current && on_a_host())
     }
 

@@ -207,7 +207,7 @@ impl World {
     /// Brings the decisions' view of a server up to date. To be called after every change of what it shows.
     pub(super) fn refresh(&mut self, name: &ServerName) {
         let Some(server) = self.servers.get(name) else { return };
-        let state = self.state_of(name, server);
+        let (state, cordoned) = (self.state_of(name, server), self.cordon_of(server));
         let rooms = self.rooms_of.get(name).map_or(0, |on| on.ids.len());
         let now = self.now;
         // Answers that a process before this one gave out may still bring somebody: doubt counts as busy.
@@ -227,7 +227,7 @@ impl World {
             connections: server.connections,
             in_flight: server.in_flight,
             started_at: server.started_at,
-            cordoned: server.cordoned,
+            cordoned,
             worn: fleet.spec.recycle.worn(&server.wear(now)),
             idle_since: None,
             starting_since: (state == State::Starting)
@@ -267,7 +267,7 @@ impl World {
             }
             ProcessPhase::Starting | ProcessPhase::Restarting => State::Starting,
             ProcessPhase::Unhealthy => State::Unhealthy,
-            ProcessPhase::Ready if server.cordoned.is_some() => State::Draining,
+            ProcessPhase::Ready if self.cordon_of(server).is_some() => State::Draining,
             ProcessPhase::Ready => self.occupancy(name, server),
         }
     }

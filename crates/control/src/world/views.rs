@@ -68,6 +68,7 @@ impl World {
             | Call::Finish { .. }
             | Call::Restart { .. }
             | Call::Scale { .. }
+            | Call::Drain { .. }
             | Call::Logs { .. } => unreachable!("the world answers calls that change it elsewhere"),
         }
     }
@@ -174,12 +175,15 @@ impl World {
         let rooms = ids.into_iter().flatten().filter_map(|id| self.rooms.get(id));
         let silent = !self.hosts.get(&server.host).is_some_and(|host| host.connected);
         let recycle = self.fleets.get(&server.fleet).map(|fleet| fleet.spec.recycle).unwrap_or_default();
-        let message = match (server.stop.or(server.cordoned), recycle.worn(&server.wear(self.now))) {
-            _ if silent => "its host is silent".to_owned(),
-            (Some(reason), _) => format!("gets nothing new: {reason}"),
-            (None, Some(worn)) if server.message.is_empty() => format!("{worn}; to be replaced in its turn"),
-            (None, _) => server.message.clone(),
-        };
+        let message =
+            match (server.stop.or_else(|| self.cordon_of(server)), recycle.worn(&server.wear(self.now))) {
+                _ if silent => "its host is silent".to_owned(),
+                (Some(reason), _) => format!("gets nothing new: {reason}"),
+                (None, Some(worn)) if server.message.is_empty() => {
+                    format!("{worn}; to be replaced in its turn")
+                }
+                (None, _) => server.message.clone(),
+            };
         GameserverStatus {
             name: Text(name.clone()),
             fleet: Text(server.fleet.clone()),
@@ -221,6 +225,8 @@ impl World {
             heard_at_ms: host.heard_at.unix_ms(),
             servers: count(&host.servers),
             servers_max: host.servers_max,
+            zone: super::drain::zone(host).unwrap_or_default().to_owned(),
+            drained: self.drain_of(name, host).map(super::drain::words).unwrap_or_default(),
         };
         self.hosts.iter().map(status).collect()
     }

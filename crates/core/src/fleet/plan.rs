@@ -26,6 +26,9 @@ pub const CORDON_WAIT: Duration = Duration::from_secs(3);
 /// again is un-cordoned before anything is started. Of those that may go, the one whose host empties soonest goes
 /// first. With [`ScaleIn::Idle`] a cordoned server that somebody came to is given back.
 ///
+/// Servers on a drained host ([`StopReason::HostDrained`]) do not count: others are started for them at once. One that has been
+/// empty for [`CORDON_WAIT`] is stopped when enough others take players, or when `replicas_max` leaves no room for them.
+///
 /// Outdated servers (another revision) count and are handed out until they are idle. Worn ones count, and are replaced
 /// even while somebody is on them: they get nothing new and run until the last one has left. Either goes once enough
 /// others are ready, so a replacement is started first, one at a time. With no room for it below `replicas_max` one goes
@@ -184,11 +187,18 @@ impl<'a> Census<'a> {
                 State::Unhealthy => {
                     emptied(UNHEALTHY_STOP_AFTER).filter(|at| due(*at)).map(|_| StopReason::Unhealthy)
                 }
+                // Kept until others are there: the drain may be undone.
+                State::Draining
+                    if leaves(server) && ready < target && self.live() < self.fleet.replicas_max =>
+                {
+                    None
+                }
                 State::Draining => {
                     emptied(CORDON_WAIT).filter(|at| due(*at)).map(|_| server.cordoned.unwrap_or(needless))
                 }
                 // It answers nobody yet, so the fleet is no shorter of ready servers without it.
                 State::Starting if idle_since.is_none() => None,
+                State::Starting if leaves(server) => Some(StopReason::HostDrained),
                 State::Starting if outdated => Some(StopReason::Outdated),
                 State::Starting => {
                     let timed_out =
@@ -326,7 +336,7 @@ impl<'a> Census<'a> {
     }
 }
 
-const fn is_available(server: &GameServer) -> bool {
+fn is_available(server: &GameServer) -> bool {
     server.state.takes_players() || is_starting(server)
 }
 
@@ -335,8 +345,13 @@ const fn is_worn(server: &GameServer) -> bool {
     server.worn.is_some() && server.state.takes_players()
 }
 
-const fn is_starting(server: &GameServer) -> bool {
-    matches!(server.state, State::Starting)
+fn is_starting(server: &GameServer) -> bool {
+    matches!(server.state, State::Starting) && !leaves(server)
+}
+
+/// One whose host is drained: it will take no players again.
+fn leaves(server: &GameServer) -> bool {
+    server.cordoned == Some(StopReason::HostDrained)
 }
 
 /// A fleet has far fewer than 4 billion servers; the count saturates rather than wraps.

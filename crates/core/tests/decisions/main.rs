@@ -7,6 +7,7 @@ mod support;
 mod autoscale;
 mod backoff;
 mod choose;
+mod drain;
 mod fleet;
 mod matchmake;
 mod measure;

@@ -48,7 +48,7 @@ pub(crate) fn mesh(replicas_min: u32, replicas_max: u32) -> Fleet {
     Fleet { kind: FleetKind::Mesh, allocation, ..fleet(replicas_min, replicas_max) }
 }
 
-/// A server from `<name> <state> [old] [worn] [cordoned] [host=NAME] [zone=NAME] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
+/// A server from `<name> <state> [old] [worn] [cordoned] [drained] [host=NAME] [zone=NAME] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
 /// [since=SECONDS] [fleet=NAME]`. Idle for a
 /// second unless something is on it or `idle` says otherwise.
 pub(crate) fn server(text: &str) -> GameServer {
@@ -87,6 +87,7 @@ pub(crate) fn server(text: &str) -> GameServer {
             "old" => server.revision = "old".parse().unwrap(),
             "worn" => server.worn = Some(WORN),
             "cordoned" => server.cordoned = Some(StopReason::Surplus),
+            "drained" => server.cordoned = Some(StopReason::HostDrained),
             "zone" => server.labels = std::sync::Arc::new([("zone".to_owned(), value.to_owned())].into()),
             "host" => server.host = value.parse().unwrap(),
             "rooms" => server.rooms = value.parse().unwrap(),

@@ -53,6 +53,10 @@ pub enum AuditAction {
     FleetRestarted,
     /// How many gameservers a fleet has at least was ordered, or what it may not do by itself.
     FleetScaled,
+    /// A host or a zone was taken out of use.
+    Drained,
+    /// A host or a zone was given back to use.
+    Undrained,
     /// A room was ended by a call.
     RoomFinished,
     /// What a newer version wrote that ran beside this one: its trail must not keep this one from taking over.

@@ -1,12 +1,13 @@
 //! Bodies of the HTTP API.
 
 use greenroom_wire::api::{
-    AllocateRequest, Allocation, Assignment, AssignmentsAnswer, AssignmentsRequest, EndpointAnswer,
-    EventLine, FinishRequest, FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, HostStatus,
-    KindWord, LogsAnswer, Overview, PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket,
-    PlayerTicketRequest, Readiness, ReplicaRole, ReplicaStatus, RoomList, RoomPhase, RoomStatus, SeatGrant,
-    SeatStatus, SeatWord, SelectorBody, ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused,
-    TicketsAnswer, TicketsRequest, Totals,
+    AllocateRequest, Allocation, Assignment, AssignmentsAnswer, AssignmentsRequest, DrainKind, DrainRequest,
+    DrainStatus, DrainedHost, EndpointAnswer, EventLine, FinishRequest, FleetList, FleetStatus,
+    GameserverList, GameserverStatus, HostList, HostStatus, KindWord, LogsAnswer, Overview,
+    PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket, PlayerTicketRequest, Readiness, ReplicaRole,
+    ReplicaStatus, RoomList, RoomPhase, RoomStatus, SeatGrant, SeatStatus, SeatWord, SelectorBody,
+    ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused, TicketsAnswer, TicketsRequest,
+    Totals,
 };
 use greenroom_wire::error::{Code, ErrorBody};
 use greenroom_wire::rooms::EndReason;
@@ -206,6 +207,8 @@ fn host() -> HostStatus {
         heard_at_ms: 1_700_000_000_000,
         servers: 1,
         servers_max: 1_001,
+        zone: String::new(),
+        drained: String::new(),
     }
 }
 
@@ -216,6 +219,13 @@ fn what_operators_see_is_written_as_ever() {
     let rooms = vec![room(None), room(Some(EndReason::ServerLost))];
     golden(Process, "api_rooms", &RoomList { rooms, total: 2 });
     golden(Process, "api_hosts", &HostList { hosts: vec![host()] });
+    let drained = HostStatus { zone: "a".to_owned(), drained: "zone a, by token ops".to_owned(), ..host() };
+    golden(Process, "api_hosts_drained", &HostList { hosts: vec![drained] });
+    let still = DrainedHost { host: text("host-1"), servers: 3, busy: 1 };
+    let status =
+        DrainStatus { kind: DrainKind::Zone, name: "a".to_owned(), drained: true, hosts: vec![still] };
+    golden(Process, "api_drain_status", &status);
+    golden(User, "api_drain", &DrainRequest { reason: "new switches".to_owned(), undo: true });
     let overview = Overview {
         term: 7,
         leader: None,

@@ -2,8 +2,8 @@
 
 use greenroom_wire::api::{AuditAction, AuditEntry, RoomResult};
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, HostRecord, KeyRecord, LeaseRecord, ResultRecord, RoomRecord,
-    ScaleRecord, SeatRecord, SigningKeyRecord, TermRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, LeaseRecord, ResultRecord,
+    RoomRecord, ScaleRecord, SeatRecord, SigningKeyRecord, TermRecord,
 };
 use greenroom_wire::rooms::EndReason;
 use serde_json::{Value, json};
@@ -79,6 +79,15 @@ fn answer() -> AnswerRecord {
 #[test]
 fn rooms_are_stored_as_ever() {
     golden(Process, "record_room", &room());
+    let drain = DrainRecord {
+        version: 1,
+        kind: greenroom_wire::api::DrainKind::Zone,
+        name: "a".to_owned(),
+        at_ms: 1_700_000_000_000,
+        by: "token ops".to_owned(),
+        reason: "new switches".to_owned(),
+    };
+    golden(Process, "record_drain", &drain);
     golden(Process, "record_key", &KeyRecord { version: 1, room: text("r-1") });
     golden(
         Process,

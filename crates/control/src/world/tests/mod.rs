@@ -7,6 +7,7 @@
 mod allocation;
 mod audit;
 mod choice;
+mod drain;
 mod failing;
 mod hosts;
 mod laws;

@@ -224,6 +224,10 @@ impl Rig {
                 records.scale_orders.retain(|known| known.fleet != record.fleet);
                 records.scale_orders.push(record);
             }
+            Write::PutDrain(record) => records.drains.push(record),
+            Write::DeleteDrain { kind, name } => {
+                records.drains.retain(|known| (known.kind, &known.name) != (kind, &name));
+            }
             Write::PutTerm(_) => {}
         }
     }

@@ -210,7 +210,7 @@ impl Rig {
     }
 }
 
-fn running(order: &StartOrder) -> ServerReport {
+pub(super) fn running(order: &StartOrder) -> ServerReport {
     ServerReport {
         server: order.server.clone(),
         instance: Text(text(&format!("{}.1", order.server))),
