@@ -5,6 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use smol_str::SmolStr;
+
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
@@ -39,6 +41,10 @@ fn check(
     allowed: &'static str,
     permits: fn(char) -> bool,
 ) -> Result<(), InvalidId> {
+    // Every allowed character is one byte.
+    if (1..=chars_max).contains(&text.len()) && text.bytes().all(|byte| permits(char::from(byte))) {
+        return Ok(());
+    }
     let chars = text.chars().count();
     if chars == 0 || chars > chars_max {
         return Err(InvalidId::Length { kind, chars_max, chars });
@@ -61,12 +67,13 @@ const fn is_visible(c: char) -> bool {
     matches!(c, '!'..='~')
 }
 
-/// A name type over `String`: one private field, so that no unchecked value exists.
+/// A name type: one private field, so that no unchecked value exists. Up to 23 bytes lie in the value itself and longer ones
+/// are shared, so that a copy costs no allocation.
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $chars_max:literal, $allowed:literal, $permits:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The name as text.
@@ -81,7 +88,7 @@ macro_rules! text_id {
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 check($kind, text, $chars_max, $allowed, $permits)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(SmolStr::new(text)))
             }
         }
 

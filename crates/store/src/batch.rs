@@ -9,6 +9,9 @@ use serde::Serialize;
 use crate::records::Record;
 use crate::{Kind, Version};
 
+/// Room for one record without growing: a room of four has some 700 bytes.
+const RECORD_BYTES: usize = 1_024;
+
 /// What must be true of a record for the batch to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
@@ -152,5 +155,8 @@ impl FromIterator<Write> for Batch {
 }
 
 pub(crate) fn to_bytes(record: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(record).expect("records have text keys only and no failing serializers")
+    let mut bytes = Vec::with_capacity(RECORD_BYTES);
+    serde_json::to_writer(&mut bytes, record)
+        .expect("records have text keys only and no failing serializers");
+    bytes
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Batch, BoxFuture, CommitError, Kind, ReadError, Store, Stored, Version, Write};
+use crate::{Batch, BoxFuture, CommitError, Expect, Kind, ReadError, Store, Stored, Version, Write};
 
 /// Records in memory. A clone is the same store, as a second process on it would see it.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,9 @@ impl State {
     fn commit(&mut self, batch: Batch) -> Result<Version, CommitError> {
         for write in batch.writes() {
             let (kind, key, expected) = write.condition();
+            if expected == Expect::Any {
+                continue;
+            }
             let found = self.records.get(&(kind, key.to_owned())).map(|(version, _)| *version);
             if !expected.holds(found) {
                 return Err(CommitError::Conflict { kind, key: key.to_owned(), expected, found });

@@ -3,10 +3,12 @@
 use std::any::type_name;
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// `T` as its text. Reading one refuses what `T::from_str` refuses, with its message.
@@ -45,8 +47,26 @@ where
     T::Err: fmt::Display,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(Parsing(PhantomData))
+    }
+}
+
+/// Reads the text where it lies.
+struct Parsing<T>(PhantomData<T>);
+
+impl<T> Visitor<'_> for Parsing<T>
+where
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    type Value = Text<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Text<T>, E> {
+        text.parse().map(Text).map_err(E::custom)
     }
 }
 

@@ -54,9 +54,12 @@ struct Args {
     /// Ask until every place is given away, then once more each: none may be refused too early or given twice.
     #[arg(long, conflicts_with_all = ["in_process", "reports"])]
     exhaust: bool,
-    /// Ask the world itself: no HTTP, no store, no signature.
+    /// Ask the world itself and keep its records in memory: no HTTP, no signature.
     #[arg(long, conflicts_with = "reports")]
     in_process: bool,
+    /// Calls that are stored together with `--in-process`; over HTTP it is as many as wait.
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
     /// Ask nothing: the servers report each second, and the control plane's CPU is told.
     #[arg(long)]
     reports: bool,
@@ -86,7 +89,7 @@ fn main() -> anyhow::Result<()> {
     // One thread, as `greenroom control` has.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if args.in_process {
-        return world::measure(&args);
+        return runtime.block_on(world::measure(&args));
     }
     runtime.block_on(async {
         let stop = CancellationToken::new();

@@ -2,7 +2,7 @@
 //!
 //! Never waits: a request for which nothing is free goes to `waiting`.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
 
 use greenroom_core::allocate::{Chosen, Selector};
 use greenroom_core::fleet::FleetKind;
@@ -136,7 +136,7 @@ impl World {
     ) -> Option<(RoomId, Vec<u16>)> {
         let seats_max = self.fleets.get(fleet)?.seats_per_room();
         let server = self.servers.get(name)?;
-        let room = RoomState {
+        let mut room = RoomState {
             fleet: fleet.clone(),
             key,
             epoch: 1,
@@ -155,29 +155,40 @@ impl World {
             vacant_since: None,
             counted: Counted::default(),
         };
+        let is_keyed = room.key.is_some();
         let id = self.ids.room();
+        let expires_at = self.reservation_expiry();
+        let seats = room.reserve(players, expires_at, &mut self.ids);
+        self.write(Write::PutRoom(room.record(&id)));
         self.index_room(&id, room);
-        let seats = self.reserve(&id, players);
-        self.store_room(&id);
-        self.store_key(&id);
+        if is_keyed {
+            self.store_key(&id);
+        }
         self.refresh(name);
         self.note(Notice::RoomMade { room: id.clone(), fleet: fleet.clone(), server: name.clone() });
         Some((id, seats))
     }
 
     fn grant(&mut self, id: &RoomId, seats: &[u16], created: bool, because: String, ask: &RoomAsk) -> Grant {
-        let mut record = self.answer_record(id, seats, created);
+        let room = &self.rooms[id];
+        let mut record = self.answer_record(id, room, seats, created);
         record.because = because;
         record.request_hash.clone_from(&ask.hash);
+        let grant = Grant { seats_max: room.seats_max(), init: room.init.clone(), record };
         if let Some(key) = &ask.body.idempotency_key {
-            self.keep_answer(request_key(key.as_str()), record.clone());
+            self.keep_answer(request_key(key.as_str()), grant.record.clone());
         }
-        self.grant_again(record)
+        grant
     }
 
     /// The record of an answer with these seats of a live room.
-    pub(super) fn answer_record(&self, id: &RoomId, seats: &[u16], created: bool) -> AnswerRecord {
-        let room = &self.rooms[id];
+    pub(super) fn answer_record(
+        &self,
+        id: &RoomId,
+        room: &RoomState,
+        seats: &[u16],
+        created: bool,
+    ) -> AnswerRecord {
         let seats: Vec<SeatRecord> = seats
             .iter()
             .filter_map(|index| Some(room.seats[usize::from(*index)].as_ref()?.record(*index)))
@@ -263,15 +274,16 @@ pub(super) fn checked_request(
         let asked = body.players.len();
         return malformed(format!("players must be 1 to {seats} in fleet {name}, not {asked}"));
     }
-    let mut seen = BTreeSet::new();
-    if let Some(twice) = body.players.iter().find(|player| !seen.insert(*player)) {
+    let mut sorted: Vec<_> = body.players.iter().collect();
+    sorted.sort_unstable();
+    if let Some([twice, _]) = sorted.array_windows().find(|[one, other]| one == other) {
         return malformed(format!("player {twice} is in players twice"));
     }
     let timeout_max = timings.allocation_wait_max.as_millis();
     if body.timeout_ms.is_some_and(|timeout| u128::from(timeout) > timeout_max) {
         return malformed(format!("timeout_ms must be at most {timeout_max}"));
     }
-    let init = body.init.to_string();
+    let init = if body.init.is_null() { Cow::Borrowed("null") } else { body.init.to_string().into() };
     let init_bytes_max = bounds.init_bytes_max;
     if init.len() > init_bytes_max {
         return malformed(format!("init is larger than {init_bytes_max} bytes as JSON"));
@@ -280,7 +292,7 @@ pub(super) fn checked_request(
         return malformed("fill and key exclude each other: a key has a room of its own".to_owned());
     }
     let selector = checked_selector(body.select.as_ref())?;
-    let hash = request_hash(name, &body, &init);
+    let hash = body.idempotency_key.as_ref().map(|_| request_hash(name, &body, &init)).unwrap_or_default();
     Ok(RoomAsk { body, hash, selector })
 }
 
@@ -328,5 +340,7 @@ fn request_hash(fleet: &FleetName, body: &AllocateRequest, init: &str) -> String
     for player in &body.players {
         field(player.as_str());
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits =
+        |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
+    hash.finalize().into_iter().flat_map(digits).collect()
 }

@@ -77,7 +77,8 @@ pub struct World {
     servers: BTreeMap<ServerName, ServerState>,
     /// Endpoint answers that still count as load, oldest first.
     in_flight: VecDeque<(Timestamp, ServerName)>,
-    rooms: BTreeMap<RoomId, RoomState>,
+    /// Boxed: rooms come and go in the middle of it, and what lies beside them is moved each time.
+    rooms: BTreeMap<RoomId, Box<RoomState>>,
     rooms_of: BTreeMap<ServerName, RoomsOn>,
     ended: BTreeMap<RoomId, EndedRoom>,
     ended_order: VecDeque<(Timestamp, RoomId)>,

@@ -16,16 +16,19 @@ use super::{Notice, Refusal, StreamId, World, Write, standing};
 
 impl World {
     /// Puts a room into all indexes.
-    pub(super) fn index_room(&mut self, id: &RoomId, room: RoomState) {
+    pub(super) fn index_room(&mut self, id: &RoomId, mut room: RoomState) {
+        room.counted = room.to_count();
         if let Some(fleet) = self.fleets.get_mut(&room.fleet) {
-            fleet.rooms.insert(id.clone());
+            fleet.rooms += 1;
+            fleet.recount(id, Counted::default(), room.counted);
             if let Some(key) = &room.key {
                 fleet.keys.insert(key.clone(), id.clone());
             }
         }
-        self.rooms_of.entry(room.server.clone()).or_default().ids.insert(id.clone());
-        self.rooms.insert(id.clone(), room);
-        self.recount(id);
+        let on = self.rooms_of.entry(room.server.clone()).or_default();
+        on.ids.insert(id.clone());
+        on.live += usize::from(room.counted.live);
+        self.rooms.insert(id.clone(), Box::new(room));
     }
 
     /// Brings what is counted of a room up to date. To be called after every change of its seats.
@@ -41,13 +44,8 @@ impl World {
         {
             on.live = on.live + usize::from(counted.live) - usize::from(before.live);
         }
-        if before.open != counted.open
-            && let Some(fleet) = self.fleets.get_mut(&room.fleet)
-        {
-            fleet.close_open(id, before.open);
-            if counted.open > 0 {
-                fleet.open.entry(counted.open).or_default().insert(id.clone());
-            }
+        if let Some(fleet) = self.fleets.get_mut(&room.fleet) {
+            fleet.recount(id, before, counted);
         }
     }
 
@@ -236,11 +234,11 @@ impl World {
     }
 
     /// Takes a room out of all indexes.
-    fn unindex_room(&mut self, id: &RoomId) -> Option<RoomState> {
+    fn unindex_room(&mut self, id: &RoomId) -> Option<Box<RoomState>> {
         let room = self.rooms.remove(id)?;
         if let Some(fleet) = self.fleets.get_mut(&room.fleet) {
-            fleet.rooms.remove(id);
-            fleet.close_open(id, room.counted.open);
+            fleet.rooms -= 1;
+            fleet.recount(id, room.counted, Counted::default());
             if let Some(key) = &room.key
                 && fleet.keys.get(key) == Some(id)
             {

@@ -20,7 +20,7 @@ use greenroom_wire::record::{DecisionRecord, ScaleRecord};
 use super::audit::Actor;
 use super::decisions::{DECISIONS_MAX, body, record_key};
 use super::notice::ordered as ordered_words;
-use super::state::{Ask, FleetState, RoomState};
+use super::state::{Ask, FleetState};
 use super::{Notice, Refusal, World, Write};
 
 /// How long an order of a person holds when it does not say.
@@ -186,14 +186,14 @@ impl World {
 
     fn players_on(&self, name: &ServerName) -> u32 {
         let rooms = self.rooms_of.get(name).into_iter().flat_map(|on| &on.ids);
-        let taken = rooms.filter_map(|id| self.rooms.get(id)).flat_map(RoomState::taken).count();
+        let taken = rooms.filter_map(|id| self.rooms.get(id)).flat_map(|room| room.taken()).count();
         u32::try_from(taken).unwrap_or(u32::MAX)
     }
 
     fn seats_free(&self, state: &FleetState) -> u32 {
         let healthy = state.view.iter().filter(|server| server.state.takes_players());
         let rooms = healthy.filter_map(|server| self.rooms_of.get(&server.name)).flat_map(|on| &on.ids);
-        let free = rooms.filter_map(|id| self.rooms.get(id)).map(RoomState::free_seats);
+        let free = rooms.filter_map(|id| self.rooms.get(id)).map(|room| room.free_seats());
         u32::try_from(free.sum::<usize>()).unwrap_or(u32::MAX)
     }
 

@@ -7,7 +7,7 @@ use greenroom_core::{PlayerId, RoomId, Timestamp};
 use greenroom_wire::rooms::SeatReport;
 
 use super::state::{RoomState, SeatState};
-use super::{Notice, World};
+use super::{IdSource, Notice, World};
 
 /// No room is larger; a report that says otherwise is wrong.
 const SEATS_MAX: u16 = 4_096;
@@ -23,19 +23,8 @@ impl World {
     /// the order of the players.
     pub(super) fn reserve(&mut self, id: &RoomId, players: &[PlayerId]) -> Vec<u16> {
         let expires_at = self.reservation_expiry();
-        let tokens: Vec<String> = players.iter().map(|_| self.ids.token()).collect();
         let Some(room) = self.rooms.get_mut(id) else { return Vec::new() };
-        room.vacant_since = None;
-        let mut seats = Vec::with_capacity(players.len());
-        for (player, token_id) in players.iter().zip(tokens) {
-            let (index, phase) = match room.taken().find(|(_, seat)| seat.player == *player) {
-                Some((index, seat)) => (index, seat.phase),
-                None => (room.first_free().expect("the caller counted the free seats"), None),
-            };
-            room.seats[usize::from(index)] =
-                Some(SeatState { player: player.clone(), token_id, expires_at, outstanding: true, phase });
-            seats.push(index);
-        }
+        let seats = room.reserve(players, expires_at, &mut self.ids);
         self.recount(id);
         seats
     }
@@ -83,6 +72,28 @@ impl World {
 }
 
 impl RoomState {
+    /// See [`World::reserve`]. The caller recounts the room.
+    pub(super) fn reserve(
+        &mut self,
+        players: &[PlayerId],
+        expires_at: Timestamp,
+        ids: &mut IdSource,
+    ) -> Vec<u16> {
+        self.vacant_since = None;
+        let mut seats = Vec::with_capacity(players.len());
+        for player in players {
+            let (index, phase) = match self.taken().find(|(_, seat)| seat.player == *player) {
+                Some((index, seat)) => (index, seat.phase),
+                None => (self.first_free().expect("the caller counted the free seats"), None),
+            };
+            let token_id = ids.token();
+            self.seats[usize::from(index)] =
+                Some(SeatState { player: player.clone(), token_id, expires_at, outstanding: true, phase });
+            seats.push(index);
+        }
+        seats
+    }
+
     pub(super) fn first_free(&self) -> Option<u16> {
         (0u16..).zip(&self.seats).find(|(_, seat)| seat.is_none()).map(|(index, _)| index)
     }

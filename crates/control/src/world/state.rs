@@ -31,7 +31,10 @@ pub(super) struct FleetState {
     pub(super) view: Vec<GameServer>,
     /// Those of them that could take one more.
     pub(super) candidates: Candidates,
-    pub(super) rooms: BTreeSet<RoomId>,
+    /// Its rooms, promised and live.
+    pub(super) rooms: usize,
+    /// Seats in them that are promised or taken.
+    pub(super) players: usize,
     pub(super) keys: BTreeMap<RoomKey, RoomId>,
     /// Rooms that calls which fill rooms may be seated in, by how many seats are free.
     pub(super) open: BTreeMap<usize, BTreeSet<RoomId>>,
@@ -71,7 +74,8 @@ impl FleetState {
             spec,
             view: Vec::new(),
             candidates: Candidates::default(),
-            rooms: BTreeSet::new(),
+            rooms: 0,
+            players: 0,
             keys: BTreeMap::new(),
             open: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -95,13 +99,20 @@ impl FleetState {
         matches!(self.spec.kind, FleetKind::Mesh)
     }
 
-    /// Takes a room out of the open ones, where it stood with so many free seats.
-    pub(super) fn close_open(&mut self, id: &RoomId, free: usize) {
-        if let Some(rooms) = self.open.get_mut(&free) {
+    /// What is counted of a room has changed.
+    pub(super) fn recount(&mut self, id: &RoomId, before: Counted, now: Counted) {
+        self.players = self.players + now.taken - before.taken;
+        if before.open == now.open {
+            return;
+        }
+        if let Some(rooms) = self.open.get_mut(&before.open) {
             rooms.remove(id);
             if rooms.is_empty() {
-                self.open.remove(&free);
+                self.open.remove(&before.open);
             }
+        }
+        if now.open > 0 {
+            self.open.entry(now.open).or_default().insert(id.clone());
         }
     }
 
@@ -131,7 +142,7 @@ pub(super) enum Ask {
 #[derive(Debug, Clone)]
 pub(super) struct RoomAsk {
     pub(super) body: AllocateRequest,
-    /// Hash of all that makes the request this one.
+    /// Hash of all that makes the request this one; empty where no idempotency key asks for it.
     pub(super) hash: String,
     /// Servers that a new room may be made on.
     pub(super) selector: Selector,
@@ -239,6 +250,8 @@ pub(super) struct Counted {
     pub(super) live: bool,
     /// Seats that a call which fills rooms may have; 0 unless the room is open.
     pub(super) open: usize,
+    /// Seats that are promised or taken.
+    pub(super) taken: usize,
 }
 
 /// What is on a server. One with nothing on it has none.
@@ -286,7 +299,8 @@ impl RoomState {
 
     /// What should be counted of it.
     pub(super) fn to_count(&self) -> Counted {
-        Counted { live: self.is_live(), open: if self.open { self.free_seats() } else { 0 } }
+        let taken = self.taken().count();
+        Counted { live: self.is_live(), open: if self.open { self.seats.len() - taken } else { 0 }, taken }
     }
 
     pub(super) fn seats_max(&self) -> u16 {

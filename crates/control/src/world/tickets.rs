@@ -205,7 +205,7 @@ impl World {
                 self.plays.insert(player.clone(), room.clone());
             }
             let Some(state) = self.tickets.remove(&ticket.id) else { continue };
-            let mut record = self.answer_record(&room, &own, true);
+            let mut record = self.answer_record(&room, &self.rooms[&room], &own, true);
             record.owner = Some(state.owner.clone());
             record.because.clone_from(&because);
             record.ticket = Some(Text(ticket.id.clone()));

@@ -83,8 +83,7 @@ impl World {
         let players = if fleet.is_mesh() {
             live().map(|server| server.connections).sum()
         } else {
-            let rooms = fleet.rooms.iter().filter_map(|id| self.rooms.get(id));
-            count(rooms.flat_map(RoomState::taken))
+            u32::try_from(fleet.players).unwrap_or(u32::MAX)
         };
         FleetStatus {
             name: Text(name.clone()),
@@ -96,7 +95,7 @@ impl World {
             replicas: count(live()),
             ready: ready(fleet),
             busy: count(live().filter(|server| server.is_busy())),
-            rooms: count(&fleet.rooms),
+            rooms: u32::try_from(fleet.rooms).unwrap_or(u32::MAX),
             rooms_per_server,
             seats_per_room,
             players,
@@ -194,7 +193,7 @@ impl World {
             endpoint: server.endpoint.clone(),
             pid: server.pid,
             rooms: ids.map_or(0, count),
-            players: count(rooms.flat_map(RoomState::taken)),
+            players: count(rooms.flat_map(|room| room.taken())),
             connections: server.connections,
             restarts: server.restarts,
             started_at_ms: server.started_at.unix_ms(),
@@ -204,8 +203,9 @@ impl World {
 
     /// Live rooms by fleet, then id; ended ones after them.
     fn room_list(&self, only: Option<&FleetName>, offset: usize, limit: usize) -> RoomList {
-        let mut live: Vec<(&RoomId, &RoomState)> =
-            self.rooms.iter().filter(|(_, room)| only.is_none_or(|only| room.fleet == *only)).collect();
+        let live = self.rooms.iter().map(|(id, room)| (id, &**room));
+        let live = live.filter(|(_, room)| only.is_none_or(|only| room.fleet == *only));
+        let mut live: Vec<(&RoomId, &RoomState)> = live.collect();
         live.sort_by_key(|(id, room)| (&room.fleet, *id));
         let ended = self.ended.values().map(|ended| &ended.status);
         let mut ended: Vec<&RoomStatus> =
@@ -240,7 +240,7 @@ impl World {
             totals: Totals {
                 gameservers: count(live),
                 rooms: count(&self.rooms),
-                players: count(self.rooms.values().flat_map(RoomState::taken)),
+                players: count(self.rooms.values().flat_map(|room| room.taken())),
                 connections: self.servers.values().map(|server| server.connections).sum(),
                 tickets: count(&self.tickets),
                 results_pending: count(&self.results),

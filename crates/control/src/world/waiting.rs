@@ -22,13 +22,26 @@ impl World {
         if let Err(refusal) = self.check_waiting() {
             return self.reply(request, Err(refusal));
         }
+        let is_first = self.fleets.get(fleet).is_some_and(|state| state.waiting.is_empty());
+        if is_first {
+            // Nobody is before it: most calls never wait.
+            if let Some(answer) = self.attempt(fleet, &ask, self.is_rebuilding()) {
+                return self.reply(request, answer);
+            }
+            if wait.is_zero() {
+                let refusal = self.why_nothing(fleet, ask.selector());
+                return self.reply(request, Err(refusal));
+            }
+        }
         let deadline = self.now + wait;
         let place = self.waiting_next;
         self.waiting_next += 1;
         let Some(state) = self.fleets.get_mut(fleet) else { return };
         state.waiting.insert(place, Waiting { request, deadline, ask });
         self.waiting.insert(request, (fleet.clone(), place));
-        self.pump(fleet);
+        if !is_first {
+            self.pump(fleet);
+        }
         if wait.is_zero() {
             self.refuse_overdue(fleet);
         }

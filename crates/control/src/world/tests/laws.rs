@@ -218,8 +218,11 @@ impl World {
             state.open.iter().map(move |(free, rooms)| ((fleet, *free), rooms.clone()))
         });
         assert_eq!(indexed.collect::<BTreeMap<_, _>>(), open);
-        for fleet in self.fleets.values() {
+        for (name, fleet) in &self.fleets {
             assert_eq!(fleet.candidates, Candidates::of(&fleet.spec, &fleet.view));
+            let rooms: Vec<_> = self.rooms.values().filter(|room| room.fleet == *name).collect();
+            let players = rooms.iter().map(|room| room.taken().count()).sum();
+            assert_eq!((fleet.rooms, fleet.players), (rooms.len(), players));
         }
     }
 }
