@@ -191,7 +191,7 @@ mod tests {
             ("{", "host record \"h1\" cannot be read: EOF while parsing an object at line 1 column 1"),
             (
                 r#"{"version":1,"host":""}"#,
-                "host record \"h1\" cannot be read: a host name must have 1 to 63 characters, this has 0 at line 1 column 23",
+                "host record \"h1\" cannot be read: a host name must have 1 to 63 characters, this has 0 at line 1 column 22",
             ),
         ] {
             assert_eq!(load_error(bytes).await, message);
