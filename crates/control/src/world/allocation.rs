@@ -48,6 +48,7 @@ impl World {
     fn check_allocation(&self, name: &FleetName, body: AllocateRequest) -> Result<RoomAsk, Refusal> {
         checked_request(name, self.fleet(name)?.spec.kind, &self.config.timings, &self.config.bounds, body)
     }
+
     /// The answer that needs no new room: given before under this idempotency key, the key's room lives, or an open room
     /// has seats.
     pub(super) fn settled(&mut self, fleet: &FleetName, ask: &RoomAsk) -> Option<Result<Grant, Refusal>> {
