@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::process::ExitCode;
 
 use greenroom_node::Node;
-use greenroom_room::{Ctx, Player, Reject, Room, Seat, To, Why};
+use greenroom_room::{Ctx, Delivery, Player, Reject, Room, Seat, To, Why};
 use serde::{Deserialize, Serialize};
 
 const HISTORY_LINES_MAX: usize = 50;
@@ -51,6 +51,8 @@ impl Room for Chat {
     type Timer = ();
     const NAME: &'static str = "chat";
     const SEATS_MAX: u16 = 200;
+    /// What a member has read stays said, whatever happens to the server.
+    const DELIVERY: Delivery = Delivery::CommitFirst;
 
     fn create(_: &mut Ctx<Self>, (): ()) -> Result<Self, Reject> {
         Ok(Self { lines: VecDeque::new() })

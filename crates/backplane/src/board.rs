@@ -11,6 +11,7 @@ use greenroom_wire::link::Relay;
 
 use crate::Log;
 use crate::gathering::Gathering;
+use crate::rooms::Rooms;
 use crate::sessions::{Sessions, Taking};
 
 /// Bytes of events in one page.
@@ -30,6 +31,8 @@ pub struct Limits {
     pub sessions_max: usize,
     /// Bytes of the events that one session keeps for itself. Default 256 KiB.
     pub own_bytes_max: usize,
+    /// Rooms of one server that outlive its process. Further ones are not kept, and their node is told. Default 10,000.
+    pub rooms_max: usize,
 }
 
 impl Default for Limits {
@@ -39,6 +42,7 @@ impl Default for Limits {
             histories_max: 10_000,
             sessions_max: 200_000,
             own_bytes_max: 256 << 10,
+            rooms_max: 10_000,
         }
     }
 }
@@ -97,6 +101,7 @@ pub struct Board {
     seed: u64,
     histories: BTreeMap<String, Stage>,
     sessions: Sessions,
+    rooms: Rooms,
     nodes: BTreeMap<String, NodeState>,
     /// Nodes that ran before this board did and have not come back to it.
     expected: BTreeSet<String>,
@@ -116,6 +121,7 @@ impl Board {
             seed,
             histories: BTreeMap::new(),
             sessions: Sessions::default(),
+            rooms: Rooms::default(),
             nodes: BTreeMap::new(),
             expected,
             expected_until: now + GATHERED_WITHIN,
@@ -140,6 +146,7 @@ impl Board {
             state.gone_at = Some(now);
         }
         self.sessions.handle_gone(now, node);
+        self.rooms.handle_gone(now, node);
         self.has_missed |= self.expected.remove(node);
         for stage in self.histories.values_mut() {
             match stage {
@@ -161,6 +168,7 @@ impl Board {
         }
         let longest = self.histories.values().map(Stage::retained).max().unwrap_or_default();
         self.sessions.purge(now);
+        self.rooms.purge(now);
         self.nodes.retain(|_, state| state.gone_at.is_none_or(|gone_at| now.since(gone_at) < longest * 2));
         for stage in self.histories.values_mut() {
             if let Stage::Open(history) = stage {
@@ -185,6 +193,12 @@ impl Board {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Rooms that are kept.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        self.rooms.len()
     }
 
     fn tell(&mut self, node: &str, told: Told) {
@@ -233,6 +247,11 @@ impl Board {
             Command::Away { pid, generation } => self.sessions.leave(now, &pid, generation),
             Command::Close { pid, generation } => self.sessions.close(&pid, generation),
             Command::Take { ask, namespace, pid } => self.take(now, node, ask, &namespace, &pid),
+            Command::Room(command) => {
+                for told in self.rooms.handle(node, command, self.limits.rooms_max) {
+                    self.tell(node, Told::Room(told));
+                }
+            }
         }
     }
 
@@ -248,7 +267,8 @@ impl Board {
             | Command::Update { .. }
             | Command::Touch { .. }
             | Command::Away { .. }
-            | Command::Close { .. } => None,
+            | Command::Close { .. }
+            | Command::Room(_) => None,
         }
     }
 

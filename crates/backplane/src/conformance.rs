@@ -2,6 +2,7 @@
 //! Never knows what is behind a way, and never looks at a clock but where a law is about time.
 
 mod peer;
+mod rooms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,6 +14,9 @@ use greenroom_wire::link::{MeshMessage, MeshSend, MeshTold};
 use serde_json::json;
 
 pub use peer::{Peer, relay};
+pub use rooms::{
+    a_room_goes_from_process_to_process, rooms_are_kept_for_a_time, what_was_answered_survives_its_process,
+};
 
 use crate::Limits;
 use crate::way::{FromBackplane, ToBackplane, Way};
@@ -20,7 +24,7 @@ use crate::way::{FromBackplane, ToBackplane, Way};
 /// The limits that a stand must have.
 #[must_use]
 pub fn limits() -> Limits {
-    Limits { history_bytes_max: 1 << 20, own_bytes_max: 16 << 10, ..Limits::default() }
+    Limits { history_bytes_max: 1 << 20, own_bytes_max: 16 << 10, rooms_max: 2, ..Limits::default() }
 }
 
 /// A backplane under test.
@@ -55,6 +59,9 @@ pub async fn all(stand: &mut Stand<'_>) {
     windows_are_times(stand).await;
     a_history_that_lost_something_begins_anew(stand).await;
     nodes_tell_and_ask_each_other(stand).await;
+    a_room_goes_from_process_to_process(stand).await;
+    what_was_answered_survives_its_process(stand).await;
+    rooms_are_kept_for_a_time(stand).await;
 }
 
 fn named(name: &str) -> InstanceId {

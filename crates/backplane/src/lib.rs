@@ -9,6 +9,7 @@
 mod board;
 mod gathering;
 mod log;
+mod rooms;
 mod sessions;
 
 #[cfg(feature = "conformance")]

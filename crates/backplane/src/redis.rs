@@ -11,6 +11,7 @@ mod exchange;
 mod follow;
 mod names;
 mod replies;
+mod rooms;
 
 use std::future::Future;
 use std::pin::Pin;

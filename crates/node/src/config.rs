@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_core::{FleetName, InstanceId};
+use greenroom_room::Delivery;
 use greenroom_socketio::Limits;
 use greenroom_socketio::packet::PacketParser;
 
@@ -150,6 +151,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether other nodes may share this one's namespaces, and something beyond the process keeps what is to be kept.
+    pub(crate) fn is_shared(&self) -> bool {
+        let has_link = self.membership.as_ref().is_some_and(|membership| membership.link.is_some());
+        has_link || self.store.is_some()
+    }
+}
+
 /// A Redis that nodes share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
@@ -199,6 +208,11 @@ pub struct Recovery {
     /// The same for one room: some seconds of a game that ticks, since whoever was away for longer wants its state and
     /// not all that led to it. Default 64 KiB.
     pub room_history_bytes_max: usize,
+    /// When players see what a room sends; absent: as its kind says ([`greenroom_room::Room::DELIVERY`]). Of namespaces
+    /// only those of a node on its own can be [`Delivery::DeliverFirst`]. Default none.
+    pub delivery: Option<Delivery>,
+    /// How often a room of [`Delivery::DeliverFirst`] is kept beyond this process. Default 1 s, at least 50 ms.
+    pub checkpoint_every: Duration,
 }
 
 impl Default for Recovery {
@@ -210,6 +224,8 @@ impl Default for Recovery {
             outbox_bytes_max: 16 << 20,
             history_bytes_max: 64 << 20,
             room_history_bytes_max: 64 << 10,
+            delivery: None,
+            checkpoint_every: Duration::from_secs(1),
         }
     }
 }

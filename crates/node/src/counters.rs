@@ -73,7 +73,9 @@ counters! {
     inputs_refused_total,
     /// Rooms opened.
     rooms_opened_total,
-    /// Rooms that ended by a panic.
+    /// Rooms that were taken up from the process before this one.
+    rooms_taken_up_total,
+    /// Rooms that ended by a panic, or whose state could not be written or read.
     rooms_crashed_total,
     /// Sessions that clients came back to.
     sessions_restored_total,

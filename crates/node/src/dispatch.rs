@@ -234,6 +234,9 @@ impl Session {
             };
         });
         match verdict {
+            Verdict::Accept(Some(admission)) if admission.seated.room.holds_back() => {
+                self.admit_once_kept(namespace, socket, admission);
+            }
             Verdict::Accept(Some(admission)) => self.admit_seated(namespace, socket, admission),
             Verdict::Accept(None) => self.admit(asking, arrival),
             Verdict::Refuse(refusal) => self.refuse(&namespace.name, &refusal),
@@ -274,6 +277,22 @@ impl Session {
         self.connected(namespace, socket, Some(&admission.pid));
         self.greet(namespace, socket);
         admission.complete(&self.state, socket);
+    }
+
+    /// The seat must be kept before its client is told of it.
+    fn admit_once_kept(self: &Rc<Self>, namespace: &Rc<Namespace>, socket: &Socket, admission: Admission) {
+        self.sockets.borrow_mut().push(socket.clone());
+        let room = Rc::clone(&admission.seated.room);
+        let (session, namespace, socket) = (Rc::clone(self), Rc::clone(namespace), socket.clone());
+        room.act(&self.state, 0, move |state| {
+            if session.is_asking(&socket) {
+                session.forget(&socket);
+                session.admit_seated(&namespace, &socket, admission);
+            } else {
+                admission.seated.handle_gone(state, &socket, DisconnectReason::TransportClose);
+            }
+        });
+        room.settle(&self.state);
     }
 
     fn connected(self: &Rc<Self>, namespace: &Rc<Namespace>, socket: &Socket, pid: Option<&str>) {

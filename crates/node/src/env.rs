@@ -5,9 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use greenroom_room::Delivery;
 use greenroom_wire::link::{env as names, options};
 
 use crate::config::{Config, Emitters, LinkConfig, Membership, Origins, Recovery, Secret, Store, TlsFiles};
+
+/// More often than this a checkpoint is no checkpoint.
+const CHECKPOINT_EVERY_MIN: Duration = Duration::from_millis(50);
 
 /// All that is wrong with the environment, told together. The process cannot start; whoever set the variables mends
 /// them.
@@ -42,9 +46,7 @@ pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
         config.store = Some(Store { url: Secret::new(url), prefix });
     }
     config.emitters = read_emitters(&mut reader);
-    if let Some(window) = reader.parse::<humantime::Duration>(options::RECOVERY) {
-        config.recovery = Some(Recovery { window: window.into(), ..Recovery::default() });
-    }
+    config.recovery = read_recovery(&mut reader);
     if let Some(rooms) = reader.parse(names::ROOMS_PER_SERVER) {
         config.rooms_max = rooms;
     }
@@ -81,6 +83,28 @@ pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
         }
     };
     if reader.faults.is_empty() { Ok(config) } else { Err(EnvError { faults: reader.faults }) }
+}
+
+fn read_recovery<G: Fn(&str) -> Option<String>>(reader: &mut Reader<G>) -> Option<Recovery> {
+    let window = reader.parse::<humantime::Duration>(options::RECOVERY);
+    let delivery = reader.parse::<Delivery>(options::DELIVERY);
+    let every: Option<Duration> =
+        reader.parse::<humantime::Duration>(options::CHECKPOINT_EVERY).map(Into::into);
+    if every.is_some_and(|every| every < CHECKPOINT_EVERY_MIN) {
+        reader.faults.push(format!("{} is less than 50ms", options::CHECKPOINT_EVERY));
+    }
+    let Some(window) = window else {
+        let set = [(options::DELIVERY, delivery.is_some()), (options::CHECKPOINT_EVERY, every.is_some())];
+        for (name, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
+            reader
+                .faults
+                .push(format!("{name} is set without {}, and so nothing is kept", options::RECOVERY));
+        }
+        return None;
+    };
+    let defaults = Recovery::default();
+    let checkpoint_every = every.unwrap_or(defaults.checkpoint_every);
+    Some(Recovery { window: window.into(), delivery, checkpoint_every, ..defaults })
 }
 
 fn read_emitters<G: Fn(&str) -> Option<String>>(reader: &mut Reader<G>) -> Option<Emitters> {
@@ -154,13 +178,18 @@ mod tests {
             ("GREENROOM_ROOMS_PER_SERVER", "4"),
             ("GREENROOM_ROOM_LINGER_MS", "50"),
             ("GREENROOM_RECOVERY", "90s"),
+            ("GREENROOM_DELIVERY", "commit_first"),
+            ("GREENROOM_CHECKPOINT_EVERY", "250ms"),
             ("GREENROOM_EMITTERS", "redis://:hush@127.0.0.1:6379"),
             ("GREENROOM_EMITTERS_KEY", "game"),
             ("GREENROOM_ALLOWED_ORIGINS", "https://Play.example/, http://localhost:8700"),
         ])
         .unwrap();
         assert_eq!(config.bind.to_string(), "0.0.0.0:7001");
-        assert_eq!(config.recovery.unwrap().window, Duration::from_secs(90));
+        let recovery = config.recovery.unwrap();
+        assert_eq!(recovery.window, Duration::from_secs(90));
+        assert_eq!(recovery.delivery, Some(Delivery::CommitFirst));
+        assert_eq!(recovery.checkpoint_every, Duration::from_millis(250));
         let emitters = config.emitters.unwrap();
         assert_eq!(emitters.key, "game");
         assert!(!format!("{emitters:?}").contains("hush"));
@@ -191,6 +220,8 @@ mod tests {
             ("GREENROOM_LINK", "127.0.0.1:9"),
             ("GREENROOM_TLS_KEY", "key.pem"),
             ("GREENROOM_EMITTERS_KEY", "game"),
+            ("GREENROOM_DELIVERY", "deliver_first"),
+            ("GREENROOM_CHECKPOINT_EVERY", "1ms"),
         ])
         .unwrap_err();
         let told = error.to_string();
@@ -200,6 +231,8 @@ mod tests {
             "GREENROOM_LINK_SECRET",
             options::TLS_CERTIFICATES,
             options::EMITTERS,
+            "GREENROOM_DELIVERY is set without GREENROOM_RECOVERY",
+            "GREENROOM_CHECKPOINT_EVERY is less",
         ];
         for name in named {
             assert!(told.contains(name), "{told}");

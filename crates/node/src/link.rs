@@ -284,7 +284,13 @@ fn status_pause(bytes: usize) -> Duration {
 fn status(state: &NodeState, link: &Link) -> String {
     let connections = u32::try_from(state.open_sessions.get()).unwrap_or(u32::MAX);
     let rooms = state.rooms.as_ref().map_or_else(Vec::new, |rooms| rooms.report());
-    line(&FromServer::Status(Status { connections, rooms, measured: link.meter.borrow().measured() }))
+    let awaits_rooms = state.rooms.as_ref().is_some_and(|rooms| rooms.awaits());
+    line(&FromServer::Status(Status {
+        connections,
+        rooms,
+        awaits_rooms,
+        measured: link.meter.borrow().measured(),
+    }))
 }
 
 fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
@@ -306,6 +312,9 @@ fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
             }
         }
         ToServer::RoomEndedAck { room, epoch } => {
+            if let Some(rooms) = &state.rooms {
+                rooms.delivered(state, &room.0, epoch);
+            }
             link.unacked.borrow_mut().remove(&(room.0, epoch));
             link.acked.notify_one();
         }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use greenroom_room::{Room, RoomKind};
+use greenroom_room::{Delivery, Room, RoomKind};
 use greenroom_socketio::engine::DisconnectReason;
 use greenroom_wire::rooms::EndReason;
 use tokio::net::{TcpListener, TcpSocket};
@@ -187,6 +187,7 @@ impl Node {
                 match error {
                     NodeError::Environment(_)
                     | NodeError::NoMembership
+                    | NodeError::Delivery
                     | NodeError::NoRedis { .. }
                     | NodeError::Tls(_) => ExitCode::from(EXIT_USAGE),
                     NodeError::Bind(_) | NodeError::Broken => ExitCode::FAILURE,
@@ -204,9 +205,16 @@ impl Node {
         store::check_emitters(&config)?;
         let rooms = match (self.kind, &config.membership) {
             (None, _) => None,
-            (Some(kind), Some(membership)) => Some(Rooms::new(kind, membership)),
+            (Some(kind), Some(membership)) => {
+                let outlives = config.recovery.as_ref().filter(|_| config.is_shared());
+                Some(Rooms::new(kind, membership, outlives.map(|recovery| recovery.delivery)))
+            }
             (Some(_), None) => return Err(NodeError::NoMembership),
         };
+        let delivery = config.recovery.as_ref().and_then(|recovery| recovery.delivery);
+        if rooms.is_none() && config.is_shared() && delivery == Some(Delivery::DeliverFirst) {
+            return Err(NodeError::Delivery);
+        }
         let link = config.membership.as_ref().and_then(Link::of);
         let certificate = config.tls.clone().map(Certificate::load).transpose()?;
         let listener = listen(config.bind, config.ipv6)?;
@@ -238,6 +246,12 @@ pub enum NodeError {
     /// The certificate of the port cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The events of namespaces that several nodes share cannot be delivered first.
+    #[error(
+        "deliver_first is not for namespaces that several nodes may share: only the backplane knows the order of their \
+         events, so none can be delivered before it is kept; leave GREENROOM_DELIVERY out, or write commit_first"
+    )]
+    Delivery,
     /// A Redis cannot be used by this build.
     #[error("{variable} is set, but this program was built without the feature `redis` of greenroom-node")]
     NoRedis {
@@ -335,6 +349,9 @@ impl BoundNode {
         }
         if state.recovery.is_some() {
             parts.spawn_local(crate::recovery::run(Rc::clone(&state)));
+        }
+        if state.recovery.is_some() && state.rooms.is_some() {
+            parts.spawn_local(crate::rooms::run(Rc::clone(&state)));
         }
         if let Some(work) = store_work {
             let handle = NodeHandle(Rc::clone(&state));

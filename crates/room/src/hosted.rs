@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::{
-    CreateError, Drain, InputError, JoinError, Occupant, Output, Player, RestoreError, Room, RoomHost, Seat,
-    SeatError, SnapshotError, Why,
+    CreateError, Delivery, Drain, InputError, JoinError, Occupant, Output, Player, RestoreError, Room,
+    RoomHost, Seat, SeatError, SnapshotError, Why,
 };
 
 /// A room that runs, whatever its type. Deterministic: the same calls give the same outputs. If a call panics,
@@ -88,6 +88,8 @@ pub struct RoomKind {
     pub seats_max: u16,
     /// [`Room::VERSION`].
     pub version: u32,
+    /// [`Room::DELIVERY`].
+    pub delivery: Delivery,
     default_init: String,
     create: Create,
     restore: Restore,
@@ -102,6 +104,7 @@ impl RoomKind {
             hz: R::HZ,
             seats_max: R::SEATS_MAX,
             version: R::VERSION,
+            delivery: R::DELIVERY,
             default_init: String::new(),
             create: |init, seed, seats| Ok(Box::new(RoomHost::<R>::create(init, seed, seats)?)),
             restore: |bytes| Ok(Box::new(RoomHost::<R>::restore(bytes)?)),

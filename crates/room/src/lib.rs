@@ -70,6 +70,6 @@ pub use event::{DecodeError, decode, encode};
 pub use host::{CreateError, InputError, JoinError, RoomHost, SeatError};
 pub use hosted::{HostedRoom, RoomKind};
 pub use rng::Rng;
-pub use room::{Drain, Grace, HZ_MAX, Reject, Room, Why};
+pub use room::{Delivery, DeliveryError, Drain, Grace, HZ_MAX, Reject, Room, Why};
 pub use seat::{Occupant, Player, Presence, Seat};
 pub use snapshot::{FORMAT, RestoreError, SnapshotError};

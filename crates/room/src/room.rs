@@ -31,6 +31,9 @@ pub trait Room: Serialize + DeserializeOwned + Send + 'static {
     const SEATS_MAX: u16 = 8;
     /// Raise it when the serialized state changes: a snapshot of another version is refused. Default 1.
     const VERSION: u32 = 1;
+    /// When what the room sends reaches its players, where they can come back to it. Whoever runs the room may say
+    /// otherwise. Default: at once.
+    const DELIVERY: Delivery = Delivery::DeliverFirst;
     /// Inputs of one seat kept for the next tick; one more drops that seat's oldest, counted. Default 32.
     const INBOX_MAX: usize = 32;
 
@@ -65,6 +68,44 @@ pub trait Room: Serialize + DeserializeOwned + Send + 'static {
     /// The process that holds the room wants to stop. Called at most once. Default: [`Drain::Move`].
     fn drain(&mut self, _ctx: &mut Ctx<Self>) -> Drain {
         Drain::Move
+    }
+}
+
+/// Whether an event is kept beyond its process before anybody sees it, or after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Kept first: nothing that anybody has seen is ever lost. It costs a round trip to whatever keeps it. For rooms whose
+    /// every event counts, such as games in turns.
+    CommitFirst,
+    /// Seen at once. After a crash the room goes on from its last checkpoint, and those who have seen more are told so.
+    DeliverFirst,
+}
+
+impl Delivery {
+    /// Both, in the order in which they are told to people.
+    pub const ALL: [Self; 2] = [Self::CommitFirst, Self::DeliverFirst];
+
+    /// The word for it in configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CommitFirst => "commit_first",
+            Self::DeliverFirst => "deliver_first",
+        }
+    }
+}
+
+/// Why a text is no choice of delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write commit_first or deliver_first")]
+pub struct DeliveryError;
+
+impl std::str::FromStr for Delivery {
+    type Err = DeliveryError;
+
+    fn from_str(text: &str) -> Result<Self, DeliveryError> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text).ok_or(DeliveryError)
     }
 }
 

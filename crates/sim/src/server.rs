@@ -236,6 +236,7 @@ impl Room {
             phase: SeatPhase::Connected,
         });
         RoomReport {
+            kept: false,
             room: Text(id.clone()),
             epoch: self.epoch,
             key: self.key.clone().map(Text),

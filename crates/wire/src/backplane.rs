@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Text;
+use crate::kept::{RoomCommand, RoomTold};
 use crate::link::{MeshTold, Relay};
 
 /// A place in a History: everything up to it has been seen. Its text, `epoch-offset` or `epoch-offset-n` with the epoch
@@ -255,6 +256,8 @@ pub enum Command {
         /// The session.
         pid: Pid,
     },
+    /// About rooms that outlive their process.
+    Room(RoomCommand),
 }
 
 /// Backplane to node.
@@ -328,6 +331,8 @@ pub enum Told {
         /// The session.
         pid: Pid,
     },
+    /// About rooms that outlive their process.
+    Room(RoomTold),
 }
 
 /// What nodes that share a store shout to each other by its channels. Whoever does not hear it misses nothing that it

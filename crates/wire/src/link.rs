@@ -73,6 +73,12 @@ pub mod options {
     /// How long clients may be away and still go on with their sessions: a span such as `2m`. Absent: they begin anew.
     /// A fleet sets it by its own key `recovery`, and so it is not in [`FREE`].
     pub const RECOVERY: &str = "GREENROOM_RECOVERY";
+    /// Whether an event is kept beyond the process before anybody sees it: `commit_first` or `deliver_first`. Absent: as
+    /// the kind of the room says, and `commit_first` for namespaces. Comes with [`RECOVERY`], as the fleet's `delivery`.
+    pub const DELIVERY: &str = "GREENROOM_DELIVERY";
+    /// How often a room of `deliver_first` is kept beyond its process: a span such as `1s`, at least 50 ms. Comes with
+    /// [`RECOVERY`], as the fleet's `checkpoint_every`.
+    pub const CHECKPOINT_EVERY: &str = "GREENROOM_CHECKPOINT_EVERY";
 
     /// Those that a fleet sets in its `env`.
     pub const FREE: [&str; 6] = [EMITTERS, EMITTERS_KEY, STORE, ROOM_LINGER_MS, TLS_CERTIFICATES, TLS_KEY];
@@ -110,6 +116,9 @@ pub struct Status {
     pub connections: u32,
     /// All live rooms.
     pub rooms: Vec<RoomReport>,
+    /// Rooms of the process before this one may follow: that a room is not told of yet means nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_rooms: bool,
     /// What it measured of itself.
     #[serde(default, skip_serializing_if = "Measured::is_empty")]
     pub measured: Measured,

@@ -48,6 +48,9 @@ pub struct RoomRecord {
     /// Handed to the room's `create`.
     #[serde(default)]
     pub init: serde_json::Value,
+    /// Whether it outlives its process.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }
 
 /// Which room a key has, so that one call by it is answered without reading all rooms. Key `<fleet>/<room key>`.

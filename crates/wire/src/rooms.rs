@@ -17,6 +17,9 @@ pub struct RoomReport {
     pub key: Option<Text<RoomKey>>,
     /// Taken seats only.
     pub seats: Vec<SeatReport>,
+    /// Whether the room outlives its process: the next one of the same server goes on with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }
 
 /// One taken seat.

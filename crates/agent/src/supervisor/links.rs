@@ -27,8 +27,10 @@ impl Supervisor {
         if let Some(managed) = managed {
             managed.heard(now, &mut self.out);
             if let FromServer::Status(status) = message {
+                if !status.awaits_rooms {
+                    self.settling.remove(&server);
+                }
                 managed.told(status, &mut self.out);
-                self.settling.remove(&server);
                 return;
             }
         }

@@ -421,8 +421,10 @@ impl Managed {
 
     /// The server told its state.
     pub(super) fn told(&mut self, status: Status, out: &mut Out) {
-        out.changed |= !self.link.told;
-        self.link.told = true;
+        // What is missing means nothing while rooms of the process before are on their way.
+        let told = !status.awaits_rooms;
+        out.changed |= self.link.told != told;
+        self.link.told = told;
         // What it measured changes all the time and waits for the next report.
         let old = &self.status;
         out.changed |= old.connections != status.connections || old.rooms != status.rooms;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use greenroom_core::InstanceId;
 use greenroom_wire::Text;
 use greenroom_wire::backplane::{Command, Logged, NotRestored, Own, Pid, Position, SessionRecord, Told};
+use greenroom_wire::kept::RoomTold;
 use greenroom_wire::link::Relay;
 use serde_json::json;
 use tokio::time::timeout;
@@ -47,6 +48,8 @@ pub struct Peer {
     pub fenced: Vec<(Pid, u64)>,
     /// Sessions that there was no room for.
     pub not_kept: Vec<Pid>,
+    /// What it was told of rooms, in order.
+    pub rooms: Vec<RoomTold>,
     /// Everything else, in order.
     pub others: Vec<FromBackplane>,
     /// How often the way was opened.
@@ -80,6 +83,7 @@ impl Peer {
             taken: BTreeMap::new(),
             fenced: vec![],
             not_kept: vec![],
+            rooms: Vec::new(),
             others: Vec::new(),
             ups: 0,
             down: None,
@@ -269,6 +273,7 @@ impl Peer {
                 self.sessions.remove(&pid);
                 self.not_kept.push(pid);
             }
+            Told::Room(told) => self.rooms.push(told),
             Told::Wanted { namespace } => {
                 let (epoch, head) = self.at.expect("only who knows something is asked for it");
                 let of_epoch = self.events.iter().filter(|(of, _)| *of == epoch);

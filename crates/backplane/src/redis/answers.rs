@@ -36,6 +36,7 @@ impl Exchange {
                     self.tell(FromBackplane::Asked { ask, peers });
                     self.mesh(*send);
                 }
+                Expected::Rooms(expect) => self.handle_rooms(expect, value).map_err(|odd| odd.to_string())?,
                 Expected::Unblocked => self.is_unblocked = matches!(value, Value::Int(1)),
                 Expected::Nothing => {
                     if let Value::ServerError(error) = value {

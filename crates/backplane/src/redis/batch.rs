@@ -9,6 +9,7 @@ use greenroom_wire::link::MeshSend;
 use serde_json::Value as Json;
 
 use super::follow::Mark;
+use super::rooms::ExpectRooms;
 
 /// Operations in one pipeline.
 const OPS_MAX: usize = 512;
@@ -52,6 +53,8 @@ pub(super) enum Expected {
         ask: u64,
         send: Box<MeshSend>,
     },
+    /// About rooms that outlive their process.
+    Rooms(ExpectRooms),
     /// Whether a read was waiting.
     Unblocked,
     Nothing,

@@ -22,6 +22,7 @@ pub(super) struct Connections {
     /// Hashes of the scripts.
     pub(super) history: String,
     pub(super) nodes: String,
+    pub(super) rooms: String,
 }
 
 impl Connections {
@@ -51,11 +52,12 @@ impl Connections {
         };
         let history = load(include_str!("history.lua")).query_async(&mut commands).await?;
         let nodes: String = load(include_str!("nodes.lua")).query_async(&mut commands).await?;
+        let rooms = load(include_str!("rooms.lua")).query_async(&mut commands).await?;
         // A store that takes no writes, be it full or a replica, is as good as none.
         let beat = super::nodes_call(names, &nodes, "beat", config.node.as_str(), config.dead_ms());
         beat.query_async::<()>(&mut commands).await?;
         let reader_id = cmd("CLIENT").arg("ID").query_async(&mut reader).await?;
-        Ok(Self { commands, reader, shouts: shouts.into_on_message(), reader_id, history, nodes })
+        Ok(Self { commands, reader, shouts: shouts.into_on_message(), reader_id, history, nodes, rooms })
     }
 }
 

@@ -8,6 +8,7 @@ use ::redis::{Cmd, Pipeline, Value, cmd};
 use greenroom_core::InstanceId;
 use greenroom_wire::Text;
 use greenroom_wire::backplane::{Command, Pid, RETAINED_BESIDES, SessionRecord, Shout, Told};
+use greenroom_wire::kept::RoomCommand;
 use greenroom_wire::link::{MeshSend, MeshTold};
 
 use super::RedisConfig;
@@ -16,6 +17,7 @@ use super::connections::Connections;
 use super::follow::{Follow, Mark};
 use super::names::Names;
 use super::replies::{self, Odd};
+use super::rooms::RoomKeys;
 use crate::way::{FromBackplane, Teller, ToBackplane};
 
 /// How often a session that nobody writes to is kept from running out, which it would after 10 min and two windows.
@@ -58,6 +60,8 @@ pub(super) struct Exchange {
     pub(super) from: Teller,
     inbox_bytes_max: usize,
     sessions_max: usize,
+    pub(super) rooms_max: usize,
+    pub(super) rooms: RoomKeys,
     /// Words that were dropped since the node was told.
     dropped: u64,
     /// Events of one History in the next read.
@@ -98,6 +102,8 @@ impl Exchange {
             from,
             inbox_bytes_max: config.inbox_bytes_max,
             sessions_max: config.limits.sessions_max,
+            rooms_max: config.limits.rooms_max,
+            rooms: RoomKeys::default(),
             dropped: 0,
             read_max: READ_MAX,
             batch: Batch::default(),
@@ -117,6 +123,7 @@ impl Exchange {
     pub(super) fn begin(&mut self, connections: &Connections) {
         self.heading.script.clone_from(&connections.history);
         self.nodes_script.clone_from(&connections.nodes);
+        self.rooms.script.clone_from(&connections.rooms);
         self.reader_id = connections.reader_id;
         self.batch = Batch::default();
         self.follows.clear();
@@ -190,7 +197,8 @@ impl Exchange {
     }
 
     fn command(&mut self, now: Instant, command: Command) {
-        self.has_attached |= matches!(command, Command::Attach { .. });
+        self.has_attached |=
+            matches!(command, Command::Attach { .. } | Command::Room(RoomCommand::Hold { .. }));
         if !self.has_attached {
             return;
         }
@@ -244,6 +252,7 @@ impl Exchange {
             }
             Command::Close { pid, generation } => self.close(&pid, generation),
             Command::Take { ask, namespace, pid } => self.adding(&namespace).take(ask, pid),
+            Command::Room(command) => self.room_command(command),
         }
     }
 
@@ -268,6 +277,7 @@ impl Exchange {
         for namespace in namespaces {
             self.adding(&namespace).beat(was_there);
         }
+        self.beat_rooms();
         let beat = self.nodes_call("beat");
         self.batch.push(beat, Expected::Nothing);
         self.held.retain(|_, held| {

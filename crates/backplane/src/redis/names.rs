@@ -23,6 +23,11 @@ impl Names {
         format!("{}log", self.base(namespace))
     }
 
+    /// The rooms of a server.
+    pub(super) fn rooms(&self, server: &str) -> String {
+        format!("{{{}:rooms:{server}}}", self.prefix)
+    }
+
     /// The list of nodes.
     pub(super) fn nodes(&self) -> String {
         format!("{}:nodes", self.prefix)

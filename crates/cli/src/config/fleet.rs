@@ -23,6 +23,7 @@ use super::{HOUR, REPLICAS_MAX};
 const ROOMS_PER_SERVER_MAX: i64 = 10_000;
 /// Seats are numbered in 16 bits, and a room of more has stopped being a room.
 const SEATS_PER_ROOM_MAX: i64 = 10_000;
+
 /// A fleet with the places that faults across sections point at.
 pub(super) struct ReadFleet {
     pub(super) fleet: Fleet,
@@ -32,7 +33,7 @@ pub(super) struct ReadFleet {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum KindWord {
+pub(super) enum KindWord {
     Room,
     Mesh,
 }
@@ -56,7 +57,7 @@ pub(super) fn read(
     let kind = kind(&mut section, faults);
     let command = command(&mut section, faults);
     let (mut env, secrets) = env(&mut section, faults);
-    env.extend(recovery(&mut section, faults).map(|window| (options::RECOVERY.to_owned(), window)));
+    env.extend(super::recovery::read(&mut section, kind, faults));
     let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
     let start_timeout = section.duration("start_timeout", Duration::from_secs(1)..=HOUR, faults);
@@ -213,12 +214,6 @@ fn secret(
     section.finish(faults);
     let version = version.map(|found| found.value).unwrap_or_default();
     Some((key.to_owned(), SecretSource { from: from?.value.to_string(), version }))
-}
-
-/// How long a client may be away, as a node reads it.
-fn recovery(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Option<String> {
-    let window = section.duration("recovery", Duration::from_secs(1)..=HOUR * 24, faults)?;
-    Some(humantime::format_duration(window.value).to_string())
 }
 
 /// Files and folders, from the folder in which `dev` runs.

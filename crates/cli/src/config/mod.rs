@@ -9,6 +9,7 @@ mod fleet;
 mod players;
 mod ports;
 pub(crate) mod reader;
+mod recovery;
 mod recycle;
 mod show;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::time::Duration;
 use greenroom_control::Role;
 use greenroom_core::fleet::Fleet;
 use greenroom_core::{FleetName, HostName};
+use greenroom_wire::link::options;
 use greenroom_wire::secret::SecretRef;
 use toml::de::DeTable;
 
@@ -37,6 +39,12 @@ pub(crate) const DEMO: &str = include_str!("../demo.toml");
 
 /// Most servers of one fleet: as many as a host has ports to give.
 const REPLICAS_MAX: i64 = 50_000;
+/// How clients come back, as it is written and as a Greenroom node reads it.
+const RECOVERY_ENVS: [(&str, &str); 3] = [
+    ("recovery", options::RECOVERY),
+    ("delivery", options::DELIVERY),
+    ("checkpoint_every", options::CHECKPOINT_EVERY),
+];
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A checked configuration.

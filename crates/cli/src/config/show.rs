@@ -6,8 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use greenroom_core::fleet::{Fleet, FleetKind, Probe};
-use greenroom_wire::link::options;
 
+use super::RECOVERY_ENVS;
 use super::{Config, KeysSection, PlayersSection};
 
 impl fmt::Display for Config {
@@ -90,10 +90,13 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
         FleetKind::Mesh => writeln!(f, "kind = \"mesh\"")?,
     }
     writeln!(f, "command = {}", list(&fleet.template.command))?;
-    if let Some(window) = fleet.template.env.get(options::RECOVERY) {
-        writeln!(f, "recovery = {}", text(window))?;
+    for (key, env) in RECOVERY_ENVS {
+        if let Some(value) = fleet.template.env.get(env) {
+            writeln!(f, "{key} = {}", text(value))?;
+        }
     }
-    let plain = fleet.template.env.iter().filter(|(key, _)| *key != options::RECOVERY);
+    let is_shown = |key: &String| RECOVERY_ENVS.iter().any(|(_, env)| env == key);
+    let plain = fleet.template.env.iter().filter(|(key, _)| !is_shown(key));
     let plain = plain.map(|(key, value)| format!("{} = {}", text(key), text(value)));
     let secrets = fleet.template.secrets.iter().map(|(key, source)| {
         let version = match source.version.as_str() {

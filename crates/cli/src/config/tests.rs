@@ -288,6 +288,29 @@ fn fleets_with_ports_of_their_own_may_not_clash() {
 }
 
 #[test]
+fn a_choice_of_delivery_that_cannot_be_kept_is_told_with_the_reason() {
+    let room = "kind = \"room\"\ncommand = [\"./room\"]\nseats_per_room = 4\n";
+    let mesh = "kind = \"mesh\"\ncommand = [\"./mesh\"]\n";
+    let cases = [
+        (room, "delivery = \"commit_first\"\ncheckpoint_every = \"1s\""),
+        (room, "recovery = \"2m\"\ndelivery = \"commit_frist\""),
+        (room, "recovery = \"2m\"\ndelivery = \"commit_first\"\ncheckpoint_every = \"1s\""),
+        (room, "recovery = \"2m\"\ncheckpoint_every = \"1ms\""),
+        (mesh, "recovery = \"2m\"\ndelivery = \"deliver_first\""),
+    ];
+    let told = cases.map(|(kind, keys)| faults(&format!("[fleets.a]\n{kind}{keys}\n")));
+    insta::assert_snapshot!(told.join("\n\n"));
+    let text = format!(
+        "[fleets.a]\n{room}recovery = \"2m\"\ndelivery = \"deliver_first\"\ncheckpoint_every = \"250ms\"\n"
+    );
+    let config = parse("greenroom.toml", &text).expect("valid");
+    let env = &config.fleets[0].template.env;
+    assert_eq!(env["GREENROOM_DELIVERY"], "deliver_first");
+    assert_eq!(env["GREENROOM_CHECKPOINT_EVERY"], "250ms");
+    assert_eq!(parse("shown", &config.to_string()).expect("what is shown is valid"), config);
+}
+
+#[test]
 fn a_control_plane_without_a_login_stays_on_loopback() {
     insta::assert_snapshot!(faults("[control]\nlisten = \"0.0.0.0:8700\"\n"));
 }

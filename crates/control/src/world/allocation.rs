@@ -153,6 +153,7 @@ impl World {
             init,
             reported: false,
             restored: false,
+            kept: false,
             vacant_since: None,
             counted: Counted::default(),
         };

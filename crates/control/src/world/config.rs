@@ -61,6 +61,8 @@ pub struct Timings {
     pub restored_room_grace: Duration,
     /// How long a room that was played and is no longer reported waits for its result. Default 30 s.
     pub silent_room_grace: Duration,
+    /// How long a room that outlives its process waits for the next process of its server. Default 30 s.
+    pub kept_room_grace: Duration,
     /// How long an ended room is shown. Default 10 min.
     pub ended_visible: Duration,
     /// How long an answer is kept under its idempotency key or ticket. Default 10 min.
@@ -88,6 +90,7 @@ impl Default for Timings {
             host_lost_after: Duration::from_mins(5),
             restored_room_grace: Duration::from_secs(5),
             silent_room_grace: Duration::from_secs(30),
+            kept_room_grace: Duration::from_secs(30),
             ended_visible: Duration::from_mins(10),
             answer_kept: Duration::from_mins(10),
             order_repeat: Duration::from_secs(2),

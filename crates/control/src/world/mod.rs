@@ -80,6 +80,8 @@ pub struct World {
     /// Boxed: rooms come and go in the middle of it, and what lies beside them is moved each time.
     rooms: BTreeMap<RoomId, Box<RoomState>>,
     rooms_of: BTreeMap<ServerName, RoomsOn>,
+    /// Rooms whose process is gone and that may go on in the next one, and since when.
+    orphans: BTreeMap<RoomId, Timestamp>,
     ended: BTreeMap<RoomId, EndedRoom>,
     ended_order: VecDeque<(Timestamp, RoomId)>,
     answers: BTreeMap<String, AnswerRecord>,
@@ -134,6 +136,7 @@ impl World {
     fn tick(&mut self) {
         self.forget_in_flight();
         self.watch_hosts();
+        self.lose_orphans();
         self.forget_waiting();
         self.forget_polls();
         self.forget_logs();

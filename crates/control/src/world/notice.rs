@@ -33,6 +33,8 @@ pub enum Notice {
     ServerElsewhere { server: ServerName, host: HostName },
     RoomMade { room: RoomId, fleet: FleetName, server: ServerName },
     RoomAdopted { room: RoomId, server: ServerName },
+    RoomWaits { room: RoomId, server: ServerName },
+    RoomTakenUp { room: RoomId, server: ServerName },
     RoomSuperseded { room: RoomId, server: ServerName },
     RoomEnded { room: RoomId, fleet: FleetName, server: ServerName, reason: EndReason },
     SeatOverruled { room: RoomId, server: ServerName },
@@ -69,6 +71,8 @@ impl Notice {
             | Self::OrderRefused { .. }
             | Self::ServerElsewhere { .. }
             | Self::RoomAdopted { .. }
+            | Self::RoomWaits { .. }
+            | Self::RoomTakenUp { .. }
             | Self::RoomSuperseded { .. }
             | Self::SeatOverruled { .. }
             | Self::FleetRestarted { .. }
@@ -127,6 +131,12 @@ impl fmt::Display for Notice {
                 write!(f, "room {room} of fleet {fleet} made on {server}")
             }
             Self::RoomAdopted { room, server } => write!(f, "room {room} found on {server}"),
+            Self::RoomWaits { room, server } => {
+                write!(f, "room {room} waits: the process of {server} is gone, the next one goes on with it")
+            }
+            Self::RoomTakenUp { room, server } => {
+                write!(f, "room {room} goes on in the next process of {server}")
+            }
             Self::RoomSuperseded { room, server } => {
                 write!(f, "room {room} on {server} closed: it has ended or another owns its key")
             }

@@ -40,6 +40,7 @@ impl World {
             in_flight: VecDeque::new(),
             rooms: BTreeMap::new(),
             rooms_of: BTreeMap::new(),
+            orphans: std::collections::BTreeMap::new(),
             ended: BTreeMap::new(),
             ended_order: VecDeque::new(),
             answers: BTreeMap::new(),
@@ -123,6 +124,7 @@ impl World {
             init: record.init,
             reported: false,
             restored: true,
+            kept: record.kept,
             vacant_since: None,
             counted: Counted::default(),
         };

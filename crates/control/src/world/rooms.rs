@@ -66,16 +66,35 @@ impl World {
         }
     }
 
-    /// Ends rooms on `server` whose promised instance is gone.
+    /// Ends rooms on `server` whose promised instance is gone. Those that outlive it wait for the next one.
     pub(super) fn lose_rooms(
         &mut self,
         server: &ServerName,
         is_gone: impl Fn(&greenroom_core::InstanceId) -> bool,
     ) {
         for id in self.rooms_on(server) {
-            if self.rooms.get(&id).is_some_and(|room| is_gone(&room.instance)) {
-                self.end_room(&id, EndReason::ServerLost, Value::Null);
+            match self.rooms.get(&id) {
+                Some(room) if !is_gone(&room.instance) => {}
+                Some(room) if room.kept => {
+                    let now = self.now;
+                    if !self.orphans.contains_key(&id) {
+                        self.orphans.insert(id.clone(), now);
+                        self.note(Notice::RoomWaits { room: id, server: server.clone() });
+                    }
+                }
+                Some(_) => self.end_room(&id, EndReason::ServerLost, Value::Null),
+                None => {}
             }
+        }
+    }
+
+    /// Ends the rooms that no process came for in time.
+    pub(super) fn lose_orphans(&mut self) {
+        let (now, grace) = (self.now, self.config.timings.kept_room_grace);
+        let over = self.orphans.iter().filter(|(_, since)| now.since(**since) >= grace);
+        let over: Vec<RoomId> = over.map(|(id, _)| id.clone()).collect();
+        for id in over {
+            self.end_room(&id, EndReason::ServerLost, Value::Null);
         }
     }
 
@@ -105,7 +124,13 @@ impl World {
             return;
         }
         for id in self.rooms_on(server) {
-            if !told.contains(&id) {
+            if told.contains(&id) {
+                continue;
+            }
+            if self.orphans.contains_key(&id) {
+                // The next process is here, and has it not.
+                self.end_room(&id, EndReason::ServerLost, Value::Null);
+            } else {
                 self.observe_seats(&id, &[], made_at);
                 self.end_vacant(&id);
             }
@@ -118,7 +143,20 @@ impl World {
             Some(room) if room.server == *server && room.epoch == report.epoch => {
                 room.reported = true;
                 room.vacant_since = None;
+                let process = self.servers.get(server).map(|server| &server.instance);
+                let is_other = process.is_some_and(|process| *process != room.instance);
+                let is_changed = is_other || room.kept != report.kept;
+                room.kept = report.kept;
+                if let Some(process) = process {
+                    room.instance.clone_from(process);
+                }
+                if self.orphans.remove(&id).is_some() {
+                    self.note(Notice::RoomTakenUp { room: id.clone(), server: server.clone() });
+                }
                 self.observe_seats(&id, &report.seats, made_at);
+                if is_changed {
+                    self.store_room(&id);
+                }
             }
             // Only this process gives epochs out, so a higher one means that the store was set back: the room is right.
             Some(room) if room.epoch < report.epoch => {
@@ -163,6 +201,7 @@ impl World {
             init: Value::Null,
             reported: true,
             restored: true,
+            kept: report.kept,
             vacant_since: None,
             counted: Counted::default(),
         };
@@ -236,6 +275,7 @@ impl World {
     /// Takes a room out of all indexes.
     fn unindex_room(&mut self, id: &RoomId) -> Option<Box<RoomState>> {
         let room = self.rooms.remove(id)?;
+        self.orphans.remove(id);
         if let Some(fleet) = self.fleets.get_mut(&room.fleet) {
             fleet.rooms -= 1;
             fleet.recount(id, room.counted, Counted::default());
@@ -286,7 +326,8 @@ impl World {
             if body.result.to_string().len() > bytes_max {
                 return Err(Refusal::Malformed(format!("result is larger than {bytes_max} bytes as JSON")));
             }
-            let report = RoomReport { room: Text(id.clone()), epoch, key: None, seats: Vec::new() };
+            let report =
+                RoomReport { room: Text(id.clone()), epoch, key: None, seats: Vec::new(), kept: false };
             self.close_room(&server, &report, EndReason::Finished);
             self.end_room(id, EndReason::Finished, body.result);
         }

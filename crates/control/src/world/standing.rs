@@ -170,6 +170,7 @@ mod tests {
             ],
             played: Vec::new(),
             init: Value::from("map"),
+            kept: false,
         }
     }
 

@@ -237,6 +237,8 @@ pub(super) struct RoomState {
     pub(super) reported: bool,
     /// From the records: what happened before this process started is unknown.
     pub(super) restored: bool,
+    /// Whether it outlives its process.
+    pub(super) kept: bool,
     /// Since when nobody has a seat and nobody reports it.
     pub(super) vacant_since: Option<Timestamp>,
     /// What is counted of it now.
@@ -325,6 +327,7 @@ impl RoomState {
             seats: self.taken().map(|(index, seat)| seat.record(index)).collect(),
             played: self.played.iter().cloned().map(Text).collect(),
             init: self.init.clone(),
+            kept: self.kept,
         }
     }
 }

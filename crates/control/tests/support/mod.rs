@@ -205,6 +205,7 @@ impl FakeAgent {
     /// The given players sit in the room.
     pub(crate) async fn seat(&self, of: &Allocation, seated: &[(u16, &str)]) {
         let report = RoomReport {
+            kept: false,
             room: of.room.clone(),
             epoch: of.epoch,
             key: of.key.clone(),

@@ -1,6 +1,8 @@
 //! What the backplane says: events for sockets and tail, in order, and who holds which session.
 //! Never hands on what came early: a gap is read first.
 
+use std::rc::Rc;
+
 use greenroom_socketio::engine::DisconnectReason;
 use greenroom_socketio::packet::Prepared;
 use greenroom_wire::backplane::{Command, Logged, Position, Told};
@@ -17,8 +19,13 @@ const RESTORE_BYTES: usize = 256 * 1024;
 
 impl Recovery {
     /// Takes in what the backplane says.
-    pub(crate) fn handle(&self, state: &NodeState, told: Told) {
+    pub(crate) fn handle(&self, state: &Rc<NodeState>, told: Told) {
         match told {
+            Told::Room(told) => {
+                if let Some(rooms) = &state.rooms {
+                    rooms.handle_told(state, told);
+                }
+            }
             Told::Attached { namespace, epoch, head, floor } => {
                 self.handle_attached(state, namespace, epoch, head, floor);
             }

@@ -110,7 +110,7 @@ impl Recovery {
         self.is_up.get()
     }
 
-    fn send(&self, state: &NodeState, command: Command) {
+    pub(crate) fn send(&self, state: &NodeState, command: Command) {
         let told = self.port.send(state, &self.node, command);
         if !told.is_empty() {
             self.inbox.borrow_mut().extend(told);
@@ -119,8 +119,11 @@ impl Recovery {
     }
 
     /// The way to the backplane is there: it is told all that this node holds.
-    pub(crate) fn handle_up(&self, state: &NodeState) {
+    pub(crate) fn handle_up(&self, state: &Rc<NodeState>) {
         self.is_up.set(true);
+        if let Some(rooms) = &state.rooms {
+            rooms.handle_up(state);
+        }
         let named = state.namespaces.names();
         let known: Vec<(String, Option<Position>)> = {
             let mut tails = self.tails.borrow_mut();

@@ -56,22 +56,27 @@ impl Rooms {
             Err(verdict) => return verdict,
         };
         if claims.instance.0 != self.instance {
-            return refuse("wrong_server", "the token is for another server");
+            match self.has_come_over(&claims.instance.0, &claims.room.0, claims.epoch) {
+                Some(true) => {}
+                Some(false) => return refuse("wrong_server", "the token is for another server"),
+                None => return Verdict::HangUp,
+            }
         }
         if auth.room.as_ref().is_some_and(|room| room != claims.room.as_str()) {
             return refuse("wrong_room", format!("the token is for room {}", claims.room));
         }
         let live = self.live.borrow().get(&claims.room.0).cloned();
+        let returning = Returning::read(request);
         match live {
             Some(room) if claims.epoch < room.epoch => refuse("room_ended", "the room has a new owner"),
             Some(room) if claims.epoch == room.epoch => {
-                room.admit(state, socket, &claims, &Returning::read(request), wall_clock())
+                room.admit(state, socket, &claims, &returning, wall_clock())
             }
             Some(older) => {
                 older.close(state, greenroom_wire::rooms::EndReason::Superseded);
-                self.open(state, socket, &claims)
+                self.open(state, socket, &claims, &returning)
             }
-            None => self.open(state, socket, &claims),
+            None => self.open(state, socket, &claims, &returning),
         }
     }
 
@@ -90,7 +95,13 @@ impl Rooms {
     }
 
     /// Opens the room of a first token.
-    fn open(&self, state: &Rc<NodeState>, socket: &Socket, claims: &JoinClaims) -> Verdict {
+    fn open(
+        &self,
+        state: &Rc<NodeState>,
+        socket: &Socket,
+        claims: &JoinClaims,
+        returning: &Returning,
+    ) -> Verdict {
         let has_ended =
             self.ended.borrow().get(&claims.room.0).is_some_and(|ended| claims.epoch <= ended.epoch);
         if has_ended {
@@ -109,13 +120,15 @@ impl Rooms {
             Err(verdict) => return verdict,
         };
         state.counting.rooms_opened_total.one();
-        let room = LiveRoom::new(claims, host);
+        let room = LiveRoom::new(claims, host, self.keeping());
         self.live.borrow_mut().insert(room.id.clone(), Rc::clone(&room));
         tracing::info!(room = %room.id, "room opened");
         let handle = crate::node::NodeHandle(Rc::clone(state));
         handle.spawn(run_ticks(Rc::clone(state), Rc::clone(&room)));
         state.status_changed();
-        room.admit(state, socket, claims, &Returning::default(), now)
+        // The first checkpoint has who comes with it.
+        room.list(state);
+        room.admit(state, socket, claims, returning, now)
     }
 
     fn create(&self, claims: &JoinClaims) -> Result<Box<dyn HostedRoom>, Verdict> {

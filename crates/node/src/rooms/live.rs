@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use greenroom_core::{RoomId, RoomKey, Timestamp};
-use greenroom_room::{HostedRoom, JoinError, Output, Player, Presence, Seat, To, Why};
+use greenroom_room::{HostedRoom, JoinError, Output, Player, Presence, Seat, SnapshotError, To, Why};
 use greenroom_socketio::packet::Draft;
-use greenroom_wire::backplane::Pid;
+use greenroom_wire::backplane::{NotRestored, Pid};
+use greenroom_wire::kept::KeptRoom;
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatReport};
 use greenroom_wire::token::JoinClaims;
 use serde_json::json;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use super::Verdict;
 use super::door::{accept, refuse};
 use super::history::{RoomHistory, is_meant};
+use super::keeping::Keeping;
 use super::seat::{Admission, Chair, Seated};
 use crate::recovery::Returning;
 use crate::session::Urgency;
@@ -31,19 +33,23 @@ const TICKS_AT_ONCE: u64 = 5;
 pub(crate) struct LiveRoom {
     pub(super) id: RoomId,
     pub(super) epoch: u32,
-    key: Option<RoomKey>,
+    pub(super) key: Option<RoomKey>,
     /// Name of the Socket.IO group of the seated sockets.
     pub(super) group: String,
     host: RefCell<Box<dyn HostedRoom>>,
-    chairs: RefCell<Vec<Option<Chair>>>,
+    pub(super) chairs: RefCell<Vec<Option<Chair>>>,
     /// Every token that opened a seat here and has not expired, with its expiry: none opens one twice.
-    used: RefCell<BTreeMap<String, u64>>,
+    pub(super) used: RefCell<BTreeMap<String, u64>>,
     has_ended: Cell<bool>,
-    history: RoomHistory,
+    /// Why it is over, where players are told so by and by.
+    pub(super) ended: Cell<Option<EndReason>>,
+    pub(super) history: RoomHistory,
+    /// How it is kept beyond this process.
+    pub(super) keeping: Option<Keeping>,
 }
 
 impl LiveRoom {
-    pub(super) fn new(claims: &JoinClaims, host: Box<dyn HostedRoom>) -> Rc<Self> {
+    pub(super) fn new(claims: &JoinClaims, host: Box<dyn HostedRoom>, keeping: Option<Keeping>) -> Rc<Self> {
         let chairs = host.seats().iter().map(|_| None).collect();
         Rc::new(Self {
             id: claims.room.0.clone(),
@@ -54,8 +60,59 @@ impl LiveRoom {
             chairs: RefCell::new(chairs),
             used: RefCell::default(),
             has_ended: Cell::new(false),
+            ended: Cell::new(None),
             history: RoomHistory::new(),
+            keeping,
         })
+    }
+
+    /// A room of a process before this one, where it was.
+    pub(super) fn taken_up(
+        record: KeptRoom,
+        host: Box<dyn HostedRoom>,
+        history: RoomHistory,
+        keeping: Keeping,
+    ) -> Rc<Self> {
+        let mut chairs: Vec<Option<Chair>> = host.seats().iter().map(|_| None).collect();
+        for kept in record.seats {
+            // A seat whose socket has no name of ours would be somebody else's.
+            if let (Some(chair), Ok(socket_id)) =
+                (chairs.get_mut(usize::from(kept.seat)), kept.socket.parse())
+            {
+                *chair = Some(Chair {
+                    player: kept.player.0,
+                    jti: kept.jti,
+                    issued_at: kept.issued_at,
+                    pid: kept.pid.reveal().to_owned(),
+                    pid_before: kept.pid_before.map(|pid| pid.reveal().to_owned()),
+                    is_told: kept.is_told,
+                    socket_id,
+                    seed: kept.seed.0,
+                    socket: None,
+                });
+            }
+        }
+        Rc::new(Self {
+            group: format!("room:{}", record.room),
+            id: record.room.0,
+            epoch: record.epoch,
+            key: record.key.map(|key| key.0),
+            host: RefCell::new(host),
+            chairs: RefCell::new(chairs),
+            used: RefCell::new(record.used),
+            has_ended: Cell::new(false),
+            ended: Cell::new(None),
+            history,
+            keeping: Some(keeping),
+        })
+    }
+
+    /// Its state as bytes. `None`: the game panicked over it.
+    pub(super) fn snapshot(&self) -> Option<Result<Vec<u8>, SnapshotError>> {
+        let host = self.host.borrow();
+        catch_unwind(AssertUnwindSafe(|| host.snapshot()))
+            .map_err(|_| tracing::error!(room = %self.id, "a room panicked while it was written"))
+            .ok()
     }
 
     /// Calls the game. `None`: it panicked, and the room has ended; or it had ended before.
@@ -95,7 +152,7 @@ impl LiveRoom {
             Some(Some(chair)) if chair.jti == claims.jti => {
                 let shown = returning.pid.as_ref().map(Pid::reveal);
                 let knows = |known: &String| Some(known.as_str()) == shown;
-                if !knows(&chair.pid) && !chair.pid_before.as_ref().is_some_and(knows) {
+                if !knows(&chair.pid) && !chair.pid_before.as_ref().is_some_and(knows) && !chair.is_lost() {
                     return refuse("token_used", "the token was used by another session");
                 }
                 true
@@ -152,6 +209,7 @@ impl LiveRoom {
         let pid_before = shown.filter(|_| is_same_token).map(str::to_owned);
         let is_back = state.config.recovery.is_some() && is_same_token;
         let comes_back = before.as_ref().filter(|before| is_back && shown == Some(before.pid.as_str()));
+        let is_lost = state.config.recovery.is_some() && shown.is_some() && before.is_none();
         let missed = comes_back.map(|before| self.history.missed(Seat(claims.seat), before.seed, returning));
         let recovered = match (missed, comes_back) {
             (Some(Ok(missed)), Some(before)) => {
@@ -164,6 +222,8 @@ impl LiveRoom {
                 state.counting.sessions_not_restored_total.one();
                 Err(Some(why))
             }
+            // Of a seat that nothing is known of any more.
+            (None, _) if is_lost => Err(Some(NotRestored::UnknownSession)),
             (None, _) | (Some(Ok(_)), None) => Err(None),
         };
         let replaced = before.and_then(|before| before.socket);
@@ -171,7 +231,7 @@ impl LiveRoom {
             Ok((pid, seed, missed)) => (pid, seed, Ok(missed)),
             Err(why) => {
                 let pid = random_id::<greenroom_socketio::ids::OfSession>().as_str().to_owned();
-                (pid, self.history.head(), Err(why))
+                (pid, self.history.position(), Err(why))
             }
         };
         *chair = Some(Chair {
@@ -180,6 +240,7 @@ impl LiveRoom {
             issued_at: claims.iat,
             pid: pid.clone(),
             pid_before,
+            is_told: false,
             socket_id: socket.id(),
             seed,
             socket: Some(socket.clone()),
@@ -187,6 +248,16 @@ impl LiveRoom {
         self.remember_use(claims);
         let seated = Seated { room: Rc::clone(self), seat: Seat(claims.seat) };
         Admission { pid, missed, wants_word: returning.wants_word, seated, replaced }
+    }
+
+    /// The client in a seat has been sent its session's secret.
+    pub(super) fn told(self: &Rc<Self>, state: &Rc<NodeState>, seat: Seat, socket: &Socket) {
+        if let Some(Some(chair)) = self.chairs.borrow_mut().get_mut(seat.index())
+            && chair.socket.as_ref() == Some(socket)
+        {
+            chair.is_told = true;
+        }
+        self.seats_changed(state);
     }
 
     /// Expired tokens are refused as such, so a guild's room does not grow with every visit of its long life.
@@ -228,6 +299,7 @@ impl LiveRoom {
             epoch: self.epoch,
             key: self.key.clone().map(Into::into),
             seats: seats.collect(),
+            kept: self.is_kept(),
         }
     }
 
@@ -240,7 +312,7 @@ impl LiveRoom {
     }
 
     /// Does what the room asked for, and ends it when it is over.
-    pub(super) fn settle(self: &Rc<Self>, state: &Rc<NodeState>) {
+    pub(crate) fn settle(self: &Rc<Self>, state: &Rc<NodeState>) {
         let Some((outputs, is_closed)) = self.call(state, |host| (host.take_outputs(), host.is_closed()))
         else {
             return;
@@ -262,7 +334,7 @@ impl LiveRoom {
         }
     }
 
-    fn send(&self, state: &NodeState, to: To, event: &str, payload: Option<&str>) {
+    fn send(self: &Rc<Self>, state: &Rc<NodeState>, to: To, event: &str, payload: Option<&str>) {
         let draft = Draft::event(event).and_then(|draft| match payload {
             Some(payload) => draft.raw_arg(payload),
             None => Ok(draft),
@@ -276,38 +348,69 @@ impl LiveRoom {
             }
         };
         let packet = self.history.append(state, to, packet);
-        for (seat, chair) in (0..).map(Seat).zip(self.chairs.borrow().iter()) {
-            if is_meant(to, seat)
-                && let Some(socket) = chair.as_ref().and_then(|chair| chair.socket.as_ref())
-            {
-                socket.send_prepared(&packet, Urgency::Reliable);
-            }
+        let chairs = self.chairs.borrow();
+        let meant = (0..).map(Seat).zip(chairs.iter()).filter(|(seat, _)| is_meant(to, *seat));
+        let sockets = meant.filter_map(|(_, chair)| chair.as_ref()?.socket.as_ref());
+        if !self.holds_back() {
+            return sockets.for_each(|socket| socket.send_prepared(&packet, Urgency::Reliable));
         }
+        // Whoever comes between now and then is told of it by what they have missed.
+        let sockets: Vec<Socket> = sockets.cloned().collect();
+        let bytes = packet.frames_bytes();
+        self.act(state, bytes, move |_| {
+            sockets.iter().for_each(|socket| socket.send_prepared(&packet, Urgency::Reliable));
+        });
     }
 
     /// A seat became free: whoever still sits there is told and disconnected.
-    fn free(&self, state: &NodeState, seat: Seat, why: Why) {
+    fn free(self: &Rc<Self>, state: &Rc<NodeState>, seat: Seat, why: Why) {
         let chair = self.chairs.borrow_mut().get_mut(seat.index()).and_then(Option::take);
         if let Some(socket) = chair.and_then(|chair| chair.socket) {
-            socket.emit("greenroom:left", &json!({ "why": why }));
-            socket.disconnect();
+            self.act(state, 0, move |_| {
+                socket.emit("greenroom:left", &json!({ "why": why }));
+                socket.disconnect();
+            });
         }
         state.status_changed();
     }
 
-    /// The end of the room, once: its players go, its result is on its way.
-    fn end(self: &Rc<Self>, state: &Rc<NodeState>, reason: EndReason) {
+    /// The end of the room, once. One that has come to its own end is kept until its result has arrived, so that no crash
+    /// takes back what players were told; any other is over at once.
+    pub(super) fn end(self: &Rc<Self>, state: &Rc<NodeState>, reason: EndReason) {
         if self.has_ended.replace(true) {
             return;
         }
         tracing::info!(room = %self.id, ?reason, "room ended");
+        self.ended.set(Some(reason));
+        match reason {
+            EndReason::Finished | EndReason::Empty => {}
+            EndReason::NoShow
+            | EndReason::ServerLost
+            | EndReason::HostLost
+            | EndReason::Crashed
+            | EndReason::Superseded
+            | EndReason::Stopped => self.let_go(state),
+        }
         if let Some(rooms) = &state.rooms {
             rooms.bury(state, self);
         }
+        if !self.holds_back() {
+            // A checkpoint of it is of no use any more.
+            self.let_go(state);
+        }
+        let room = Rc::clone(self);
+        self.act(state, 0, move |state| room.dismiss(state, reason));
+    }
+
+    /// Its players go, its result is on its way.
+    fn dismiss(self: &Rc<Self>, state: &Rc<NodeState>, reason: EndReason) {
         let result = self.host.borrow().result().map(str::to_owned);
         let result = result.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         if let Some(link) = &state.link {
             link.room_ended(RoomEnded { room: self.id.clone().into(), epoch: self.epoch, reason, result });
+        } else if let Some(rooms) = &state.rooms {
+            // Nobody waits for it.
+            rooms.delivered(state, &self.id, self.epoch);
         }
         let chairs: Vec<_> = self.chairs.borrow_mut().iter_mut().filter_map(Option::take).collect();
         for socket in chairs.into_iter().filter_map(|chair| chair.socket) {
@@ -323,6 +426,10 @@ impl LiveRoom {
 
     /// One turn of the clock: the ticks that are due, then all they sent in one flush.
     fn turn(self: &Rc<Self>, state: &Rc<NodeState>, ticks: u64) {
+        if self.is_choked() {
+            // It must not run away from what can be kept of it.
+            return state.counting.ticks_skipped_total.add(ticks);
+        }
         for _ in 0..ticks {
             self.call(state, |host| host.tick());
         }

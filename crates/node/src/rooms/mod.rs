@@ -3,6 +3,8 @@
 
 mod door;
 mod history;
+mod holding;
+mod keeping;
 mod live;
 mod seat;
 
@@ -11,15 +13,17 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use greenroom_core::{FleetName, InstanceId, RoomId};
-use greenroom_room::RoomKind;
+use greenroom_room::{Delivery, RoomKind};
 use greenroom_wire::rooms::{EndReason, RoomReport};
 use greenroom_wire::token::{PublicKeys, Verifier};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::Membership;
 use crate::handshake::Refusal;
 use crate::state::NodeState;
 pub(crate) use door::wall_clock;
+pub(crate) use holding::run;
 pub(crate) use live::LiveRoom;
 pub(crate) use seat::{Admission, Seated};
 
@@ -48,18 +52,35 @@ pub(crate) struct Rooms {
     live: RefCell<BTreeMap<RoomId, Rc<LiveRoom>>>,
     ended: RefCell<BTreeMap<RoomId, Ended>>,
     is_ending: Cell<bool>,
+    /// How rooms are kept beyond this process. None: they end with it.
+    delivery: Option<Delivery>,
+    /// The backplane has told of all rooms that were there before this process.
+    is_held: Cell<bool>,
+    /// Rooms that are over and whose results are on their way.
+    ending: RefCell<BTreeMap<RoomId, Rc<LiveRoom>>>,
+    /// Rooms with a step to be given.
+    listed: RefCell<Vec<Rc<LiveRoom>>>,
+    work: Notify,
 }
 
 impl Rooms {
-    pub(crate) fn new(kind: RoomKind, membership: &Membership) -> Self {
+    /// `outlives`: there is something beyond this process that can keep them, and it may choose when players see what is
+    /// sent.
+    pub(crate) fn new(kind: RoomKind, membership: &Membership, outlives: Option<Option<Delivery>>) -> Self {
+        let is_named = holding::process_of(&membership.instance).is_some();
         Self {
-            kind,
             fleet: membership.fleet.clone(),
             instance: membership.instance.clone(),
             verifier: RefCell::default(),
             live: RefCell::default(),
             ended: RefCell::default(),
             is_ending: Cell::new(false),
+            delivery: outlives.filter(|_| is_named).map(|chosen| chosen.unwrap_or(kind.delivery)),
+            is_held: Cell::new(false),
+            ending: RefCell::default(),
+            listed: RefCell::default(),
+            work: Notify::new(),
+            kind,
         }
     }
 
@@ -96,8 +117,11 @@ impl Rooms {
     }
 
     /// Remembers that a room has ended, for as long as its tokens may come.
-    fn bury(&self, state: &NodeState, room: &LiveRoom) {
-        self.live.borrow_mut().remove(&room.id);
+    fn bury(&self, state: &NodeState, room: &Rc<LiveRoom>) {
+        let live = self.live.borrow_mut().remove(&room.id);
+        if let Some(live) = live.filter(|live| live.holds_back()) {
+            self.ending.borrow_mut().insert(live.id.clone(), live);
+        }
         let now = Instant::now();
         let mut ended = self.ended.borrow_mut();
         ended.retain(|_, tomb| tomb.forget_at > now);

@@ -8,7 +8,7 @@ use greenroom_room::{InputError, Seat, Why};
 use greenroom_socketio::SocketId;
 use greenroom_socketio::engine::DisconnectReason;
 use greenroom_socketio::packet::Prepared;
-use greenroom_wire::backplane::NotRestored;
+use greenroom_wire::backplane::{NotRestored, Position};
 use serde_json::json;
 
 use super::LiveRoom;
@@ -26,17 +26,26 @@ pub(super) struct Chair {
     pub(super) pid: String,
     /// The one that the client showed when it came back: the reply with the newer one may not have arrived.
     pub(super) pid_before: Option<String>,
+    /// That secret has been sent to its client.
+    pub(super) is_told: bool,
     /// Its socket's public id, which a client that comes back gets again.
     pub(super) socket_id: SocketId,
     /// The room's last event when the session began.
-    pub(super) seed: u64,
+    pub(super) seed: Position,
     pub(super) socket: Option<Socket>,
+}
+
+impl Chair {
+    /// Its client may never have had the secret: the process ended, or the connection, before it was sent for sure.
+    pub(super) fn is_lost(&self) -> bool {
+        !self.is_told && self.socket.as_ref().is_none_or(|socket| !socket.has_session())
+    }
 }
 
 /// A socket's seat.
 #[derive(Clone)]
 pub(crate) struct Seated {
-    pub(super) room: Rc<LiveRoom>,
+    pub(crate) room: Rc<LiveRoom>,
     pub(super) seat: Seat,
 }
 
@@ -47,7 +56,7 @@ pub(crate) struct Admission {
     /// What it missed, all of it; or why it is not told that.
     pub(super) missed: Result<Vec<Prepared>, Option<NotRestored>>,
     pub(super) wants_word: bool,
-    pub(super) seated: Seated,
+    pub(crate) seated: Seated,
     /// The connection that held the seat until now.
     pub(super) replaced: Option<Socket>,
 }
@@ -63,7 +72,8 @@ impl Admission {
             tell_word(socket, self.missed.is_ok(), self.missed.as_ref().err().copied().flatten());
         }
         socket.send_missed(self.missed.as_deref().unwrap_or_default());
-        let Seated { room, .. } = &self.seated;
+        let Seated { room, seat } = &self.seated;
+        room.told(state, *seat, socket);
         socket.join(&room.group);
         socket.set_seat(Some(Box::new(self.seated.clone())));
         room.settle(state);
@@ -89,6 +99,9 @@ impl Seated {
             match (args.next(), self.room.holds(self.seat, socket)) {
                 (_, false) => return,
                 (Some(_), true) => Some("an event of a room takes one argument".to_owned()),
+                (None, true) if self.room.is_choked() => {
+                    Some("the room waits until what it sent is kept; repeat the event later".to_owned())
+                }
                 (None, true) => {
                     let handled =
                         self.room.call(state, |host| host.handle(self.seat, event.name(), argument));
@@ -103,7 +116,12 @@ impl Seated {
             }
         };
         match refused {
-            None => event.reply(&json!({ "ok": true })),
+            None => {
+                if let Some(ack) = event.ack() {
+                    // A state in which it was taken must be kept before anybody is told so.
+                    self.room.act(state, 0, move |_| ack.send(&json!({ "ok": true })));
+                }
+            }
             Some(message) => {
                 state.counting.inputs_refused_total.one();
                 let told = json!({ "event": event.name(), "code": "bad_input", "message": message });

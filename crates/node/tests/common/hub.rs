@@ -9,8 +9,10 @@ use greenroom_backplane::{Board, Limits};
 use greenroom_core::Timestamp;
 use greenroom_node::Config;
 use greenroom_node::config::{LinkConfig, Membership, Recovery, Secret};
-use greenroom_wire::backplane::Told;
-use greenroom_wire::link::{FromServer, ToServer, VERSION};
+use greenroom_wire::backplane::{Command, Told};
+use greenroom_wire::kept::RoomCommand;
+use greenroom_wire::link::{FromServer, Status, ToServer, VERSION};
+use greenroom_wire::rooms::RoomEnded;
 use greenroom_wire::token::PublicKeys;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +25,13 @@ type Outbox = mpsc::UnboundedSender<String>;
 struct Inner {
     board: Board,
     nodes: BTreeMap<String, Outbox>,
+    keys: PublicKeys,
+    /// What nodes said of rooms that ended.
+    ended: Vec<RoomEnded>,
+    acknowledges: bool,
+    /// Steps of rooms that were given.
+    steps: usize,
+    status: BTreeMap<String, Status>,
 }
 
 impl Inner {
@@ -61,7 +70,15 @@ impl Hub {
         let expected: BTreeSet<String> = expected.iter().map(|node| (*node).to_owned()).collect();
         let seed = getrandom::u64().unwrap();
         let board = Board::new(limits, seed, expected, now());
-        let inner = Rc::new(RefCell::new(Inner { board, nodes: BTreeMap::new() }));
+        let inner = Rc::new(RefCell::new(Inner {
+            board,
+            nodes: BTreeMap::new(),
+            keys: PublicKeys { keys: vec![] },
+            ended: vec![],
+            acknowledges: true,
+            steps: 0,
+            status: BTreeMap::new(),
+        }));
         let serving = Rc::clone(&inner);
         let task = tokio::task::spawn_local(async move {
             let mut links = tokio::task::JoinSet::new();
@@ -92,6 +109,36 @@ impl Hub {
         let _aborted = self.task.await;
         self.inner.borrow_mut().nodes.clear();
         self.address
+    }
+
+    /// What tokens are checked with, for nodes that link from now on.
+    pub(crate) fn set_keys(&self, keys: PublicKeys) {
+        self.inner.borrow_mut().keys = keys;
+    }
+
+    /// Whether results are acknowledged.
+    pub(crate) fn acknowledge(&self, acknowledges: bool) {
+        self.inner.borrow_mut().acknowledges = acknowledges;
+    }
+
+    /// The rooms that were told to have ended.
+    pub(crate) fn ended(&self) -> Vec<RoomEnded> {
+        self.inner.borrow().ended.clone()
+    }
+
+    /// What a node told of itself last.
+    pub(crate) fn status(&self, node: &str) -> Status {
+        self.inner.borrow().status.get(node).cloned().unwrap_or_default()
+    }
+
+    /// Steps of rooms that were given so far.
+    pub(crate) fn steps(&self) -> usize {
+        self.inner.borrow().steps
+    }
+
+    /// Rooms that are kept.
+    pub(crate) fn rooms(&self) -> usize {
+        self.inner.borrow().board.rooms()
     }
 
     pub(crate) fn sessions(&self) -> usize {
@@ -132,14 +179,25 @@ async fn serve(stream: TcpStream, inner: Rc<RefCell<Inner>>) {
                     FromServer::Hello { instance, .. } => {
                         node = instance.to_string();
                         inner.borrow_mut().nodes.insert(node.clone(), outbox.clone());
-                        let welcome = ToServer::Welcome { version: VERSION, keys: PublicKeys { keys: vec![] } };
+                        let keys = inner.borrow().keys.clone();
+                        let welcome = ToServer::Welcome { version: VERSION, keys };
                         outbox.send(line(&welcome)).unwrap();
                     }
                     FromServer::Backplane(command) => {
                         let mut inner = inner.borrow_mut();
+                        inner.steps += usize::from(matches!(command, Command::Room(RoomCommand::Keep { .. })));
                         let told = inner.board.handle(now(), &node, command);
                         inner.tell(told);
                     }
+                    FromServer::RoomEnded(ended) => {
+                        let mut inner = inner.borrow_mut();
+                        if inner.acknowledges {
+                            let ack = ToServer::RoomEndedAck { room: ended.room.clone(), epoch: ended.epoch };
+                            outbox.send(line(&ack)).unwrap();
+                        }
+                        inner.ended.push(ended);
+                    }
+                    FromServer::Status(status) => drop(inner.borrow_mut().status.insert(node.clone(), status)),
                     _ => {}
                 }
             }

@@ -53,6 +53,12 @@ impl Served {
         Self { address, ..self }
     }
 
+    /// Ends it without a word, as `kill -9` does as far as its backplane can see.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _aborted = self.task.await;
+    }
+
     pub(crate) async fn ended(self) {
         tokio::time::timeout(DEADLINE, self.task).await.expect("the node ends").unwrap().unwrap();
     }

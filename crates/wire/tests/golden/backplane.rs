@@ -1,7 +1,9 @@
 //! The words between a node and its backplane. In the store for Redis they outlive the processes that wrote them.
 
 use greenroom_wire::backplane::{Command, Logged, NotRestored, Own, Pid, Position, SessionRecord, Told};
+use greenroom_wire::kept::{KeptRoom, KeptSeat, Receivers, RoomCommand, RoomEvent, RoomTold};
 use greenroom_wire::link::{FromServer, ToServer};
+use greenroom_wire::rooms::EndReason;
 use serde_json::json;
 
 use crate::From::Process;
@@ -107,6 +109,78 @@ fn a_backplane_answers_as_ever() {
     ];
     for (name, told) in told {
         golden(Process, &format!("link_backplane_{name}"), &ToServer::Backplane(told));
+    }
+}
+
+fn kept_room() -> Box<KeptRoom> {
+    let seat = KeptSeat {
+        seat: 0,
+        player: text("alice"),
+        jti: "token-1".to_owned(),
+        issued_at: 1_700_000_000,
+        pid: pid(),
+        pid_before: Some(Pid::new("another-session-id")),
+        is_told: true,
+        socket: "socket-1".to_owned(),
+        seed: place(0),
+    };
+    Box::new(KeptRoom {
+        room: text("room-1"),
+        epoch: 1,
+        key: Some(text("guild:42")),
+        seq: 9,
+        snapshot: "R1JSTQ==".to_owned(),
+        history: place(0),
+        seats: vec![seat],
+        used: [("token-1".to_owned(), 1_700_000_030)].into(),
+        ended: Some(EndReason::Finished),
+    })
+}
+
+fn room_events() -> Vec<RoomEvent> {
+    let event = |offset, to| RoomEvent {
+        offset,
+        at_ms: 1_700_000_000_000,
+        to,
+        packet: "2[\"total\",{\"n\":3}]".to_owned(),
+    };
+    vec![event(10, Receivers::All), event(11, Receivers::Only(0)), event(12, Receivers::Except(0))]
+}
+
+#[test]
+fn rooms_that_outlive_their_process_are_told_of_as_ever() {
+    let (server, room) = (|| text("arena-a1b2c"), || text("room-1"));
+    let commands = [
+        ("hold", RoomCommand::Hold { server: server(), is_again: false, kept_ms: 180_000 }),
+        (
+            "keep",
+            RoomCommand::Keep {
+                server: server(),
+                after: Some(8),
+                record: kept_room(),
+                floor: 3,
+                events: room_events(),
+            },
+        ),
+        ("forget", RoomCommand::Forget { server: server(), room: room() }),
+    ];
+    for (name, command) in commands {
+        golden(
+            Process,
+            &format!("link_backplane_room_{name}"),
+            &FromServer::Backplane(Command::Room(command)),
+        );
+    }
+    let told = [
+        ("held", RoomTold::Held { record: kept_room(), events: room_events() }),
+        ("all_held", RoomTold::AllHeld),
+        ("kept", RoomTold::Kept { room: room(), seq: 9 }),
+        ("wanted", RoomTold::Wanted { room: room() }),
+        ("too_many", RoomTold::TooMany { room: room() }),
+        ("lost", RoomTold::Lost),
+    ];
+    for (name, told) in told {
+        golden(Process, &format!("link_backplane_room_{name}"), &ToServer::Backplane(Told::Room(told)));
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn room_report() -> RoomReport {
             SeatReport { seat: 0, player: text("alice"), phase: SeatPhase::Connected },
             SeatReport { seat: 1, player: text("bob"), phase: SeatPhase::Away },
         ],
+        kept: false,
     }
 }
 
@@ -68,6 +69,9 @@ fn a_server_speaks_as_ever() {
     golden(Process, "link_status", &FromServer::Status(status));
     let status = Status { measured: measured(), ..Status::default() };
     golden(Process, "link_status_measured", &FromServer::Status(status));
+    let rooms = vec![RoomReport { kept: true, ..room_report() }];
+    let status = Status { rooms, awaits_rooms: true, ..Status::default() };
+    golden(Process, "link_status_awaits_rooms", &FromServer::Status(status));
     golden(Process, "link_room_ended", &FromServer::RoomEnded(room_ended()));
     golden(Process, "link_publish", &FromServer::Publish(relay()));
 }

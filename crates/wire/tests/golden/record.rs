@@ -38,6 +38,7 @@ fn room() -> RoomRecord {
         seats: vec![seat(0, "alice"), seat(1, "bob")],
         played: vec![text("carol")],
         init: json!({"map": "dunes"}),
+        kept: false,
     }
 }
 
@@ -94,6 +95,7 @@ fn rooms_are_stored_as_ever() {
         "record_room_plain",
         &RoomRecord { key: None, init: Value::Null, seats: vec![], played: vec![], ..room() },
     );
+    golden(Process, "record_room_kept", &RoomRecord { kept: true, ..room() });
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn rooms_are_reported_as_told_and_gone_with_their_process() {
     bench.ready("arena-1");
     bench.linked(1, "arena-1.0", "secret-1");
     let room: RoomId = "room-1".parse().unwrap();
-    let rooms = vec![RoomReport { room: room.into(), epoch: 1, key: None, seats: Vec::new() }];
+    let rooms = vec![RoomReport { room: room.into(), epoch: 1, key: None, seats: Vec::new(), kept: false }];
     bench.link(1, FromServer::Status(Status { connections: 4, rooms: rooms.clone(), ..Status::default() }));
     bench.phase("arena-1");
     assert_eq!(bench.told("arena-1").unwrap().rooms, rooms);
@@ -90,13 +90,26 @@ fn rooms_are_reported_as_told_and_gone_with_their_process() {
 }
 
 #[test]
+fn a_process_that_awaits_rooms_is_not_taken_to_have_told_of_them() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    for (awaits_rooms, linked) in [(true, false), (false, true)] {
+        bench.link(1, FromServer::Status(Status { connections: 4, awaits_rooms, ..Status::default() }));
+        bench.phase("arena-1");
+        let told = bench.told("arena-1").unwrap();
+        assert_eq!((told.linked, told.connections), (linked, 4));
+    }
+}
+
+#[test]
 fn a_host_with_many_rooms_tells_changes_less_often() {
     let mut bench = Bench::welcomed();
     bench.ready("arena-1");
     bench.linked(1, "arena-1.0", "secret-1");
     let room = |nth: u32| {
         let room: RoomId = format!("room-{nth}").parse().unwrap();
-        RoomReport { room: room.into(), epoch: 1, key: None, seats: Vec::new() }
+        RoomReport { room: room.into(), epoch: 1, key: None, seats: Vec::new(), kept: false }
     };
     let rooms: Vec<_> = (0..1_000).map(room).collect();
     bench.pass(1_000);

@@ -157,7 +157,13 @@ impl Rig {
     /// Its server tells that the player is in.
     fn enter(&mut self, given: &Allocation) {
         let seats = vec![SeatReport { seat: 0, player: text_of("ann"), phase: SeatPhase::Connected }];
-        let room = RoomReport { room: given.room.clone(), epoch: given.epoch, key: given.key.clone(), seats };
+        let room = RoomReport {
+            room: given.room.clone(),
+            epoch: given.epoch,
+            key: given.key.clone(),
+            seats,
+            kept: false,
+        };
         self.server(&given.server.0).rooms = vec![room];
         self.report();
     }

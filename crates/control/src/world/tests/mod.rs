@@ -10,6 +10,7 @@ mod choice;
 mod drain;
 mod failing;
 mod hosts;
+mod kept;
 mod laws;
 mod recycle;
 mod restart;

@@ -386,6 +386,7 @@ impl Rig {
                     phase: SeatPhase::Connected,
                 })
                 .collect(),
+            kept: false,
         });
         self.report();
     }

@@ -1,0 +1,304 @@
+//! How a room is kept beyond its process: its steps on their way to the backplane, and what may leave once they are there.
+//!
+//! Never lets anything of a `commit_first` room out before the step that it belongs to is kept. Steps that let nothing out
+//! cost nothing, and what comes while steps are on their way goes as one.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use greenroom_room::Delivery;
+use greenroom_wire::Text;
+use greenroom_wire::backplane::Pid;
+use greenroom_wire::kept::{KeptRoom, KeptSeat, RoomCommand};
+use greenroom_wire::rooms::EndReason;
+
+use super::LiveRoom;
+use crate::state::NodeState;
+
+/// Steps of one room on their way at once; what comes meanwhile goes as one.
+const GIVEN_MAX: usize = 4;
+/// Bytes that one room may hold back. Its clock stands still beyond that.
+const HELD_BYTES_MAX: usize = 1 << 20;
+/// What an effect weighs besides what it sends.
+const EFFECT_BYTES: usize = 128;
+/// Bytes of a room's state: a message to the backplane has all of it.
+const SNAPSHOT_BYTES_MAX: usize = 2 << 20;
+
+/// Something that leaves the room.
+type Effect = Box<dyn FnOnce(&Rc<NodeState>)>;
+
+/// A step on its way.
+struct Given {
+    seq: u64,
+    effects: Vec<Effect>,
+    bytes: usize,
+}
+
+pub(super) struct Keeping {
+    delivery: Delivery,
+    /// The last step that was given.
+    seq: Cell<u64>,
+    /// The last one that is kept; 0: none.
+    kept: Cell<u64>,
+    /// The last event that was given.
+    given_to: Cell<u64>,
+    /// The next step is to be given with all events.
+    is_whole_due: Cell<bool>,
+    is_listed: Cell<bool>,
+    is_forgotten: Cell<bool>,
+    held: RefCell<Vec<Effect>>,
+    held_bytes: Cell<usize>,
+    given: RefCell<VecDeque<Given>>,
+    given_bytes: Cell<usize>,
+}
+
+impl Keeping {
+    /// Of a room whose last kept step is `seq`; 0 for a new one.
+    pub(super) fn new(delivery: Delivery, seq: u64) -> Self {
+        Self {
+            delivery,
+            seq: Cell::new(seq),
+            kept: Cell::new(seq),
+            given_to: Cell::new(0),
+            is_whole_due: Cell::new(true),
+            is_listed: Cell::new(false),
+            is_forgotten: Cell::new(false),
+            held: RefCell::default(),
+            held_bytes: Cell::new(0),
+            given: RefCell::default(),
+            given_bytes: Cell::new(0),
+        }
+    }
+
+    /// Takes all effects that wait, in their order.
+    fn take_all(&self) -> Vec<Effect> {
+        let given = self.given.take().into_iter().flat_map(|given| given.effects);
+        let all = given.chain(self.held.take()).collect();
+        self.held_bytes.set(0);
+        self.given_bytes.set(0);
+        all
+    }
+}
+
+impl LiveRoom {
+    fn commits(&self) -> Option<&Keeping> {
+        self.keeping
+            .as_ref()
+            .filter(|keeping| keeping.delivery == Delivery::CommitFirst && !keeping.is_forgotten.get())
+    }
+
+    /// Whether what the room does leaves it later.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.commits().is_some()
+    }
+
+    /// Whether another process could go on with it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.kept.get() > 0)
+    }
+
+    /// Whether it waits for the backplane and must not go further ahead of it.
+    pub(super) fn is_choked(&self) -> bool {
+        self.commits()
+            .is_some_and(|keeping| keeping.held_bytes.get() + keeping.given_bytes.get() > HELD_BYTES_MAX)
+    }
+
+    /// Lets something out, of so many bytes: now, or when this step is kept.
+    pub(crate) fn act(
+        self: &Rc<Self>,
+        state: &Rc<NodeState>,
+        bytes: usize,
+        effect: impl FnOnce(&Rc<NodeState>) + 'static,
+    ) {
+        let Some(keeping) = self.commits() else { return effect(state) };
+        keeping.held.borrow_mut().push(Box::new(effect));
+        keeping.held_bytes.set(keeping.held_bytes.get() + bytes + EFFECT_BYTES);
+        self.list(state);
+    }
+
+    /// Who sits where is kept soon, whatever the delivery: nobody who is in is a stranger after a crash, and from then on
+    /// nobody gets in with a used token alone.
+    pub(super) fn seats_changed(self: &Rc<Self>, state: &Rc<NodeState>) {
+        let Some(keeping) = &self.keeping else { return };
+        match keeping.delivery {
+            Delivery::CommitFirst => self.act(state, 0, |_| {}),
+            Delivery::DeliverFirst => {
+                keeping.is_whole_due.set(true);
+                self.list(state);
+            }
+        }
+    }
+
+    /// Asks for a step at the end of the loop's turn.
+    pub(super) fn list(self: &Rc<Self>, state: &NodeState) {
+        if let (Some(keeping), Some(rooms)) = (&self.keeping, &state.rooms)
+            && !keeping.is_listed.replace(true)
+        {
+            rooms.list(self);
+        }
+    }
+
+    /// Gives the backplane what waits, as one step.
+    pub(super) fn give(self: &Rc<Self>, state: &Rc<NodeState>) {
+        let Some(keeping) = &self.keeping else { return };
+        keeping.is_listed.set(false);
+        let is_ready = state.recovery.as_ref().is_some_and(crate::recovery::Recovery::is_up)
+            && keeping.given.borrow().len() < GIVEN_MAX
+            && !keeping.is_forgotten.get();
+        // The answer to a step before, or the way's return, asks for it again.
+        if !is_ready || (keeping.held.borrow().is_empty() && !keeping.is_whole_due.get()) {
+            return;
+        }
+        let seq = keeping.seq.get() + 1;
+        let Some(record) = self.record(seq) else { return self.crash(state) };
+        let is_whole = keeping.is_whole_due.replace(false);
+        let head = record.history.offset;
+        let (after, floor, events) = match (keeping.delivery, is_whole) {
+            (Delivery::CommitFirst, true) => {
+                let floor = self.history.floor();
+                (None, floor, self.history.events_after(floor))
+            }
+            (Delivery::CommitFirst, false) => {
+                (Some(seq - 1), self.history.floor(), self.history.events_after(keeping.given_to.get()))
+            }
+            // Whoever goes on with it begins another History.
+            (Delivery::DeliverFirst, _) => (None, head, Vec::new()),
+        };
+        keeping.given_to.set(head);
+        keeping.seq.set(seq);
+        let bytes = keeping.held_bytes.take();
+        keeping.given_bytes.set(keeping.given_bytes.get() + bytes);
+        let effects = keeping.held.take();
+        keeping.given.borrow_mut().push_back(Given { seq, effects, bytes });
+        if let Some(rooms) = &state.rooms {
+            rooms.say(state, |server| RoomCommand::Keep {
+                server,
+                after,
+                record: Box::new(record),
+                floor,
+                events,
+            });
+        }
+    }
+
+    /// Gives the room as a whole: the backplane may know nothing of it, or not what it was told last.
+    pub(super) fn give_whole(self: &Rc<Self>, state: &Rc<NodeState>) {
+        let Some(keeping) = &self.keeping else { return };
+        let bytes = keeping.held_bytes.get() + keeping.given_bytes.get();
+        let effects = keeping.take_all();
+        keeping.held.replace(effects);
+        keeping.held_bytes.set(bytes);
+        keeping.is_whole_due.set(true);
+        self.give(state);
+    }
+
+    /// A checkpoint of a room that does not wait for them.
+    pub(super) fn give_checkpoint(self: &Rc<Self>, state: &Rc<NodeState>) {
+        let Some(keeping) = &self.keeping else { return };
+        if keeping.delivery == Delivery::DeliverFirst && keeping.given.borrow().is_empty() {
+            keeping.is_whole_due.set(true);
+            self.give(state);
+        }
+    }
+
+    /// All steps up to `seq` are kept: what they let out may leave.
+    pub(super) fn handle_kept(self: &Rc<Self>, state: &Rc<NodeState>, seq: u64) {
+        let Some(keeping) = &self.keeping else { return };
+        if keeping.kept.replace(seq.max(keeping.kept.get())) == 0 {
+            state.status_changed();
+        }
+        loop {
+            let given = {
+                let mut given = keeping.given.borrow_mut();
+                if given.front().is_none_or(|first| first.seq > seq) { None } else { given.pop_front() }
+            };
+            let Some(given) = given else { break };
+            keeping.given_bytes.set(keeping.given_bytes.get().saturating_sub(given.bytes));
+            given.effects.into_iter().for_each(|effect| effect(state));
+        }
+        if !keeping.held.borrow().is_empty() {
+            self.list(state);
+        }
+    }
+
+    /// There is no place for the room: it goes on as one that ends with its process.
+    pub(super) fn handle_too_many(self: &Rc<Self>, state: &Rc<NodeState>) {
+        tracing::error!(room = %self.id, "too many rooms are kept; this one ends with its process");
+        self.let_go(state);
+    }
+
+    /// Lets all out that waits, and is not kept any more.
+    pub(super) fn let_go(self: &Rc<Self>, state: &Rc<NodeState>) {
+        let Some(keeping) = &self.keeping else { return };
+        if keeping.is_forgotten.replace(true) {
+            return;
+        }
+        keeping.kept.set(0);
+        let room = Text(self.id.clone());
+        if let Some(rooms) = &state.rooms {
+            rooms.say(state, |server| RoomCommand::Forget { server, room });
+        }
+        keeping.take_all().into_iter().for_each(|effect| effect(state));
+    }
+
+    /// Another process has the room: nothing more leaves this one.
+    pub(super) fn abandon(&self) {
+        if let Some(keeping) = &self.keeping {
+            keeping.is_forgotten.set(true);
+            keeping.kept.set(0);
+            drop(keeping.take_all());
+        }
+    }
+
+    /// It cannot be written: what is not kept must not be told, and so it ends.
+    fn crash(self: &Rc<Self>, state: &Rc<NodeState>) {
+        state.counting.rooms_crashed_total.one();
+        self.end(state, EndReason::Crashed);
+        self.let_go(state);
+    }
+
+    /// The room as it is now. `None`: it cannot be written, a fault of the game.
+    fn record(&self, seq: u64) -> Option<KeptRoom> {
+        let snapshot = match self.snapshot()? {
+            Ok(snapshot) if snapshot.len() <= SNAPSHOT_BYTES_MAX => snapshot,
+            Ok(snapshot) => {
+                let bytes = snapshot.len();
+                tracing::error!(room = %self.id, bytes, max = SNAPSHOT_BYTES_MAX, "a room's state is too large to be kept");
+                return None;
+            }
+            Err(error) => {
+                tracing::error!(room = %self.id, %error, "a room cannot be kept");
+                return None;
+            }
+        };
+        let chairs = self.chairs.borrow();
+        let seats = (0..).zip(chairs.iter()).filter_map(|(seat, chair)| {
+            let chair = chair.as_ref()?;
+            Some(KeptSeat {
+                seat,
+                player: Text(chair.player.clone()),
+                jti: chair.jti.clone(),
+                issued_at: chair.issued_at,
+                pid: Pid::new(chair.pid.clone()),
+                pid_before: chair.pid_before.clone().map(Pid::new),
+                is_told: chair.is_told,
+                socket: chair.socket_id.to_string(),
+                seed: Text(chair.seed),
+            })
+        });
+        Some(KeptRoom {
+            room: Text(self.id.clone()),
+            epoch: self.epoch,
+            key: self.key.clone().map(Text),
+            seq,
+            snapshot: STANDARD.encode(snapshot),
+            history: Text(self.history.position()),
+            seats: seats.collect(),
+            used: self.used.borrow().clone(),
+            ended: self.ended.get(),
+        })
+    }
+}
