@@ -2,22 +2,21 @@
 //! for a connection at rest: what is read goes through one space of the thread, what is written through another.
 //! Never a socket's owner: `channel` hands it in.
 
-use std::cell::{Cell, RefCell};
-use std::fs;
+use std::cell::RefCell;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+pub use greenroom_tls::TlsError;
+use greenroom_tls::{PairFiles, Watched};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ProducesTickets, UnbufferedServerConnection};
+use rustls::sign::SingleCertAndKey;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
@@ -60,48 +59,21 @@ impl TlsFiles {
     }
 }
 
-/// Why a certificate cannot be used. Whoever put the files there mends them.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("{path} cannot be read", path = .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file does not hold what it should, in PEM.
-    #[error("{path} holds no {what} in pem", path = .path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What was looked for.
-        what: &'static str,
-    },
-    /// Certificate and key cannot be used, or not together.
-    #[error("certificate and key cannot be used: {0}")]
-    Pair(#[source] rustls::Error),
-}
-
-/// What tells that a file is another one: when it was changed, its bytes, its inode.
-type Stamp = [(SystemTime, u64, u64); 2];
-
 /// The certificate in use.
 pub(crate) struct Certificate {
     files: TlsFiles,
     tickets: Arc<dyn ProducesTickets>,
     config: RefCell<Arc<ServerConfig>>,
-    seen: Cell<Option<Stamp>>,
+    watched: RefCell<Watched>,
 }
 
 impl Certificate {
     pub(crate) fn load(files: TlsFiles) -> Result<Self, TlsError> {
         // Sealed by a key of this process: who comes back saves the signature.
-        let tickets = ring::Ticketer::new().map_err(TlsError::Pair)?;
-        let seen = Cell::new(stamp(&files));
+        let tickets = ring::Ticketer::new().map_err(TlsError::Setup)?;
+        let watched = Watched::new(vec![files.certificates.clone(), files.key.clone()]);
         let config = RefCell::new(read(&files, &tickets)?);
-        Ok(Self { files, tickets, config, seen })
+        Ok(Self { files, tickets, config, watched: RefCell::new(watched) })
     }
 
     /// The TLS of a connection that was just accepted.
@@ -121,42 +93,23 @@ impl Certificate {
 
     /// Reads the files again.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
-        self.seen.set(stamp(&self.files));
+        self.watched.borrow_mut().take();
         self.config.replace(read(&self.files, &self.tickets)?);
         Ok(())
     }
 
     fn has_changed(&self) -> bool {
-        let now = stamp(&self.files);
-        now.is_some() && now != self.seen.get()
+        self.watched.borrow_mut().has_changed()
     }
 }
 
-/// Nothing while a file is missing: somebody is about to put it there.
-fn stamp(files: &TlsFiles) -> Option<Stamp> {
-    let of = |path: &Path| {
-        let file = fs::metadata(path).ok()?;
-        Some((file.modified().ok()?, file.len(), file.ino()))
-    };
-    Some([of(&files.certificates)?, of(&files.key)?])
-}
-
 fn read(files: &TlsFiles, tickets: &Arc<dyn ProducesTickets>) -> Result<Arc<ServerConfig>, TlsError> {
-    let bytes =
-        |path: &PathBuf| fs::read(path).map_err(|source| TlsError::File { path: path.clone(), source });
-    let pem = |path: &PathBuf, what| TlsError::Pem { path: path.clone(), what };
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_slice_iter(&bytes(&files.certificates)?).collect();
-    let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
-    let certificates = certificates.ok_or_else(|| pem(&files.certificates, "certificate"))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(&bytes(&files.key)?).map_err(|_| pem(&files.key, "private key"))?;
+    let pair = PairFiles { certificates: files.certificates.clone(), key: files.key.clone() }.read()?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(TlsError::Pair)?
+        .map_err(TlsError::Setup)?
         .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .map_err(TlsError::Pair)?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ticketer = Arc::clone(tickets);
     // One connection is all that a client needs.

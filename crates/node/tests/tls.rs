@@ -198,7 +198,7 @@ fn a_certificate_that_cannot_be_used_is_told_at_the_start() {
                 other => panic!("{:?}", other.map(|_| ())),
             }
         };
-        assert!(told(folder.path()).ends_with("cert.pem cannot be read"));
+        assert!(told(folder.path()).contains("cert.pem cannot be read"));
         put_certificate(folder.path());
         put(folder.path(), "key.pem", b"");
         assert!(told(folder.path()).ends_with("key.pem holds no private key in pem"));
@@ -208,7 +208,7 @@ fn a_certificate_that_cannot_be_used_is_told_at_the_start() {
         let key = std::fs::read(folder.path().join("key.pem")).unwrap();
         put_certificate(folder.path());
         put(folder.path(), "key.pem", &key);
-        assert!(told(folder.path()).starts_with("certificate and key cannot be used"));
+        assert!(told(folder.path()).contains("cannot be used together"));
     });
 }
 

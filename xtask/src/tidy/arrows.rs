@@ -13,7 +13,7 @@ const ROWS: [&[&str]; 8] = [
     &["greenroom-examples"],
     &["greenroom-control", "greenroom-load"],
     &["greenroom-agent", "greenroom-node", "greenroom-client"],
-    &["greenroom-backplane", "greenroom-store", "greenroom-provider"],
+    &["greenroom-backplane", "greenroom-store", "greenroom-provider", "greenroom-tls"],
     &["greenroom-wire"],
     &["greenroom-core", "greenroom-socketio", "greenroom-room"],
 ];
