@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -145,7 +146,9 @@ fn from_env() -> Result<(Rc<Lobby>, tickets::Desk), String> {
     let fleet = var(MATCH_FLEET).unwrap_or_else(|_| "arena".to_owned());
     let fleet: FleetName = fleet.parse().map_err(|error| wrong(MATCH_FLEET, error))?;
     let token = std::env::var(names::TOKEN).ok().map(Secret::new);
-    let control = ControlClient::with_token(&var(names::CONTROL)?, token.as_ref(), CallTimes::default())
+    let ca = std::env::var_os(names::CONTROL_CA).map(PathBuf::from);
+    let (url, times) = (var(names::CONTROL)?, CallTimes::default());
+    let control = ControlClient::with_ca(&url, token.as_ref(), times, ca.as_deref())
         .map_err(|error| error.to_string())?;
     let (desk, run) = tickets::open(control, fleet, instance.to_string());
     let lobby = Lobby { desk, instance, tickets_total: Cell::new(0), waiting: RefCell::default() };

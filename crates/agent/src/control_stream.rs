@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent, VERSION};
+use greenroom_wire::error::ErrorBody;
 use greenroom_wire::secret::Secret;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -21,13 +21,13 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tokio_util::sync::CancellationToken;
 
+use crate::dial::{Pipe, Way, Ways};
 use crate::obedience::ControlId;
 use crate::outbox::{OutboxReader, outbox};
 use crate::shell::{Input, to_line};
-use crate::{AgentConfig, RunError};
 
 /// Longest time to connect, to be welcomed, without a word, and for one write.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -42,15 +42,14 @@ const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest message from control.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<Box<dyn Pipe>>;
 
 /// Where control is and who dials it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Dialler {
     /// Which of the replicas it is.
     pub(crate) id: ControlId,
-    /// `ws://host:port/v1/agents/stream`.
-    pub(crate) url: String,
+    pub(crate) way: Way,
     /// Sent with the request for the stream.
     pub(crate) token: Option<Secret>,
     /// `term_seen` is filled in anew for each session.
@@ -64,12 +63,12 @@ pub(crate) struct Dialler {
 enum SessionError {
     #[error("control cannot be reached: {0}")]
     Connect(Box<tokio_tungstenite::tungstenite::Error>),
+    #[error("control cannot be reached over TLS: {0}; look at [agent.tls] here and [control.tls] there")]
+    Tls(String),
     #[error("the agent's token has characters that no header can carry")]
     Token,
-    #[error(
-        "control does not let this agent in: {0}; give it a token of the role agent, with GREENROOM_TOKEN or --token-from"
-    )]
-    NotLetIn(u16),
+    #[error("control does not let this agent in: {0}")]
+    NotLetIn(String),
     #[error("control was not reached within {} s", SILENCE.as_secs())]
     ConnectTimeout,
     #[error("the stream broke: {0}")]
@@ -90,37 +89,19 @@ enum SessionError {
     Ends,
 }
 
-/// Where the streams to all replicas are.
-pub(crate) fn urls(config: &AgentConfig) -> Result<Vec<String>, RunError> {
-    let all = std::iter::once(&config.control).chain(&config.other_controls);
-    all.map(|control| stream_url(control)).collect()
-}
-
-fn stream_url(control: &str) -> Result<String, RunError> {
-    let authority = control.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-    match authority {
-        Some(authority) if !authority.is_empty() && !authority.contains('/') => {
-            Ok(format!("ws://{authority}/v1/agents/stream"))
-        }
-        Some(_) | None => Err(RunError::Config {
-            key: "control",
-            value: control.to_owned(),
-            reason: "it must be http://host:port",
-        }),
-    }
-}
-
-/// Keeps a session with each replica, as with one. `id` and `url` of `like` are not looked at.
+/// Keeps a session with each replica, as with one. `of` makes the dialler of each.
 pub(crate) fn keep_all(
-    urls: Vec<String>,
-    like: &Dialler,
+    ways: Ways,
+    of: impl Fn(ControlId, Way) -> Dialler,
     inbox: &mpsc::Sender<Input>,
     stop: &CancellationToken,
 ) -> JoinSet<()> {
     let mut sessions = JoinSet::new();
-    for (id, url) in urls.into_iter().enumerate() {
-        let dialler = Dialler { id, url, ..like.clone() };
-        sessions.spawn(keep(dialler, inbox.clone(), stop.clone()));
+    if let Some(tls) = ways.tls {
+        sessions.spawn(tls.keep_fresh(stop.clone()));
+    }
+    for (id, way) in ways.all.into_iter().enumerate() {
+        sessions.spawn(keep(of(id, way), inbox.clone(), stop.clone()));
     }
     sessions
 }
@@ -138,9 +119,9 @@ async fn keep(dialler: Dialler, inbox: mpsc::Sender<Input>, stop: CancellationTo
         failures = if welcomed { 1 } else { failures + 1 };
         // Told when it happens, then only now and then: an absent control is no news each second.
         if failures == 1 || failures % 30 == 0 {
-            tracing::warn!(control = dialler.url, %error, failures, "no session with control; dialling again");
+            tracing::warn!(control = dialler.way.place.url, %error, failures, "no session with control; dialling again");
         } else {
-            tracing::debug!(control = dialler.url, %error, failures, "no session with control");
+            tracing::debug!(control = dialler.way.place.url, %error, failures, "no session with control");
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -161,7 +142,17 @@ fn not_connected(error: tokio_tungstenite::tungstenite::Error) -> SessionError {
     if let tokio_tungstenite::tungstenite::Error::Http(answer) = &error
         && matches!(answer.status().as_u16(), 401 | 403)
     {
-        return SessionError::NotLetIn(answer.status().as_u16());
+        let body = answer.body().as_deref().and_then(|body| serde_json::from_slice::<ErrorBody>(body).ok());
+        return SessionError::NotLetIn(body.map_or_else(
+            || {
+                let status = answer.status().as_u16();
+                format!("{status}; give it a token of the role agent, with GREENROOM_TOKEN or --token-from")
+            },
+            |body| body.error.message,
+        ));
+    }
+    if let Some(why) = greenroom_tls::cause(&error) {
+        return SessionError::Tls(why);
     }
     SessionError::Connect(Box::new(error))
 }
@@ -169,7 +160,7 @@ fn not_connected(error: tokio_tungstenite::tungstenite::Error) -> SessionError {
 /// The request for the stream. A header that says who calls is not logged by anybody.
 fn request(dialler: &Dialler) -> Result<Request, SessionError> {
     let unfit = |error| SessionError::Connect(Box::new(error));
-    let mut request = dialler.url.as_str().into_client_request().map_err(unfit)?;
+    let mut request = dialler.way.place.url.as_str().into_client_request().map_err(unfit)?;
     if let Some(token) = &dialler.token {
         let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
         let mut value = value.map_err(|_| SessionError::Token)?;
@@ -188,7 +179,11 @@ async fn session(
     let mut limits = WebSocketConfig::default();
     limits.max_message_size = Some(MESSAGE_BYTES_MAX);
     limits.max_frame_size = Some(MESSAGE_BYTES_MAX);
-    let connecting = connect_async_with_config(request(dialler)?, Some(limits), true);
+    let request = request(dialler)?;
+    let connecting = async {
+        let stream = dialler.way.dial().await?;
+        client_async_with_config(request, stream, Some(limits)).await
+    };
     let connected = tokio::select! {
         connected = tokio::time::timeout(SILENCE, connecting) => connected,
         () = stop.cancelled() => return Ok(()),
@@ -289,12 +284,5 @@ mod tests {
             let whole = Duration::from_millis(whole_ms);
             assert!(pause >= whole / 2 && pause <= whole, "{failures} failures: {pause:?}");
         }
-    }
-
-    #[test]
-    fn the_stream_url_comes_from_the_base_url() {
-        assert_eq!(stream_url("http://127.0.0.1:8700/").unwrap(), "ws://127.0.0.1:8700/v1/agents/stream");
-        let refused = stream_url("https://a:1").unwrap_err().to_string();
-        assert_eq!(refused, "control cannot be https://a:1: it must be http://host:port");
     }
 }

@@ -11,11 +11,13 @@ use std::sync::Arc;
 
 use greenroom_core::HostName;
 use greenroom_provider::{ProcessProvider, Provider};
+use greenroom_tls::{PairFiles, TlsError};
 use greenroom_wire::secret::Secret;
 use tokio_util::sync::CancellationToken;
 
 mod control_stream;
 mod controls;
+mod dial;
 pub mod journal;
 mod last_words;
 mod link;
@@ -34,11 +36,13 @@ pub use journal::JournalError;
 pub struct AgentConfig {
     /// Name of this host, unique under one control plane.
     pub host: HostName,
-    /// Base URL of control's HTTP API, `http://host:port`. Told to servers.
+    /// Base URL of control's HTTP API, `http://host:port`, or `https://` with [`AgentConfig::tls`]. Told to servers.
     pub control: String,
     /// The same of its further replicas: a stream is kept to each, and whichever leads is obeyed. Default none.
     pub other_controls: Vec<String>,
-    /// Sent when the stream to control is opened. Default none: control asks for none on this machine.
+    /// TLS of the streams to control. Default none: plain, for control on this machine.
+    pub tls: Option<AgentTls>,
+    /// Sent when the stream to control is opened. Default none: control asks for none on this machine, or for a certificate.
     pub token: Option<Secret>,
     /// The data folder; the agent writes only below `<data_dir>/agent`.
     pub data_dir: PathBuf,
@@ -67,6 +71,7 @@ impl AgentConfig {
             host,
             control,
             other_controls: Vec::new(),
+            tls: None,
             token: None,
             data_dir,
             public_host: "127.0.0.1".to_owned(),
@@ -78,6 +83,15 @@ impl AgentConfig {
             on_exit: OnExit::LeaveServers,
         }
     }
+}
+
+/// TLS of the streams to control. The files are read again when they change; open streams go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentTls {
+    /// The authorities that control's certificate is checked with, in a PEM file. Its path is told to servers.
+    pub ca: PathBuf,
+    /// This host's own certificate, for a control that asks for one. Default none.
+    pub pair: Option<PairFiles>,
 }
 
 /// What happens to running servers when the agent is told to stop.
@@ -102,6 +116,9 @@ pub enum RunError {
         /// Why not.
         reason: &'static str,
     },
+    /// A certificate cannot be used.
+    #[error("tls to control cannot begin: {0}")]
+    Tls(#[source] TlsError),
     /// Another agent runs on this data folder. Stop it first, or use another folder.
     #[error("the data folder {folder} is used by another agent: {first}")]
     Locked {

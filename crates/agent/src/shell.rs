@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control_stream::{self, Dialler};
 use crate::controls::Controls;
+use crate::dial::Ways;
 use crate::journal::{Journal, JournalFile};
 use crate::last_words::last_words;
 use crate::lock::Lock;
@@ -86,12 +87,28 @@ impl Clock {
     }
 }
 
+/// What the supervisor is told of this agent.
+fn settings(config: &AgentConfig, link: SocketAddr) -> Settings {
+    Settings {
+        host: config.host.clone(),
+        control: config.control.clone(),
+        control_ca: config.tls.as_ref().map(|tls| tls.ca.clone()),
+        public_host: config.public_host.clone(),
+        bind: config.bind,
+        ports: config.ports.clone(),
+        allowed_origins: config.allowed_origins.clone(),
+        servers_max: config.servers_max,
+        link,
+        boards: greenroom_backplane::Limits::default(),
+    }
+}
+
 pub(crate) async fn run(
     config: AgentConfig,
     provider: Arc<dyn Provider>,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let urls = control_stream::urls(&config)?;
+    let ways = Ways::open(&config)?;
     if config.ports.is_empty() || *config.ports.start() == 0 {
         let value = format!("{}-{}", config.ports.start(), config.ports.end());
         return Err(RunError::Config {
@@ -105,17 +122,6 @@ pub(crate) async fn run(
     let _lock = Lock::take(&folder, &config.host)?;
     let (listener, journal) = open(&config, &folder).await?;
     let link = listener.local_addr().map_err(|source| RunError::Link { source })?;
-    let settings = Settings {
-        host: config.host.clone(),
-        control: config.control.clone(),
-        public_host: config.public_host.clone(),
-        bind: config.bind,
-        ports: config.ports.clone(),
-        allowed_origins: config.allowed_origins.clone(),
-        servers_max: config.servers_max,
-        link,
-        boards: greenroom_backplane::Limits::default(),
-    };
     let clock = Clock::new();
     let secrets = Box::new(|| random_hex().expect("the system gave random bytes before"));
     let term_seen = Arc::new(AtomicU64::new(journal.term_seen));
@@ -129,7 +135,7 @@ pub(crate) async fn run(
     };
     let (inbox, inputs) = mpsc::channel(INBOX_MAX);
     let mut shell = Shell {
-        supervisor: Supervisor::new(settings, journal, secrets, clock.now()),
+        supervisor: Supervisor::new(settings(&config, link), journal, secrets, clock.now()),
         journal: JournalFile::new(&folder),
         provider,
         inbox: inbox.clone(),
@@ -147,8 +153,14 @@ pub(crate) async fn run(
     let links_max = 2 * config.servers_max as usize + 64;
     streams.spawn(link::listen(listener, links_max, inbox.clone()));
     let hang_up = CancellationToken::new();
-    let dialler = Dialler { id: 0, url: String::new(), token: config.token.clone(), hello, term_seen };
-    let control = control_stream::keep_all(urls, &dialler, &inbox, &hang_up);
+    let dialler = |id, way| Dialler {
+        id,
+        way,
+        token: config.token.clone(),
+        hello: hello.clone(),
+        term_seen: term_seen.clone(),
+    };
+    let control = control_stream::keep_all(ways, dialler, &inbox, &hang_up);
     drop(inbox);
     let outcome = shell.run(inputs, config.on_exit, &stop).await;
     hang_up.cancel();

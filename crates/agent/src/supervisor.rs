@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use greenroom_backplane::Limits;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub host: HostName,
     /// Base URL of control's HTTP API, told to servers.
     pub control: String,
+    /// The authorities of its certificate, told to servers; none where it speaks plain HTTP.
+    pub control_ca: Option<PathBuf>,
     /// Host part of the address players dial.
     pub public_host: String,
     /// Address servers bind.
@@ -102,6 +105,9 @@ impl Settings {
         set(env::LINK, self.link.to_string());
         set(env::LINK_SECRET, managed.secret.clone());
         set(env::CONTROL, self.control.clone());
+        if let Some(ca) = &self.control_ca {
+            set(env::CONTROL_CA, ca.display().to_string());
+        }
         let optional = [
             (env::ROOMS_PER_SERVER, (order.rooms_per_server > 0).then(|| order.rooms_per_server.to_string())),
             (env::SEATS_PER_ROOM, (order.seats_per_room > 0).then(|| order.seats_per_room.to_string())),

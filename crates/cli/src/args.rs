@@ -35,6 +35,16 @@ pub(crate) struct Global {
     /// Where this caller's token is, as env:NAME or file:PATH; without it GREENROOM_TOKEN, if that is set.
     #[arg(long, global = true, help_heading = "Global options", value_name = "REFERENCE")]
     pub(crate) token_from: Option<SecretRef>,
+    /// The authorities (PEM) by which an https control plane is known; without it those of the system.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "GREENROOM_CA",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub(crate) ca: Option<PathBuf>,
     /// How answers are printed.
     #[arg(short, long, global = true, help_heading = "Global options", value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -249,10 +259,10 @@ pub(crate) struct SharedArgs {
     /// The name of this replica, as no other is called; without it the address that it listens on.
     #[arg(long, value_name = "NAME", requires = "store")]
     pub(crate) replica: Option<String>,
-    /// Where the other replicas reach this one; without it http:// and the address that it listens on.
+    /// Where the other replicas reach this one; without it http:// (https:// under TLS) and the address that it listens on.
     #[arg(long, value_name = "URL", requires = "store")]
     pub(crate) advertise: Option<String>,
-    /// Where the token is, of the role operate, with which this replica asks the leader for players: env:NAME or file:PATH.
+    /// Where the token is, of the role operate, with which this replica asks the leader for players: env:NAME or file:PATH. Not needed under mutual TLS.
     #[arg(long, value_name = "REFERENCE", requires = "store")]
     pub(crate) replica_token_from: Option<SecretRef>,
 }
@@ -274,6 +284,9 @@ pub(crate) struct AgentArgs {
     /// One more browser origin that may connect to game servers.
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
+    /// Started by `dev`, which speaks plain HTTP: `[agent.tls]` is left aside.
+    #[arg(long, hide = true)]
+    pub(crate) under_dev: bool,
 }
 
 /// `greenroom allocate`.

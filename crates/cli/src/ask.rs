@@ -2,6 +2,7 @@
 //!
 //! Never keeps anything: each asks, prints and ends.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use greenroom_client::{CallTimes, ClientError, ControlClient, RoomsPage};
@@ -13,7 +14,7 @@ use greenroom_wire::secret::SecretRef;
 use serde::Serialize;
 
 use crate::args::{AllocateArgs, DrainArg, DrainArgs, Global, Kind, LogsArgs, Output};
-use crate::failure::{Failure, UNAVAILABLE};
+use crate::failure::{Failure, UNAVAILABLE, chain};
 use crate::{print, secrets, table};
 
 /// Rooms shown at once; the API's own bound.
@@ -25,16 +26,29 @@ const FOLLOW_PERIOD: Duration = Duration::from_millis(300);
 
 /// A client of the control plane that was named.
 pub(crate) fn client(global: &Global) -> Result<ControlClient, Failure> {
-    client_at(&global.server, global.token_from.as_ref())
+    client_at(&global.server, global.token_from.as_ref(), global.ca.as_deref())
 }
 
 /// A client of the control plane at `url`.
-pub(crate) fn client_at(url: &str, token_from: Option<&SecretRef>) -> Result<ControlClient, Failure> {
+pub(crate) fn client_at(
+    url: &str,
+    token_from: Option<&SecretRef>,
+    ca: Option<&Path>,
+) -> Result<ControlClient, Failure> {
     let token = secrets::own_token(token_from)?;
-    ControlClient::with_token(url, token.as_ref(), CallTimes::default()).map_err(|error| {
-        let bad_token = matches!(error, ClientError::BadToken);
-        let example = "Write for example --server http://127.0.0.1:8700";
-        Failure::usage(error.to_string(), if bad_token { "Give another token." } else { example })
+    ControlClient::with_ca(url, token.as_ref(), CallTimes::default(), ca).map_err(|error| {
+        let hint = match &error {
+            ClientError::BadToken => "Give another token.",
+            ClientError::Authorities(_) => "Name a file of certificates in PEM with --ca or GREENROOM_CA.",
+            ClientError::BadAddress(_)
+            | ClientError::Setup(_)
+            | ClientError::Refused { .. }
+            | ClientError::Unreachable { .. }
+            | ClientError::TimedOut { .. }
+            | ClientError::Tls { .. }
+            | ClientError::Unexpected { .. } => "Write for example --server http://127.0.0.1:8700",
+        };
+        Failure::usage(chain(&error), hint)
     })
 }
 
@@ -199,9 +213,16 @@ pub(crate) fn failure(error: &ClientError, global: &Global) -> Failure {
         ClientError::Unexpected { .. } => {
             Failure::new(error.to_string(), "Does another program listen there?")
         }
-        ClientError::BadAddress(_) | ClientError::BadToken | ClientError::Setup(_) => {
-            Failure::usage(error.to_string(), "")
-        }
+        ClientError::Tls { .. } => Failure {
+            code: UNAVAILABLE,
+            what: error.to_string(),
+            next: "Name its authorities with --ca FILE or GREENROOM_CA, and a --server that its certificate is for."
+                .to_owned(),
+        },
+        ClientError::BadAddress(_)
+        | ClientError::BadToken
+        | ClientError::Authorities(_)
+        | ClientError::Setup(_) => Failure::usage(chain(error), ""),
     }
 }
 

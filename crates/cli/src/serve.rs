@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use greenroom_agent::{AgentConfig, OnExit};
+use greenroom_agent::{AgentConfig, AgentTls, OnExit};
 use greenroom_control::{
-    AccessToken, ControlConfig, LoginConfig, LoginKeys, PlayersConfig, ReadyWhen, ReplicaConfig, StaticPage,
-    TokenSource, WebhookConfig,
+    AccessToken, ControlConfig, ControlTls, LoginConfig, LoginKeys, PlayersConfig, ReadyWhen, ReplicaConfig,
+    StaticPage, TokenSource, WebhookConfig,
 };
 use greenroom_core::fleet::Fleet;
 use greenroom_store::redis::{RedisConfig, RedisStore};
@@ -22,7 +22,7 @@ use tracing::info;
 
 use crate::args::{AgentArgs, ConfigArgs, ControlArgs, Global, SharedArgs};
 use crate::config::{self, Config, KeysSection, PlayersSection, TokenSection};
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::{pages, secrets};
 
 /// How long one post to the webhook may take.
@@ -59,25 +59,38 @@ fn store(args: &ControlArgs) -> Result<Arc<dyn Store>, Failure> {
 }
 
 /// Who shares its store is a replica, even where there is no other one yet.
-fn replica(shared: &SharedArgs, listen: SocketAddr) -> Result<Option<ReplicaConfig>, Failure> {
+fn replica(
+    shared: &SharedArgs,
+    listen: SocketAddr,
+    tls: Option<&ControlTls>,
+) -> Result<Option<ReplicaConfig>, Failure> {
     if shared.store.is_none() {
         return Ok(None);
     }
     let name = shared.replica.clone().unwrap_or_else(|| listen.to_string());
+    let scheme = if tls.is_some() { "https://" } else { "http://" };
     let advertise = match &shared.advertise {
-        Some(url) if url.starts_with("http://") || url.starts_with("https://") => url.clone(),
+        Some(url) if url.starts_with(scheme) => url.clone(),
         Some(url) => {
             let problem = format!("--advertise cannot be {url:?}");
-            return Err(Failure::usage(
-                problem,
-                "It must be http://host:port, as the other replicas reach it.",
-            ));
+            let hint = match tls {
+                Some(_) => {
+                    "It must be https://host:port, as the other replicas reach it: [control.tls] is set."
+                }
+                None => {
+                    "It must be http://host:port, as the other replicas reach it; https:// needs [control.tls]."
+                }
+            };
+            return Err(Failure::usage(problem, hint));
         }
         None if listen.ip().is_unspecified() => {
             let problem = format!("the other replicas cannot reach {listen}");
-            return Err(Failure::usage(problem, "Say where they do with --advertise http://host:port."));
+            return Err(Failure::usage(
+                problem,
+                format!("Say where they do with --advertise {scheme}host:port."),
+            ));
         }
-        None => format!("http://{listen}"),
+        None => format!("{scheme}{listen}"),
     };
     let mut replica = ReplicaConfig::new(name, advertise);
     replica.token = match &shared.replica_token_from {
@@ -91,6 +104,9 @@ fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, F
     let ourselves = std::env::current_exe()
         .map(|path| path.display().to_string())
         .map_err(|error| Failure::new(format!("cannot tell where this program lies: {error}"), ""))?;
+    if args.under_dev && config.control.tls.is_some() {
+        info!("[control.tls] and [agent.tls] are left aside: `greenroom dev` speaks plain HTTP on loopback");
+    }
     if !args.under_dev && !config.watch.is_empty() {
         let fleets: Vec<&str> = config.watch.keys().map(greenroom_core::FleetName::as_str).collect();
         info!(fleets = fleets.join(", "), "watch is for `greenroom dev` alone and ignored here");
@@ -102,7 +118,8 @@ fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, F
     }
     let mut settings = ControlConfig::new(fleets);
     settings.listen = args.listen.unwrap_or(config.control.listen);
-    settings.replica = replica(&args.shared, settings.listen)?;
+    settings.tls = config.control.tls.filter(|_| !args.under_dev);
+    settings.replica = replica(&args.shared, settings.listen, settings.tls.as_ref())?;
     settings.tokens = config.control.tokens.into_iter().map(access_token).collect::<Result<_, _>>()?;
     settings.players = config.players.map(players).transpose()?;
     settings.webhook = config.control.webhook_url.map(|url| WebhookConfig { url, timeout: WEBHOOK_TIMEOUT });
@@ -142,6 +159,7 @@ fn players(section: PlayersSection) -> Result<PlayersConfig, Failure> {
     };
     Ok(PlayersConfig {
         listen: section.listen,
+        tls: section.tls,
         login: LoginConfig {
             keys,
             algorithms: section.algorithms,
@@ -175,18 +193,26 @@ pub(crate) async fn agent(args: &AgentArgs, global: &Global) -> Result<(), Failu
     let config = read(&args.config)?;
     let token = secrets::own_token(global.token_from.as_ref())?;
     let stop = stop_on_signals()?;
-    greenroom_agent::run(agent_config(args, config, &global.server, token), stop).await.map_err(|error| {
+    greenroom_agent::run(agent_config(args, config, global, token), stop).await.map_err(|error| {
         Failure::new(chain(&error), "Running game servers go on; the next agent adopts them.")
     })
 }
 
-fn agent_config(args: &AgentArgs, config: Config, server: &str, token: Option<Secret>) -> AgentConfig {
+fn agent_config(args: &AgentArgs, config: Config, global: &Global, token: Option<Secret>) -> AgentConfig {
+    let (server, ca) = (&global.server, global.ca.as_ref());
     let host = config.host;
-    let mut settings = AgentConfig::new(host.name, server.to_owned(), args.data_dir.clone());
+    let mut settings = AgentConfig::new(host.name, server.clone(), args.data_dir.clone());
     let ports = host.ports.len()
         + config.fleets.iter().filter_map(|fleet| Some(fleet.ports.as_ref()?.len())).sum::<usize>();
     settings.servers_max = u32::try_from(ports).unwrap_or(u32::MAX);
     settings.token = token;
+    let by_flag =
+        || Some(AgentTls { ca: ca.filter(|_| server.starts_with("https://"))?.clone(), pair: None });
+    settings.tls = config.agent_tls.filter(|_| !args.under_dev).or_else(by_flag).map(|tls| AgentTls {
+        // Servers are told of it too, wherever they run.
+        ca: std::path::absolute(&tls.ca).unwrap_or(tls.ca),
+        ..tls
+    });
     settings.other_controls.clone_from(&args.replica);
     settings.ports = host.ports;
     settings.bind = bind_for(&host.public_host);
@@ -240,22 +266,6 @@ fn stop_on_signals() -> Result<CancellationToken, Failure> {
         told.cancel();
     });
     Ok(stop)
-}
-
-/// The error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        // Some errors repeat their cause in their own text.
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 //!
 //! Never interprets an answer: the bodies are those of `greenroom_wire::api`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use greenroom_core::{FleetName, RoomId, ServerName, TicketId};
+use greenroom_tls::Tls;
 use greenroom_wire::api::{
     AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
     DecisionList, DrainKind, DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest,
@@ -74,6 +76,20 @@ impl ControlClient {
     /// # Errors
     /// When `base` is not an `http` or `https` URL, or no header can carry the token.
     pub fn with_token(base: &str, token: Option<&Secret>, times: CallTimes) -> Result<Self, ClientError> {
+        Self::with_ca(base, token, times, None)
+    }
+
+    /// The same with authorities, in a PEM file, by which an `https` control plane is known; with `None` those of the system.
+    /// The file is read again when it has changed.
+    ///
+    /// # Errors
+    /// As above, and when the file cannot be used.
+    pub fn with_ca(
+        base: &str,
+        token: Option<&Secret>,
+        times: CallTimes,
+        ca: Option<&Path>,
+    ) -> Result<Self, ClientError> {
         let base = base.trim_end_matches('/').to_owned();
         let parsed = reqwest::Url::parse(&base).map_err(|_| ClientError::BadAddress(base.clone()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
@@ -85,10 +101,14 @@ impl ControlClient {
             .connect_timeout(times.connect)
             .pool_idle_timeout(POOL_IDLE)
             .default_headers(auth::headers(token)?)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(ClientError::Setup)?;
-        Ok(Self { http, base, times })
+            .redirect(reqwest::redirect::Policy::none());
+        let tls = ca.map(|ca| Tls::open(None, Some(ca.to_owned()))).transpose();
+        let dialling = tls.and_then(|tls| tls.as_ref().map(Tls::dialling).transpose());
+        let http = match dialling.map_err(ClientError::Authorities)?.flatten() {
+            Some(dialling) => http.tls_backend_preconfigured(dialling),
+            None => http,
+        };
+        Ok(Self { http: http.build().map_err(ClientError::Setup)?, base, times })
     }
 
     /// The address called, without a slash at its end.
@@ -364,6 +384,8 @@ impl ControlClient {
             let base = self.base.clone();
             if error.is_timeout() && !error.is_connect() {
                 ClientError::TimedOut { base }
+            } else if let Some(why) = greenroom_tls::cause(&error) {
+                ClientError::Tls { base, why }
             } else {
                 ClientError::Unreachable { base, source: error.without_url() }
             }

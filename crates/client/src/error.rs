@@ -34,6 +34,18 @@ pub enum ClientError {
         /// The address called.
         base: String,
     },
+    /// TLS failed: nothing was asked. Look at the address, at the authorities and at the certificate there; whoever holds
+    /// them may replace them meanwhile.
+    #[error("the control plane at {base} cannot be reached over TLS: {why}")]
+    Tls {
+        /// The address called.
+        base: String,
+        /// What failed.
+        why: String,
+    },
+    /// The authorities cannot be used.
+    #[error("the authorities of the control plane's certificate cannot be used: {0}")]
+    Authorities(#[source] greenroom_tls::TlsError),
     /// Somebody else answers there, or another version.
     #[error("{base} answered {status} with something that is not of this API: {text}")]
     Unexpected {
@@ -63,6 +75,8 @@ impl ClientError {
             Self::Refused { code, .. } => Some(*code),
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
+            | Self::Tls { .. }
+            | Self::Authorities(_)
             | Self::Unexpected { .. }
             | Self::BadAddress(_)
             | Self::BadToken
@@ -75,8 +89,12 @@ impl ClientError {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Refused { retryable, .. } => *retryable,
-            Self::Unreachable { .. } | Self::TimedOut { .. } => true,
-            Self::Unexpected { .. } | Self::BadAddress(_) | Self::BadToken | Self::Setup(_) => false,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Tls { .. } => true,
+            Self::Authorities(_)
+            | Self::Unexpected { .. }
+            | Self::BadAddress(_)
+            | Self::BadToken
+            | Self::Setup(_) => false,
         }
     }
 }

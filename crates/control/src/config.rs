@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use greenroom_core::FleetName;
 use greenroom_core::fleet::Fleet;
+use greenroom_tls::PairFiles;
 use greenroom_wire::secret::Secret;
 
 use crate::access::AccessToken;
@@ -19,8 +20,11 @@ use crate::world::{Bounds, Timings};
 /// All settings of one control process.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
-    /// Where the HTTP API listens. Default `127.0.0.1:8700`; an address beyond loopback is refused without tokens.
+    /// Where the HTTP API listens. Default `127.0.0.1:8700`; an address beyond loopback is refused without tokens or
+    /// [`MutualTls`].
     pub listen: SocketAddr,
+    /// Its TLS. Default none: plain HTTP.
+    pub tls: Option<ControlTls>,
     /// Who may call. Default nobody is asked: everybody on this machine may do everything.
     pub tokens: Vec<AccessToken>,
     /// The listener for players. Default none: the back end asks for them.
@@ -56,6 +60,7 @@ impl ControlConfig {
     pub fn new(fleets: Vec<Fleet>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8700)),
+            tls: None,
             tokens: Vec::new(),
             players: None,
             fleets,
@@ -73,15 +78,37 @@ impl ControlConfig {
     }
 }
 
+/// TLS of the control listener. The files are read again when they change; what is open goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlTls {
+    /// What it shows to callers, and a replica to the leader.
+    pub pair: PairFiles,
+    /// Whom it knows by certificate. Default nobody: agents come with tokens, and a replica checks the leader's certificate
+    /// with the authorities of the system.
+    pub mutual: Option<MutualTls>,
+}
+
+/// Who is inside. Nobody else opens an agent's stream or passes calls on; all others come with tokens, over TLS without a
+/// certificate of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MutualTls {
+    /// The authorities whose certificates are believed, in a PEM file; a replica checks the leader's with them too.
+    pub ca: PathBuf,
+    /// DNS names of which an agent's certificate has one; `*.` at the beginning stands for one label.
+    pub agents: Vec<String>,
+    /// The same of a replica's. Such a certificate stands for the role operate where a call of a player is passed on.
+    pub replicas: Vec<String>,
+}
+
 /// One of several control processes on one store, of which one leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaConfig {
     /// Its name, as no other replica is called.
     pub name: String,
-    /// Base URL of its HTTP API as the other replicas reach it: `http://host:port`.
+    /// Base URL of its HTTP API as the other replicas reach it: `http://host:port`, `https://` under TLS.
     pub advertise: String,
     /// The token with which it asks the leader for the sake of players, of the role operate. Default none: nobody is asked for
-    /// one. Other calls are passed on with the token that they came with.
+    /// one, or its certificate says who asks. Other calls are passed on with the token that they came with.
     pub token: Option<Secret>,
     /// How long a call is held while nobody leads. Default 10 s.
     pub hold: Duration,
@@ -108,6 +135,8 @@ impl ReplicaConfig {
 pub struct PlayersConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Its TLS. Default none: plain HTTP, for a proxy in front.
+    pub tls: Option<PairFiles>,
     /// How players are known.
     pub login: LoginConfig,
     /// Browser origins that may call, as `scheme://host:port`, or `*`.

@@ -25,8 +25,8 @@ mod webhook;
 
 pub use access::{AccessToken, Role, TokenError, TokenSource};
 pub use config::{
-    ControlConfig, LoginAlgorithm, LoginConfig, LoginKeys, PlayersConfig, Rate, ReadyWhen, ReplicaConfig,
-    StaticPage, WebhookConfig,
+    ControlConfig, ControlTls, LoginAlgorithm, LoginConfig, LoginKeys, MutualTls, PlayersConfig, Rate,
+    ReadyWhen, ReplicaConfig, StaticPage, WebhookConfig,
 };
 pub use http::LoginError;
 pub use run::{RunError, run, run_on};

@@ -187,6 +187,7 @@ fn is_passing(error: &RunError) -> bool {
         | RunError::Peers(_)
         | RunError::Webhook(_)
         | RunError::Serve(_)
+        | RunError::Tls(_)
         | RunError::Panicked(_) => false,
     }
 }

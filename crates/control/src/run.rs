@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use greenroom_core::Timestamp;
 use greenroom_store::{CommitError, Store};
+use greenroom_tls::{Tls, TlsError};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent};
 use greenroom_wire::record::ResultRecord;
 use greenroom_wire::token::PublicKeys;
@@ -38,10 +39,11 @@ const REPLICA_GRACE: Duration = Duration::from_secs(4);
 /// Why a control process ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Others can reach the address and nobody is asked for a token. Configure tokens, or use a loopback address.
+    /// Others can reach the address and nobody is asked for a token. Configure tokens or mutual TLS, or use a loopback
+    /// address.
     #[error(
         "{0} can be reached from other machines and the API has no tokens; \
-         add [[control.tokens]] with name, role and from, or listen on 127.0.0.1"
+         add [[control.tokens]] with name, role and from, or [control.tls] with ca, or listen on 127.0.0.1"
     )]
     NoTokens(SocketAddr),
     /// The keys of player tokens cannot be used.
@@ -50,6 +52,9 @@ pub enum RunError {
     /// A token cannot be used.
     #[error("the access tokens cannot be used")]
     Token(#[from] TokenError),
+    /// A certificate cannot be used.
+    #[error("tls cannot begin")]
+    Tls(#[from] TlsError),
     /// Somebody else listens there: perhaps another control process.
     #[error("{0} is in use already; is another control plane running?")]
     AddressInUse(SocketAddr),
@@ -146,10 +151,10 @@ pub async fn run_on(
     let address = listener.local_addr().map_err(RunError::Serve)?;
     check_reach(&config, address)?;
     let tokens = Arc::new(Tokens::read(config.tokens.clone())?);
+    let tls = config.tls.clone().map(|tls| Tls::open(Some(tls.pair), tls.mutual.map(|mutual| mutual.ca)));
+    let tls = tls.transpose()?;
     let players = match config.players.clone() {
-        Some(players) => {
-            Some((bind(players.listen).await?, Login::open(players.login.clone()).await?, players))
-        }
+        Some(players) => Some(Lodge::open(players).await?),
         None => None,
     };
     let post = Post { config: Arc::new(config), store, office: Arc::new(Office::new()) };
@@ -166,8 +171,15 @@ pub async fn run_on(
             parts.spawn(replica::run(post.clone(), config, stop.clone(), served.clone()));
         }
     }
-    info!(%address, "control started");
-    parts.spawn(serve(listener, players, post, tokens, stop.clone(), served));
+    info!(%address, tls = tls.is_some(), "control started");
+    for tls in tls.iter().chain(players.iter().filter_map(|players| players.tls.as_ref())).cloned() {
+        let stop = stop.clone();
+        parts.spawn(async move {
+            tls.keep_fresh(stop).await;
+            Ok(())
+        });
+    }
+    parts.spawn(serve((listener, tls), players, post, tokens, stop.clone(), served));
     let mut outcome = Ok(());
     while let Some(ended) = parts.join_next().await {
         stop.cancel();
@@ -177,10 +189,26 @@ pub async fn run_on(
     outcome
 }
 
+/// What the listener for players needs.
+struct Lodge {
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    login: Login,
+    config: PlayersConfig,
+}
+
+impl Lodge {
+    async fn open(config: PlayersConfig) -> Result<Self, RunError> {
+        let tls = config.tls.clone().map(|pair| Tls::open(Some(pair), None)).transpose()?;
+        let (listener, login) = (bind(config.listen).await?, Login::open(config.login.clone()).await?);
+        Ok(Self { listener, tls, login, config })
+    }
+}
+
 /// Serves until the stop and until open calls had their time.
 async fn serve(
-    listener: TcpListener,
-    players: Option<(TcpListener, Login, PlayersConfig)>,
+    (listener, tls): (TcpListener, Option<Arc<Tls>>),
+    players: Option<Lodge>,
     post: Post,
     tokens: Arc<Tokens>,
     stop: CancellationToken,
@@ -190,13 +218,13 @@ async fn serve(
     if config.replica.is_some() {
         config.stop_grace = config.stop_grace.max(REPLICA_GRACE);
     }
-    let face = http::face(config, tokens, post, stop)?;
+    let face = http::face(config, tls.as_ref(), tokens, post, stop)?;
     let for_players = async {
-        if let Some((listener, login, players)) = players {
-            http::serve_players(listener, players, login, face.clone()).await;
+        if let Some(Lodge { listener, tls, login, config }) = players {
+            http::serve_players((listener, tls), config, login, face.clone()).await;
         }
     };
-    tokio::join!(http::serve(listener, face.clone()), for_players);
+    tokio::join!(http::serve((listener, tls), face.clone()), for_players);
     served.cancel();
     Ok(())
 }
@@ -271,9 +299,10 @@ impl Leadership {
     }
 }
 
-/// Beyond loopback nobody is let in without a token.
+/// Beyond loopback nobody is let in without a token or a certificate.
 fn check_reach(config: &ControlConfig, address: SocketAddr) -> Result<(), RunError> {
-    if address.ip().is_loopback() || !config.tokens.is_empty() {
+    let knows_callers = config.tls.as_ref().is_some_and(|tls| tls.mutual.is_some());
+    if address.ip().is_loopback() || !config.tokens.is_empty() || knows_callers {
         Ok(())
     } else {
         Err(RunError::NoTokens(address))

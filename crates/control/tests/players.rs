@@ -87,6 +87,7 @@ fn shared() -> LoginConfig {
 fn config(login: LoginConfig) -> PlayersConfig {
     PlayersConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
+        tls: None,
         login,
         origins: vec!["https://game.test".to_owned()],
         endpoints: vec!["lobby".parse().unwrap()],

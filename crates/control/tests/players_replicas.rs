@@ -56,6 +56,7 @@ async fn replica(name: &str, store: &MemoryStore) -> (Control, SocketAddr) {
     let rate = Rate { per_second: 1_000, burst: 1_000 };
     config.players = Some(PlayersConfig {
         listen: players,
+        tls: None,
         login: LoginConfig {
             keys: LoginKeys::Shared(vec![Secret::new(SECRET)]),
             algorithms: vec![LoginAlgorithm::Hs256],

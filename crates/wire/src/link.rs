@@ -48,6 +48,8 @@ pub mod env {
     pub const LINK_SECRET: &str = "GREENROOM_LINK_SECRET";
     /// Base URL of the control plane's HTTP API.
     pub const CONTROL: &str = "GREENROOM_CONTROL";
+    /// Path of the authorities (PEM) that its certificate is checked with; absent where the agent has none.
+    pub const CONTROL_CA: &str = "GREENROOM_CA";
     /// Token for calls of control's HTTP API: present when the fleet's `env` names one.
     pub const TOKEN: &str = "GREENROOM_TOKEN";
     /// Comma-separated browser origins that may connect; `*` for any. Absent: same-origin and non-browser only.

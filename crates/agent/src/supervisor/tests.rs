@@ -29,6 +29,7 @@ fn settings() -> Settings {
     Settings {
         host: "host-1".parse().unwrap(),
         control: "http://127.0.0.1:8700".to_owned(),
+        control_ca: Some("/tls/ca.crt".into()),
         public_host: "play.example.com".to_owned(),
         bind: Ipv4Addr::UNSPECIFIED.into(),
         ports: 7000..=7003,

@@ -14,6 +14,7 @@ mod recycle;
 mod show;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +22,8 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use greenroom_control::Role;
+use greenroom_agent::AgentTls;
+use greenroom_control::{ControlTls, Role};
 use greenroom_core::fleet::Fleet;
 use greenroom_core::{FleetName, HostName};
 use greenroom_wire::link::options;
@@ -54,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) control: ControlSection,
     /// `[host]`.
     pub(crate) host: HostSection,
+    /// `[agent.tls]`: TLS of the streams to the control plane. Default none.
+    pub(crate) agent_tls: Option<AgentTls>,
     /// `[players]`: the listener that players reach themselves. Default none.
     pub(crate) players: Option<PlayersSection>,
     /// `[fleets.*]`, by name.
@@ -65,8 +69,10 @@ pub(crate) struct Config {
 /// `[control]`: the control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ControlSection {
-    /// Where the API and the dashboard listen. Default `127.0.0.1:8700`; beyond loopback only with tokens.
+    /// Where the API and the dashboard listen. Default `127.0.0.1:8700`; beyond loopback only with tokens or mutual TLS.
     pub(crate) listen: SocketAddr,
+    /// `[control.tls]`: its certificate, and who is known by one. Default none: plain HTTP.
+    pub(crate) tls: Option<ControlTls>,
     /// `[[control.tokens]]`: who may call. Default nobody is asked.
     pub(crate) tokens: Vec<TokenSection>,
     /// Where results of ended rooms are posted. Default: nowhere.
@@ -150,6 +156,7 @@ fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
     let empty = DeTable::new();
     let control_table = root.table("control", faults);
     let host_table = root.table("host", faults);
+    let agent_table = root.table("agent", faults);
     let players_table = root.table("players", faults);
     let fleets_table = root.table("fleets", faults);
     root.finish(faults);
@@ -162,6 +169,7 @@ fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
         Some(found) => read_host(found.value, found.span.clone(), faults),
         None => read_host(&empty, 0..0, faults),
     };
+    let agent_tls = agent_table.and_then(|found| tls::agent(found.value, found.span.clone(), faults));
     let fleets = fleets_table.map_or_else(Vec::new, |found| read_fleets(&found, faults));
     let specs: Vec<&Fleet> = fleets.iter().map(|read| &read.fleet).collect();
     let players =
@@ -171,7 +179,7 @@ fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
     let watch = watched.map(|read| (read.fleet.name.clone(), read.watch.clone())).collect();
     let mut fleets: Vec<Fleet> = fleets.into_iter().map(|read| read.fleet).collect();
     fleets.sort_by(|a, b| a.name.cmp(&b.name));
-    Config { control, host, players, fleets, watch }
+    Config { control, host, agent_tls, players, fleets, watch }
 }
 
 fn read_control(
@@ -186,14 +194,16 @@ fn read_control(
         })
     });
     let (tokens, some) = access::tokens(&mut section, faults);
+    let (tls, knows_callers) = tls::control(&mut section, faults);
     if let Some(found) = &listen
         && !found.value.ip().is_loopback()
         && !some
+        && !knows_callers
     {
         faults.push(value_fault(
             found.span.clone(),
             format!(
-                "listen is {}, which others can reach, and there are no [[control.tokens]]; add one with name, role and from, or listen on 127.0.0.1",
+                "listen is {}, which others can reach, and there are no [[control.tokens]]; add one with name, role and from, or [control.tls] with ca, or listen on 127.0.0.1",
                 found.value
             ),
         ));
@@ -214,6 +224,7 @@ fn read_control(
     let listen_span = listen.as_ref().map(|found| found.span.clone());
     let control = ControlSection {
         listen: listen.map_or(SocketAddr::from(([127, 0, 0, 1], 8700)), |found| found.value),
+        tls,
         tokens,
         webhook_url: webhook_url.map(|found| found.value),
         reservation: reservation.map_or(second * 30, |found| found.value),

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use greenroom_control::{LoginAlgorithm, Rate};
 use greenroom_core::FleetName;
 use greenroom_core::fleet::{Fleet, FleetKind};
+use greenroom_tls::PairFiles;
 use greenroom_wire::secret::SecretRef;
 use toml::de::DeTable;
 
 use super::fault::Fault;
 use super::is_origin;
 use super::reader::{Found, Section, missing, value_fault};
+use super::tls;
 
 /// Calls a second of one player or address: far above what a game asks.
 const RATE_MAX: i64 = 10_000;
@@ -26,6 +28,8 @@ const DEFAULT_ALGORITHMS: [LoginAlgorithm; 3] =
 pub(crate) struct PlayersSection {
     /// Where players reach it. No default: it faces the internet.
     pub(crate) listen: SocketAddr,
+    /// `[players.tls]`: its certificate. Default none: TLS ends at a proxy in front.
+    pub(crate) tls: Option<PairFiles>,
     /// Where the keys of player tokens are.
     pub(crate) keys: KeysSection,
     /// Algorithms that are taken.
@@ -92,6 +96,7 @@ pub(super) fn read(
     let per_player = rate(&mut section, ["player_calls_per_second", "player_calls_burst"], [5, 20], faults);
     let per_address =
         rate(&mut section, ["address_calls_per_second", "address_calls_burst"], [50, 200], faults);
+    let tls = tls::players(&mut section, faults);
     let proxies = section.integer::<usize>("proxies", 0..=8, faults);
     section.finish(faults);
     if faults.len() > before {
@@ -99,6 +104,7 @@ pub(super) fn read(
     }
     Some(PlayersSection {
         listen: listen?.value,
+        tls,
         keys: keys?,
         algorithms,
         audience: audience?.value,

@@ -26,6 +26,8 @@ impl fmt::Display for Config {
             writeln!(f, "role = {}", text(token.role.word()))?;
             writeln!(f, "from = {}", text(&token.from.to_string()))?;
         }
+        self.control.tls.as_ref().map_or(Ok(()), |tls| super::tls::write_control(f, tls))?;
+        self.agent_tls.as_ref().map_or(Ok(()), |tls| super::tls::write_agent(f, tls))?;
         writeln!(f, "\n[host]")?;
         writeln!(f, "name = {}", text(host.name.as_str()))?;
         writeln!(f, "public_host = {}", text(&host.public_host))?;
@@ -75,7 +77,8 @@ fn write_players(f: &mut fmt::Formatter<'_>, players: &PlayersSection) -> fmt::R
     writeln!(f, "player_calls_burst = {}", players.per_player.burst)?;
     writeln!(f, "address_calls_per_second = {}", players.per_address.per_second)?;
     writeln!(f, "address_calls_burst = {}", players.per_address.burst)?;
-    writeln!(f, "proxies = {}", players.proxies)
+    writeln!(f, "proxies = {}", players.proxies)?;
+    players.tls.as_ref().map_or(Ok(()), |pair| super::tls::write_players(f, pair))
 }
 
 fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
@@ -131,7 +134,7 @@ pub(super) fn text(value: &str) -> String {
     toml::Value::String(value.to_owned()).to_string()
 }
 
-fn list(values: &[String]) -> String {
+pub(super) fn list(values: &[String]) -> String {
     let quoted: Vec<String> = values.iter().map(|value| text(value)).collect();
     format!("[{}]", quoted.join(", "))
 }

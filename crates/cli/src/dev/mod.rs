@@ -106,7 +106,7 @@ impl Plan {
     }
 
     fn client(&self) -> Result<ControlClient, Failure> {
-        crate::ask::client_at(&self.url(), self.token_from.as_ref())
+        crate::ask::client_at(&self.url(), self.token_from.as_ref(), None)
     }
 
     /// What commands in another terminal need to find this control plane.
@@ -146,7 +146,7 @@ impl Plan {
         if let Some(reference) = &self.token_from {
             args.extend(["--token-from".to_owned(), reference.to_string()]);
         }
-        args.push("--stop-servers-on-exit".to_owned());
+        args.extend(["--stop-servers-on-exit", "--under-dev"].map(str::to_owned));
         for host in [self.listen.ip().to_string(), "localhost".to_owned()] {
             let host = if host.contains(':') { format!("[{host}]") } else { host };
             args.extend(["--allow-origin".to_owned(), format!("http://{host}:{}", self.listen.port())]);

@@ -13,14 +13,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use greenroom_tls::Tls;
 use greenroom_wire::error::Code;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::error::{ApiError, Lost};
+use super::seldom::Seldom;
 use super::standing::{Reader, Search};
 use super::{CALL_TIMEOUT, Face};
 use crate::config::ReplicaConfig;
@@ -29,7 +31,7 @@ use crate::run::RunError;
 use crate::world::Call;
 
 /// Names the replica that passed a call on. One that does not lead refuses such a call, so that none goes in circles.
-const FORWARDED: HeaderName = HeaderName::from_static("x-greenroom-forwarded-by");
+pub(super) const FORWARDED: HeaderName = HeaderName::from_static("x-greenroom-forwarded-by");
 /// On the refusal of a replica that does not lead.
 const NOT_LEADER: HeaderName = HeaderName::from_static("x-greenroom-not-leader");
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -52,19 +54,40 @@ pub(crate) struct Peers {
     pub(super) config: ReplicaConfig,
     http: reqwest::Client,
     reader: Reader,
+    faults_told: Seldom,
 }
 
 impl Peers {
-    pub(super) fn new(config: ReplicaConfig, reader: Reader) -> Result<Self, RunError> {
+    /// With `tls` it shows the certificate of this replica and checks the leader's.
+    pub(super) fn new(
+        config: ReplicaConfig,
+        tls: Option<&Arc<Tls>>,
+        reader: Reader,
+    ) -> Result<Self, RunError> {
         // Another part of the process may have installed it before; either is the same.
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build();
-        Ok(Self { config, http: http.map_err(RunError::Peers)?, reader })
+            .no_proxy();
+        let http = match tls.map(Tls::dialling).transpose()?.flatten() {
+            Some(dialling) => http.tls_backend_preconfigured(dialling),
+            None => http,
+        };
+        Ok(Self {
+            config,
+            http: http.build().map_err(RunError::Peers)?,
+            reader,
+            faults_told: Seldom::default(),
+        })
+    }
+
+    /// TLS with the leader fails: a person must look at the certificates.
+    fn tell(&self, leader: &Leader, why: &str) {
+        if self.faults_told.is_due() {
+            warn!(leader = %leader.name, url = %leader.url, error = why, "the leader cannot be asked over TLS");
+        }
     }
 }
 
@@ -254,7 +277,12 @@ async fn pass_on(
             Sent::Answer(response)
         }
         Ok(_) => Sent::Answer(ApiError::internal("the leader's answer is too large").into_response()),
-        Err(error) if error.is_connect() => Sent::Untouched,
+        Err(error) if error.is_connect() || greenroom_tls::refusal(&error).is_some() => {
+            if let Some(why) = greenroom_tls::cause(&error) {
+                peers.tell(leader, &why);
+            }
+            Sent::Untouched
+        }
         Err(error) => {
             debug!(error = %error.without_url(), leader = %leader.name, "the leader was lost during a call");
             Sent::Unknown

@@ -1,6 +1,7 @@
-//! Who may call: the right token where tokens are configured, else the right `Host`; and no page of another site.
+//! Who may call: the right token or certificate where callers must say who they are, else the right `Host`; and no page of
+//! another site.
 //!
-//! Never logs a token. Without tokens the API serves its own machine only: without the `Host` check a page could point
+//! Never logs a token. Where nobody is asked the API serves its own machine only: without the `Host` check a page could point
 //! its own name at 127.0.0.1 and read everything (DNS rebinding); without the `Origin` check it could write blindly.
 
 use std::net::IpAddr;
@@ -17,6 +18,8 @@ use tracing::{Instrument as _, debug, debug_span};
 
 use super::Face;
 use super::error::ApiError;
+use super::forward::FORWARDED;
+use super::inside::{Inside, Shown};
 use super::routes::Needs;
 use crate::access::{Caller, Role, Tokens};
 
@@ -29,13 +32,25 @@ const STREAM_PATH: &str = "/v1/agents/stream";
 pub(crate) struct Guard {
     tokens: Arc<Tokens>,
     needs: Needs,
+    /// Who is known by certificate; `None` where nobody is.
+    inside: Option<Inside>,
     hosts: Vec<String>,
     origins: Vec<String>,
 }
 
 impl Guard {
-    pub(crate) fn new(tokens: Arc<Tokens>, hosts: Vec<String>, origins: Vec<String>) -> Self {
-        Self { tokens, needs: Needs::new(), hosts, origins }
+    pub(crate) fn new(
+        tokens: Arc<Tokens>,
+        inside: Option<Inside>,
+        hosts: Vec<String>,
+        origins: Vec<String>,
+    ) -> Self {
+        Self { tokens, needs: Needs::new(), inside, hosts, origins }
+    }
+
+    /// Whether callers must say who they are.
+    fn asks(&self) -> bool {
+        self.tokens.are_needed() || self.inside.is_some()
     }
 
     /// Who calls, if the call may be made. `route` is the path as the router knows it.
@@ -45,14 +60,29 @@ impl Guard {
         path: &str,
         route: Option<&str>,
         headers: &HeaderMap,
+        shown: Option<&Shown>,
     ) -> Result<Caller, ApiError> {
         self.check(method, path, headers)?;
         let anybody = |role| Caller { name: None, role };
-        if !self.tokens.are_needed() {
+        if !self.asks() {
             return Ok(anybody(Role::Admin));
+        }
+        let is_passed_on = headers.contains_key(FORWARDED);
+        if let Some(inside) = self.inside.as_ref().filter(|_| is_passed_on) {
+            inside.check_replica(shown)?;
         }
         let needed = route.and_then(|route| self.needs.of(route, method));
         let Some(needed) = needed else { return Ok(anybody(Role::Agent)) };
+        if let Some(inside) = &self.inside {
+            if needed == Role::Agent {
+                inside.check_agent(shown)?;
+                return Ok(anybody(Role::Agent));
+            }
+            // What players ask for has no token of the control listener. Whoever else asks has shown it where the call arrived.
+            if is_passed_on && !headers.contains_key(AUTHORIZATION) && Role::Operate.allows(needed) {
+                return Ok(anybody(Role::Operate));
+            }
+        }
         let caller = self.caller(headers)?;
         if caller.role.allows(needed) {
             return Ok(caller);
@@ -74,7 +104,7 @@ impl Guard {
     fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
         let forbidden = |message: String| Err(ApiError::new(Code::Forbidden, message));
         let host = text(headers, &HOST).unwrap_or_default();
-        if !self.tokens.are_needed() && !self.knows_host(host) {
+        if !self.asks() && !self.knows_host(host) {
             return forbidden(format!("this API does not answer under the host {host:?}"));
         }
         let changes = !matches!(*method, Method::GET | Method::HEAD) || path == STREAM_PATH;
@@ -132,7 +162,8 @@ pub(crate) async fn guard(State(face): State<Arc<Face>>, mut request: Request, n
     let span = debug_span!("request", id, %method, %path);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map(MatchedPath::as_str);
-    let admitted = face.guard.admit(&method, &path, route, request.headers());
+    let shown = request.extensions().get::<Shown>();
+    let admitted = face.guard.admit(&method, &path, route, request.headers(), shown);
     let mut response = async {
         let response = match admitted {
             Ok(caller) => {
@@ -160,7 +191,8 @@ mod tests {
     #[test]
     fn only_known_hosts_and_own_pages_are_answered() {
         let tokens = Arc::new(Tokens::read(Vec::new()).unwrap());
-        let guard = Guard::new(tokens, vec!["control.test".to_owned()], vec!["http://app.test".to_owned()]);
+        let guard =
+            Guard::new(tokens, None, vec!["control.test".to_owned()], vec!["http://app.test".to_owned()]);
         let cases = [
             ("loopback", "GET", "/", Some("127.0.0.1:8700"), None, true),
             ("name", "GET", "/", Some("localhost:8700"), None, true),

@@ -7,10 +7,12 @@ mod error;
 mod extract;
 mod forward;
 mod guard;
+mod inside;
 mod listen;
 mod openapi;
 mod route;
 mod routes;
+mod seldom;
 mod standing;
 
 mod calls;
@@ -25,6 +27,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
+use greenroom_tls::Tls;
 use greenroom_wire::error::Code;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -76,7 +79,12 @@ impl Face {
             tokens: tokens.clone(),
             connections_max: config.connections_max,
             grace: config.stop_grace,
-            guard: guard::Guard::new(tokens, config.allowed_hosts, config.allowed_origins),
+            guard: guard::Guard::new(
+                tokens,
+                config.tls.and_then(|tls| tls.mutual).as_ref().map(inside::Inside::new),
+                config.allowed_hosts,
+                config.allowed_origins,
+            ),
             minimum: match config.ready_when {
                 ReadyWhen::Serving => Minimum::Ignored,
                 ReadyWhen::MinimumReady => Minimum::Required,
@@ -127,31 +135,30 @@ fn no_leader() -> ApiError {
 /// What the listeners share.
 pub(crate) fn face(
     config: ControlConfig,
+    tls: Option<&Arc<Tls>>,
     tokens: Arc<Tokens>,
     post: Post,
     stop: CancellationToken,
 ) -> Result<Arc<Face>, RunError> {
     let Post { config: whole, store, office } = post;
     let peers = config.replica.clone();
-    let peers = peers.map(|replica| forward::Peers::new(replica, standing::Reader::new(store, whole)));
+    let peers = peers.map(|replica| forward::Peers::new(replica, tls, standing::Reader::new(store, whole)));
     let peers = peers.transpose()?;
     Ok(Arc::new(Face::new(config, peers, tokens, office, stop)))
 }
 
+/// A listener, and its TLS if it has any.
+type Listening = (TcpListener, Option<Arc<Tls>>);
+
 /// Serves until the stop, then gives open calls the grace time.
-pub(crate) async fn serve(listener: TcpListener, face: Arc<Face>) {
+pub(crate) async fn serve(listener: Listening, face: Arc<Face>) {
     let (grace, stop) = (face.grace, face.stop.clone());
     let serving = listen::serve(listener, router(face.clone()), face.connections_max, grace, stop.clone());
     tokio::join!(serving, face.tokens.keep_fresh(REREAD, stop));
 }
 
 /// The same for players.
-pub(crate) async fn serve_players(
-    listener: TcpListener,
-    config: PlayersConfig,
-    login: Login,
-    face: Arc<Face>,
-) {
+pub(crate) async fn serve_players(listener: Listening, config: PlayersConfig, login: Login, face: Arc<Face>) {
     let (grace, stop) = (face.grace, face.stop.clone());
     Lobby::new(config, login, face).serve(listener, grace, stop).await;
 }

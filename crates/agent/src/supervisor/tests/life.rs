@@ -32,6 +32,7 @@ fn a_started_server_is_told_the_whole_contract() {
     COLOUR=green
     GREENROOM_ALLOWED_ORIGINS=https://a.example,https://b.example
     GREENROOM_BIND=0.0.0.0
+    GREENROOM_CA=/tls/ca.crt
     GREENROOM_CONTROL=http://127.0.0.1:8700
     GREENROOM_FLEET=arena
     GREENROOM_HOST=host-1

@@ -25,7 +25,6 @@ use greenroom_wire::api::{
 };
 use greenroom_wire::error::Code;
 use sha2::{Digest as _, Sha256};
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -35,7 +34,7 @@ use super::calls::header_key;
 use super::error::{self, ApiError};
 use super::extract::{Named, Told};
 use super::listen::{self, Peer};
-use super::route;
+use super::{Listening, route};
 use crate::config::PlayersConfig;
 use crate::world::Call;
 
@@ -77,7 +76,7 @@ impl Lobby {
     }
 
     /// Serves until `stop`, then lets open calls finish within `grace`.
-    pub(crate) async fn serve(self, listener: TcpListener, grace: Duration, stop: CancellationToken) {
+    pub(crate) async fn serve(self, listener: Listening, grace: Duration, stop: CancellationToken) {
         let connections_max = self.config.connections_max;
         let lobby = Arc::new(self);
         let serving = listen::serve(listener, router(lobby.clone()), connections_max, grace, stop.clone());
