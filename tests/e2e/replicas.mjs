@@ -35,7 +35,7 @@ replicas_max = 2
 `;
 
 /** Runs a process whose output is kept; ended by `stop`. */
-function run(program, args, options) {
+export function run(program, args, options) {
   const child = spawn(program, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
   const run = { child, output: '', ended: once(child, 'exit') };
   const keep = (chunk) => (run.output = (run.output + chunk).slice(-200_000));
@@ -48,7 +48,8 @@ function run(program, args, options) {
 export class Replicas {
   /** Files and ports; nothing runs yet. */
   static async prepare(t, replicas, hosts) {
-    const self = new Replicas();
+    const self = new this();
+    self.more = ''; // what files say besides
     t.after(() => self.stop());
     self.folder = await mkdtemp(path.join(os.tmpdir(), 'greenroom-e2e-'));
     self.env = { ...process.env, GREENROOM_TEST_FOLDER: self.folder };
@@ -61,11 +62,11 @@ export class Replicas {
   }
 
   static async start(t, { replicas = ['a', 'b', 'c'], hosts = ['h1', 'h2'], zones = {} } = {}) {
-    const self = await Replicas.prepare(t, replicas, hosts);
+    const self = await this.prepare(t, replicas, hosts);
     await self.startRedis();
     for (const replica of self.replicas) self.startReplica(replica);
     self.agents = await Promise.all(hosts.map(async (name, i) => {
-      await writeFile(self.toml(name), TOML(self.ports(i), name, zones[name]));
+      await writeFile(self.toml(name), TOML(self.ports(i), name, zones[name]) + self.more);
       const others = self.replicas.slice(1).flatMap(({ url }) => ['--replica', url]);
       const args = ['--server', self.replicas[0].url, 'agent', '--config', self.toml(name)];
       args.push('--data-dir', path.join(self.folder, name), '--stop-servers-on-exit', ...others);

@@ -1,62 +1,11 @@
 // Game servers whose own port speaks TLS, under a real agent: its probe finds out, answers say `https`, and a new certificate
 // is taken up while everybody stays.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import tls from 'node:tls';
-import { promisify } from 'node:util';
 
+import { Authority, shown } from './authority.mjs';
 import { config } from './configs.mjs';
 import { test, until, withGreenroom } from './harness.mjs';
 import { connect, refusal } from './players.mjs';
-
-const run = promisify(execFile);
-
-/** An authority of this test alone, and what it signs. */
-class Authority {
-  static async make(t) {
-    const self = new Authority();
-    self.folder = await mkdtemp(join(tmpdir(), 'greenroom-ca-'));
-    t.after(() => rm(self.folder, { recursive: true }));
-    await self.#openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
-      '-subj', '/CN=a test', '-keyout', 'ca.key', '-out', 'ca.pem');
-    self.ca = await readFile(self.path('ca.pem'));
-    return self;
-  }
-
-  path(name) {
-    return join(this.folder, name);
-  }
-
-  #openssl(...args) {
-    return run('openssl', args, { cwd: this.folder });
-  }
-
-  /** Signs a certificate with this serial number and puts it where the servers read it, each file at once. */
-  async sign(serial) {
-    await writeFile(this.path('names'), 'subjectAltName=IP:127.0.0.1,DNS:localhost\n');
-    await this.#openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=localhost',
-      '-keyout', 'new.key', '-out', 'new.csr');
-    await this.#openssl('x509', '-req', '-in', 'new.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-days', '1',
-      '-set_serial', String(serial), '-extfile', 'names', '-out', 'new.pem');
-    await rename(this.path('new.key'), this.path('server.key'));
-    await rename(this.path('new.pem'), this.path('server.pem'));
-  }
-}
-
-/** The serial number of the certificate that a fresh connection is shown. */
-function shown(endpoint, ca) {
-  const [host, port] = endpoint.split(':');
-  return new Promise((resolve, reject) => {
-    const socket = tls.connect({ host, port: Number(port), ca }, () => {
-      resolve(Number(`0x${socket.getPeerCertificate().serialNumber}`));
-      socket.end();
-    });
-    socket.on('error', reject);
-  });
-}
 
 const fleet = (name, kind, authority) => `
 [fleets.${name}]
