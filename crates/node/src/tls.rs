@@ -29,6 +29,9 @@ const CIPHER_BYTES: usize = 32 * 1024;
 /// Plaintext of one record.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
 
+/// How long changed files must be at rest before they are read: one of a pair is replaced after the other.
+const AT_REST: Duration = Duration::from_secs(1);
+
 /// What a record adds to its plaintext, and what small answers of a handshake take.
 const SPARE_BYTES: usize = 256;
 
@@ -136,7 +139,9 @@ pub(crate) fn reload(state: &NodeState) {
 pub(crate) async fn watch(state: Rc<NodeState>) {
     let Some(certificate) = &state.certificate else { return std::future::pending().await };
     loop {
-        tokio::time::sleep(certificate.files.look_every).await;
+        let is_changing = certificate.watched.borrow().is_changing();
+        let pause = if is_changing { AT_REST } else { Duration::MAX };
+        tokio::time::sleep(certificate.files.look_every.min(pause)).await;
         if certificate.has_changed() {
             reload(&state);
         }

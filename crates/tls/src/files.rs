@@ -135,6 +135,12 @@ impl Watched {
         is_told
     }
 
+    /// Whether the last look found others that may not rest yet: look again soon.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.seen.is_some() && self.seen != self.taken
+    }
+
     /// They are about to be read, whether they changed or not.
     pub fn take(&mut self) {
         self.taken = stamp(&self.paths);
@@ -167,10 +173,10 @@ mod tests {
         let mut watched = Watched::new(vec![a.clone(), b.clone()]);
         assert!(!watched.has_changed());
         put(&a, "22");
-        assert!(!watched.has_changed(), "somebody is at it");
+        assert!(!watched.has_changed() && watched.is_changing(), "somebody is at it");
         put(&b, "22");
         assert!(!watched.has_changed(), "still");
-        assert!(watched.has_changed(), "both are new and rest");
+        assert!(watched.has_changed() && !watched.is_changing(), "both are new and rest");
         assert!(!watched.has_changed(), "told once");
         fs::remove_file(&a).unwrap();
         assert!(!watched.has_changed() && !watched.has_changed(), "one is missing");
