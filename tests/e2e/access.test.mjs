@@ -80,7 +80,7 @@ replicas_max = 2
     const told = await greenroom(url, reader, 'audit', '-o', 'json');
     return told.text.includes('fleet_restarted') && told.text;
   });
-  assert.equal(JSON.parse(trail).entries.at(-1).who, 'token ops');
+  assert.equal(JSON.parse(trail).entries.find(({ action }) => action === 'fleet_restarted').who, 'token ops');
 
   const said = [trail, cluster.output, (await greenroom(url, reader, 'get', 'fleets', '-o', 'json')).text];
   for (const file of await files(cluster.folder)) said.push(await readFile(file, 'latin1'));
