@@ -349,11 +349,14 @@ impl Inner {
                     }
                     None => {}
                 }
-                let before = self.contents.term();
+                let (before, commits) = (self.contents.term(), self.contents.commits());
                 let judged = self.contents.commit(known, op.process, id, batch);
                 self.note(batch, &judged);
                 match (&judged, op.term) {
-                    (Judged::Stored { .. }, Some(term)) if term != before => {
+                    // One that was stored under its term already is only told again.
+                    (Judged::Stored { .. }, Some(term))
+                        if term != before && self.contents.commits() != commits =>
+                    {
                         self.broken.get_or_insert(Broken::DeposedStored { term, stored: before });
                     }
                     (Judged::Conflict(_), Some(_)) => self.refused += 1,

@@ -101,6 +101,11 @@ impl Contents {
         self.term
     }
 
+    /// How many batches were stored.
+    pub(super) const fn commits(&self) -> u64 {
+        self.commits
+    }
+
     /// What is here and not, or not so, in `other`.
     pub(super) fn missing_in(&self, other: &Self) -> Vec<(Kind, String)> {
         let is_kept =
