@@ -138,7 +138,8 @@ impl Step {
             let wanted = target.min(self.wanted.saturating_add(step));
             if wanted < target {
                 self.blocked_by.push(Block::Step(step));
-                sooner(wake_at, Some(now + rules.cooldown_out));
+                // The next step is a look of its own also where there is no cool-down.
+                sooner(wake_at, Some(now + rules.cooldown_out.max(Duration::from_millis(1))));
             }
             self.wanted = wanted;
             self.change = Change::Out;

@@ -198,6 +198,8 @@ impl<'a> Census<'a> {
                 }
                 // It answers nobody yet, so the fleet is no shorter of ready servers without it.
                 State::Starting if idle_since.is_none() => None,
+                // Whoever was on it before its process died, or was sent there, comes back to it.
+                State::Starting if was_up(server) && !emptied(CORDON_WAIT).is_some_and(&mut due) => None,
                 State::Starting if leaves(server) => Some(StopReason::HostDrained),
                 State::Starting if outdated => Some(StopReason::Outdated),
                 State::Starting => {
@@ -334,6 +336,11 @@ impl<'a> Census<'a> {
         }
         reasons
     }
+}
+
+/// Whether a process of it answered before the one that starts now.
+fn was_up(server: &GameServer) -> bool {
+    server.starting_since.is_some_and(|since| since > server.started_at)
 }
 
 fn is_available(server: &GameServer) -> bool {

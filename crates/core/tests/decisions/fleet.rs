@@ -87,6 +87,8 @@ fn a_fleet_takes_the_next_step_towards_its_target() {
             ),
             ("the longest idle goes first", (1, 5), "a ready idle=4, b ready idle=5", "1: cordon b Surplus"),
             ("a surplus start is stopped at once", (0, 5), "a starting", "0: stop a Surplus"),
+            ("who was on it before it died comes back to it", (0, 5), "a starting again=1 idle=1", "0: @ 2"),
+            ("and when nobody came it goes", (0, 5), "a starting again=3 idle=3", "0: stop a Surplus @ 57"),
             ("a busy server is never surplus", (0, 5), "a ready connections=1, b ready flight=1", "0:"),
             ("an allocated state alone is busy", (0, 5), "a allocated idle=9999", "0:"),
             (

@@ -94,7 +94,12 @@ pub(crate) fn server(text: &str) -> GameServer {
             "connections" => server.connections = value.parse().unwrap(),
             "flight" => server.in_flight = value.parse().unwrap(),
             "idle" => server.idle_since = Some(NOW - Duration::from_secs(value.parse().unwrap())),
-            "since" => server.starting_since = Some(NOW - Duration::from_secs(value.parse().unwrap())),
+            "since" => {
+                server.started_at = NOW - Duration::from_secs(value.parse().unwrap());
+                server.starting_since = Some(server.started_at);
+            }
+            // Once more, after a process that had answered.
+            "again" => server.starting_since = Some(NOW - Duration::from_secs(value.parse().unwrap())),
             "fleet" => server.fleet = value.parse().unwrap(),
             other => panic!("no such word: {other}"),
         }
