@@ -93,6 +93,7 @@ export class Replicas {
     args.push('--store', `redis://127.0.0.1:${this.redisPort}`, '--replica', replica.name, '--advertise', replica.url);
     replica.run = run(BIN, args, { cwd: this.folder, env: { ...this.env, NO_COLOR: '1' } });
     replica.state = 'up';
+    replica.broken = new AbortController();
   }
 
   said() {
@@ -100,9 +101,9 @@ export class Replicas {
   }
 
   /** One call to one replica. */
-  async ask({ url }, method, at, body, ms = 12_000) {
+  async ask({ url, broken }, method, at, body, ms = 12_000) {
     const headers = body ? { 'content-type': 'application/json' } : {};
-    const signal = AbortSignal.timeout(ms);
+    const signal = broken ? AbortSignal.any([AbortSignal.timeout(ms), broken.signal]) : AbortSignal.timeout(ms);
     const answer = await fetch(url + at, { method, headers, body: body && JSON.stringify(body), signal });
     return { status: answer.status, body: await answer.json().catch(() => ({})) };
   }
@@ -142,9 +143,12 @@ export class Replicas {
     replica.run.child.kill('SIGKILL');
   }
 
+  /** Also breaks off the calls that are under way there, as a kill does by itself: nobody is there to answer them. */
   freeze(replica) {
     replica.state = 'down';
     replica.run.child.kill('SIGSTOP');
+    replica.broken.abort(new Error(`${replica.name} was frozen`));
+    replica.broken = new AbortController();
   }
 
   thaw(replica) {
