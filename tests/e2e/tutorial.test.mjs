@@ -8,22 +8,10 @@ import path from 'node:path';
 import process from 'node:process';
 
 import { BIN, freePorts, processesOf, test, until } from './harness.mjs';
+import { blocksOf } from './page.mjs';
 
 const PAGE = new URL('../../docs/tutorial-recovery.md', import.meta.url);
 const MODULES = new URL('node_modules', import.meta.url).pathname;
-
-/** The code blocks of a page, in order: what it is, what is said of it, its text and its line. */
-function blocksOf(page) {
-  const blocks = [];
-  let open = null;
-  page.split('\n').forEach((line, at) => {
-    const fence = line.match(/^```(\w*) ?(.*)$/);
-    if (open && line === '```') open = null;
-    else if (fence && !open) blocks.push((open = { language: fence[1], mark: fence[2], text: '', line: at + 1 }));
-    else if (open) open.text += `${line}\n`;
-  });
-  return blocks;
-}
 
 test('the tutorial prints what it says', { timeout: 240_000 }, async (t) => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'greenroom-tutorial-'));

@@ -29,6 +29,9 @@ pub struct Journal {
     pub term_seen: u64,
     /// The port of the link listener, where running servers look for their agent.
     pub link_port: u16,
+    /// The same of the SDK's listener.
+    #[serde(default)]
+    pub sdk_port: u16,
     /// Keys that JoinTokens are checked with: a server that links again before control is back keeps them.
     pub keys: PublicKeys,
     /// Servers that run or shall run.
@@ -44,12 +47,13 @@ pub struct Journal {
 impl Journal {
     /// The journal of a host that never ran anything.
     #[must_use]
-    pub const fn empty(host: HostName, link_port: u16) -> Self {
+    pub const fn empty(host: HostName) -> Self {
         Self {
             version: VERSION,
             host: Text(host),
             term_seen: 0,
-            link_port,
+            link_port: 0,
+            sdk_port: 0,
             keys: PublicKeys { keys: Vec::new() },
             servers: Vec::new(),
             room_ended: Vec::new(),
@@ -84,6 +88,9 @@ pub struct JournalServer {
     pub deaths_ms: Vec<u64>,
     /// How its last process ended.
     pub last_end: String,
+    /// Labels that its process has set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// One result on its way.

@@ -22,10 +22,12 @@ pub mod journal;
 mod last_words;
 mod link;
 mod lock;
+mod logs;
 mod memory;
 pub mod obedience;
 mod outbox;
 mod probe;
+mod sdk;
 mod shell;
 pub mod supervisor;
 
@@ -150,10 +152,10 @@ pub enum RunError {
         /// How many servers are journalled.
         servers: usize,
     },
-    /// The link listener's port is taken. Running servers look for their agent there, so no other one will do: end
+    /// The port of the link or of the SDK is taken. Running servers look for their agent there, so no other one will do: end
     /// whatever holds it.
     #[error(
-        "link port {port}, where {servers} running gameservers look for their agent, cannot be bound: {source}"
+        "port {port}, where {servers} running gameservers look for their agent, cannot be bound: {source}"
     )]
     LinkPort {
         /// Which.

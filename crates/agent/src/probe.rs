@@ -76,6 +76,8 @@ impl Prober {
         let probe = async {
             match how {
                 ProbeWord::Tcp => connect(address).await.map(|_| Speech::Plain),
+                // It speaks for itself; nobody asks its port.
+                ProbeWord::Sdk { .. } => Ok(Speech::Plain),
                 ProbeWord::Http(_) | ProbeWord::EngineIo => self.talk(address, how).await,
             }
         };
@@ -131,7 +133,7 @@ impl Prober {
 
     async fn talk_in(&self, speech: Speech, address: SocketAddr, how: &ProbeWord) -> Result<(), ProbeError> {
         match how {
-            ProbeWord::Tcp => Ok(()),
+            ProbeWord::Tcp | ProbeWord::Sdk { .. } => Ok(()),
             ProbeWord::Http(path) => {
                 self.ask(speech, address, Method::GET, path, Bytes::new()).await.map(drop)
             }

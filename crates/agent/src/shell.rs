@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use greenroom_core::{InstanceId, ServerName, Timestamp};
-use greenroom_provider::{Exit, LogPiece, Provider, Running, StartSpec};
+use greenroom_provider::{Exit, Provider, Running, StartSpec};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent, VERSION};
-use greenroom_wire::api::LogsAnswer;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -29,8 +28,9 @@ use crate::lock::Lock;
 use crate::obedience::ControlId;
 use crate::outbox::Outbox;
 use crate::probe::Prober;
+use crate::sdk::{self, Asked, Calls};
 use crate::supervisor::{Effect, Event, LinkId, Process, Settings, Supervisor};
-use crate::{AgentConfig, JournalError, OnExit, RunError, link, memory};
+use crate::{AgentConfig, JournalError, OnExit, RunError, link, logs, memory};
 
 /// Inputs that may wait for the loop; whoever brings more waits.
 const INBOX_MAX: usize = 1024;
@@ -56,6 +56,8 @@ pub(crate) enum Input {
     ControlLost(ControlId),
     /// A link connection says hello.
     Linking(LinkId, Outbox),
+    /// Somebody calls the SDK.
+    Sdk(Asked),
 }
 
 /// One message as one line of JSON.
@@ -88,7 +90,7 @@ impl Clock {
 }
 
 /// What the supervisor is told of this agent.
-fn settings(config: &AgentConfig, link: SocketAddr) -> Settings {
+fn settings(config: &AgentConfig, link: SocketAddr, sdk: SocketAddr) -> Settings {
     Settings {
         host: config.host.clone(),
         control: config.control.clone(),
@@ -99,6 +101,7 @@ fn settings(config: &AgentConfig, link: SocketAddr) -> Settings {
         allowed_origins: config.allowed_origins.clone(),
         servers_max: config.servers_max,
         link,
+        sdk,
         boards: greenroom_backplane::Limits::default(),
     }
 }
@@ -120,8 +123,8 @@ pub(crate) async fn run(
     let folder = config.data_dir.join("agent");
     std::fs::create_dir_all(&folder).map_err(|source| RunError::Folder { folder: folder.clone(), source })?;
     let _lock = Lock::take(&folder, &config.host)?;
-    let (listener, journal) = open(&config, &folder).await?;
-    let link = listener.local_addr().map_err(|source| RunError::Link { source })?;
+    let (listeners, journal) = open(&config, &folder).await?;
+    let [link, sdk] = [journal.link_port, journal.sdk_port].map(|port| (Ipv4Addr::LOCALHOST, port).into());
     let clock = Clock::new();
     let secrets = Box::new(|| random_hex().expect("the system gave random bytes before"));
     let term_seen = Arc::new(AtomicU64::new(journal.term_seen));
@@ -135,23 +138,27 @@ pub(crate) async fn run(
     };
     let (inbox, inputs) = mpsc::channel(INBOX_MAX);
     let mut shell = Shell {
-        supervisor: Supervisor::new(settings(&config, link), journal, secrets, clock.now()),
+        supervisor: Supervisor::new(settings(&config, link, sdk), journal, secrets, clock.now()),
         journal: JournalFile::new(&folder),
         provider,
         inbox: inbox.clone(),
         tasks: JoinSet::new(),
         controls: Controls::default(),
         links: BTreeMap::new(),
+        sdk_calls: Calls::default(),
         overflows_total: 0,
         prober: Prober::new(reachable(config.bind)),
         bind: config.bind,
         term_seen: term_seen.clone(),
         clock,
     };
-    tracing::info!(host = %config.host, control = config.control, %link, "agent runs");
+    tracing::info!(host = %config.host, control = config.control, %link, %sdk, "agent runs");
     let mut streams = JoinSet::new();
     let links_max = 2 * config.servers_max as usize + 64;
-    streams.spawn(link::listen(listener, links_max, inbox.clone()));
+    let [link_listener, sdk_listener] = listeners;
+    streams.spawn(link::listen(link_listener, links_max, inbox.clone()));
+    // A watch or two and a connection for the rest, for each server.
+    streams.spawn(sdk::listen(sdk_listener, 2 * links_max, inbox.clone()));
     let hang_up = CancellationToken::new();
     let dialler = |id, way| Dialler {
         id,
@@ -171,8 +178,8 @@ pub(crate) async fn run(
     outcome
 }
 
-/// The journal to go on with and the link's listener on its port.
-async fn open(config: &AgentConfig, folder: &Path) -> Result<(TcpListener, Journal), RunError> {
+/// The listeners of link and SDK on their ports, and the journal to go on with.
+async fn open(config: &AgentConfig, folder: &Path) -> Result<([TcpListener; 2], Journal), RunError> {
     let found = JournalFile::new(folder).read()?;
     let servers = found.as_ref().map_or(0, |journal| journal.servers.len());
     let results = found.as_ref().map_or(0, |journal| journal.room_ended.len());
@@ -183,16 +190,21 @@ async fn open(config: &AgentConfig, folder: &Path) -> Result<(TcpListener, Journ
         }
         Some(_) | None => {}
     }
-    let port = found.as_ref().map_or(0, |journal| journal.link_port);
-    let listener = match link::bind(port).await {
+    let mut journal = found.unwrap_or_else(|| Journal::empty(config.host.clone()));
+    let link = bind(&mut journal.link_port, servers).await?;
+    let sdk = bind(&mut journal.sdk_port, servers).await?;
+    Ok(([link, sdk], journal))
+}
+
+/// Binds this port, or another one where no server needs it.
+async fn bind(port: &mut u16, servers: usize) -> Result<TcpListener, RunError> {
+    let listener = match link::bind(*port).await {
         Ok(listener) => listener,
-        Err(source) if servers > 0 => return Err(RunError::LinkPort { port, servers, source }),
+        Err(source) if servers > 0 => return Err(RunError::LinkPort { port: *port, servers, source }),
         Err(_) => link::bind(0).await.map_err(|source| RunError::Link { source })?,
     };
-    let port = listener.local_addr().map_err(|source| RunError::Link { source })?.port();
-    let mut journal = found.unwrap_or_else(|| Journal::empty(config.host.clone(), port));
-    journal.link_port = port;
-    Ok((listener, journal))
+    *port = listener.local_addr().map_err(|source| RunError::Link { source })?.port();
+    Ok(listener)
 }
 
 fn random_hex() -> Result<String, getrandom::Error> {
@@ -217,6 +229,7 @@ struct Shell {
     tasks: JoinSet<()>,
     controls: Controls,
     links: BTreeMap<LinkId, Outbox>,
+    sdk_calls: Calls,
     overflows_total: u64,
     prober: Prober,
     bind: IpAddr,
@@ -288,10 +301,14 @@ impl Shell {
                 self.links.insert(link, outbox);
                 return;
             }
+            Input::Sdk(asked) => self.sdk_calls.open(asked, &mut self.tasks, &self.inbox),
             Input::Event(event) => event,
         };
         if let Event::LinkLost { link } = &event {
             self.links.remove(link);
+        }
+        if let Event::SdkLost { call } = &event {
+            self.sdk_calls.end(*call);
         }
         effects.extend(self.supervisor.handle(self.clock.now(), event));
     }
@@ -350,7 +367,7 @@ impl Shell {
             Effect::Tell(message) => self.tell_control(&memory::weighed(*message)),
             Effect::ReadLogs { request, server, offset, bytes_max } => {
                 let Some(control) = self.controls.obeyed().cloned() else { return };
-                let read = read_logs(self.provider.clone(), control, request, server, offset, bytes_max);
+                let read = logs::read(self.provider.clone(), control, request, server, offset, bytes_max);
                 self.tasks.spawn(read);
             }
             Effect::TellServer { link, message } => self.tell_server(link, to_line(&message)),
@@ -360,6 +377,8 @@ impl Shell {
                     self.tell_server(link, line.clone());
                 }
             }
+            Effect::TellSdk { call, told } => self.sdk_calls.tell(call, told),
+            Effect::EndSdk { call } => self.sdk_calls.end(call),
             Effect::CloseLink { link, why } => {
                 tracing::warn!(link = link.0, reason = why, "link refused");
                 if let Some(outbox) = self.links.remove(&link) {
@@ -444,53 +463,4 @@ async fn ended(
         Err(_unreadable) => String::new(),
     };
     tell(&inbox, Event::Exited { server, instance, exit, last_words }).await;
-}
-
-async fn read_logs(
-    provider: Arc<dyn Provider>,
-    control: Outbox,
-    request: u64,
-    server: ServerName,
-    offset: Option<u64>,
-    bytes_max: usize,
-) {
-    let outcome =
-        provider.logs(&server, offset, bytes_max).await.map(answer).map_err(|error| error.to_string());
-    if let Err(overflow) = control.push(to_line(&FromAgent::Logs { request, outcome })) {
-        tracing::warn!(queued_bytes = overflow.queued_bytes, "control reads too slowly");
-    }
-}
-
-/// A piece as text. A character that is cut by its end is left for the next piece.
-fn answer(mut piece: LogPiece) -> LogsAnswer {
-    let cut = match std::str::from_utf8(&piece.bytes) {
-        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => {
-            piece.bytes.len() - error.valid_up_to()
-        }
-        Ok(_) | Err(_) => 0,
-    };
-    piece.bytes.truncate(piece.bytes.len() - cut);
-    LogsAnswer {
-        text: String::from_utf8_lossy(&piece.bytes).into_owned(),
-        next_offset: piece.next_offset - cut as u64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_character_cut_by_the_end_of_a_piece_comes_with_the_next_one() {
-        let cases: [(&[u8], &str, u64); 4] = [
-            (b"abc", "abc", 13),
-            ("ab€".as_bytes(), "ab€", 15),
-            (&"ab€".as_bytes()[..4], "ab", 12),
-            (b"a\xffb", "a\u{fffd}b", 13),
-        ];
-        for (bytes, text, next_offset) in cases {
-            let piece = LogPiece { bytes: bytes.to_vec(), next_offset: 10 + bytes.len() as u64 };
-            assert_eq!(answer(piece), LogsAnswer { text: text.to_owned(), next_offset });
-        }
-    }
 }

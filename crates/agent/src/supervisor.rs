@@ -23,11 +23,13 @@ mod event;
 mod links;
 mod managed;
 mod ports;
+mod sdk;
 #[cfg(test)]
 mod tests;
 
 pub use event::{Effect, Event, LinkId, Process, Speech};
 pub use ports::QUARANTINE;
+pub use sdk::{SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};
 
 use crate::journal::{Journal, JournalRoomEnded, JournalServer, VERSION};
 use boards::Boards;
@@ -75,6 +77,8 @@ pub struct Settings {
     pub servers_max: u32,
     /// Where the link listens.
     pub link: SocketAddr,
+    /// Where the SDK listens.
+    pub sdk: SocketAddr,
     /// What the board of each fleet may hold.
     pub boards: Limits,
 }
@@ -104,6 +108,7 @@ impl Settings {
         set(env::REVISION, order.revision.to_string());
         set(env::LINK, self.link.to_string());
         set(env::LINK_SECRET, managed.secret.clone());
+        set(env::SDK_URL, format!("http://{}/{}/{}", self.sdk, managed.instance(), managed.secret));
         set(env::CONTROL, self.control.clone());
         if let Some(ca) = &self.control_ca {
             set(env::CONTROL_CA, ca.display().to_string());
@@ -265,6 +270,8 @@ impl Supervisor {
             }
             Event::Link { link, message } => self.handle_link(now, link, message),
             Event::LinkLost { link } => self.handle_link_lost(now, link),
+            Event::Sdk { call, who, word } => self.handle_sdk(now, call, &who, word),
+            Event::SdkLost { call } => self.handle_sdk_lost(call),
             Event::StopAll => self.stop_all(now),
         }
         self.tick(now);
@@ -436,6 +443,7 @@ impl Supervisor {
             host: self.settings.host.clone().into(),
             term_seen: self.term_seen,
             link_port: self.settings.link.port(),
+            sdk_port: self.settings.sdk.port(),
             keys: self.keys.clone(),
             servers: self.servers.values().filter_map(Managed::journal).collect(),
             room_ended: self.room_ended.values().cloned().collect(),

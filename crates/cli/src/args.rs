@@ -93,7 +93,7 @@ pub(crate) enum Verb {
     Agent(AgentArgs),
     /// Runs an example game server; an agent starts it.
     Example {
-        /// lobby, arena, whiteboard, chat or relay.
+        /// lobby, arena, whiteboard, chat, udp-echo or relay.
         name: String,
         /// What the example takes: the relay `[PORT [FLUSH_MS]] [--recovery DURATION] [--redis URL]`, the others nothing.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

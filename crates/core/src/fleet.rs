@@ -34,7 +34,7 @@ pub enum FleetKind {
     Mesh,
 }
 
-/// How a server proves that it can serve, each time on its public port.
+/// How a server proves that it can serve: each time on its public port, or by its own word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
     /// A whole Engine.IO handshake, then an orderly close. For Socket.IO servers; the default.
@@ -43,6 +43,17 @@ pub enum Probe {
     Tcp,
     /// `GET` of this path answers 2xx.
     Http(String),
+    /// It says over the SDK that it is ready, and then, at least this often, that it lives. For servers that nobody can
+    /// ask from outside: those of UDP.
+    Sdk {
+        /// Longest silence. Default [`Probe::SDK_SILENCE`].
+        silence: Duration,
+    },
+}
+
+impl Probe {
+    /// Three times the five seconds in which Agones expects a word.
+    pub const SDK_SILENCE: Duration = Duration::from_secs(15);
 }
 
 /// What is run, whoever runs it. Its hash is the [`Revision`].

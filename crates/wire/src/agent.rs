@@ -261,4 +261,9 @@ pub enum ProbeWord {
     Tcp,
     /// `GET` of this path answers 2xx.
     Http(String),
+    /// The server says so itself, over the SDK, and then again and again that it lives.
+    Sdk {
+        /// Milliseconds without such a word after which it is unhealthy.
+        silence_ms: u64,
+    },
 }

@@ -12,6 +12,7 @@ pub mod link;
 pub mod record;
 pub mod revision;
 pub mod rooms;
+pub mod sdk;
 pub mod secret;
 pub mod text;
 pub mod token;

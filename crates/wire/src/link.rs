@@ -46,6 +46,8 @@ pub mod env {
     pub const LINK: &str = "GREENROOM_LINK";
     /// Secret of this server for the link. Never logged.
     pub const LINK_SECRET: &str = "GREENROOM_LINK_SECRET";
+    /// Base URL of the SDK for this process, `http://127.0.0.1:port/instance/secret`. Never logged.
+    pub const SDK_URL: &str = "GREENROOM_SDK_URL";
     /// Base URL of the control plane's HTTP API.
     pub const CONTROL: &str = "GREENROOM_CONTROL";
     /// Path of the authorities (PEM) that its certificate is checked with; absent where the agent has none.

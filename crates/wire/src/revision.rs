@@ -59,6 +59,9 @@ impl From<&Probe> for ProbeWord {
             Probe::EngineIo => Self::EngineIo,
             Probe::Tcp => Self::Tcp,
             Probe::Http(path) => Self::Http(path.clone()),
+            Probe::Sdk { silence } => {
+                Self::Sdk { silence_ms: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX) }
+            }
         }
     }
 }

@@ -5,6 +5,8 @@ use greenroom_provider::{Exit, Handle, StartSpec, StopSignal};
 use greenroom_wire::agent::{FromAgent, ProbeWord, ToAgent};
 use greenroom_wire::link::{FromServer, Relay, ToServer};
 
+use super::sdk::{SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};
+
 /// One link connection, numbered by whoever accepts it; never used again within one agent process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
@@ -93,6 +95,20 @@ pub enum Event {
         /// Which.
         link: LinkId,
     },
+    /// Somebody calls the SDK. Answered by [`Effect::TellSdk`], at once or later.
+    Sdk {
+        /// Which call.
+        call: SdkCall,
+        /// Who says so, not believed yet.
+        who: SdkWho,
+        /// What.
+        word: SdkWord,
+    },
+    /// Nobody waits for this call any more.
+    SdkLost {
+        /// Which.
+        call: SdkCall,
+    },
     /// Stop every server, then be done.
     StopAll,
 }
@@ -162,6 +178,18 @@ pub enum Effect {
         links: Vec<LinkId>,
         /// What.
         relay: Relay,
+    },
+    /// Answer a call of the SDK. One that watches is answered again and again.
+    TellSdk {
+        /// Which.
+        call: SdkCall,
+        /// With what.
+        told: Result<SdkTold, SdkRefusal>,
+    },
+    /// End the answer of a call that watches.
+    EndSdk {
+        /// Which.
+        call: SdkCall,
     },
     /// End a link connection.
     CloseLink {

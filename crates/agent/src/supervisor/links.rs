@@ -35,7 +35,10 @@ impl Supervisor {
             }
         }
         match message {
-            FromServer::RoomEnded(ended) => self.take_result(now, server, instance, ended),
+            FromServer::RoomEnded(ended) => {
+                // One that finds no place is told again after the next reconnect.
+                let _taken = self.take_result(now, server, instance, ended);
+            }
             FromServer::Publish(relay) => self.publish(link, &server, relay),
             FromServer::Mesh(send) => self.pass_on(link, &server, &instance, send),
             FromServer::Backplane(command) => {
@@ -80,14 +83,21 @@ impl Supervisor {
         Ok(())
     }
 
-    fn take_result(&mut self, now: Timestamp, server: ServerName, instance: InstanceId, ended: RoomEnded) {
+    /// Keeps a result until control has it. False: there is no place for it.
+    pub(super) fn take_result(
+        &mut self,
+        now: Timestamp,
+        server: ServerName,
+        instance: InstanceId,
+        ended: RoomEnded,
+    ) -> bool {
         let key = (ended.room.to_string(), ended.epoch);
         if self.room_ended.contains_key(&key) {
-            return;
+            return true;
         }
         if self.room_ended.len() >= RESULTS_MAX {
             tracing::error!(%server, room = %ended.room, "too many unacknowledged results; not taken");
-            return;
+            return false;
         }
         let result = JournalRoomEnded { server: server.into(), instance: instance.into(), ended };
         if self.room_ended.is_empty() {
@@ -98,6 +108,7 @@ impl Supervisor {
         }
         self.room_ended.insert(key, result);
         self.out.dirty = true;
+        true
     }
 
     /// Passes a word of one server on to its peers. Who asks is told first how many answers to wait for.

@@ -3,6 +3,8 @@
 //! Never knows of other servers.
 
 mod frozen;
+mod own_word;
+mod told;
 mod words;
 
 use std::collections::VecDeque;
@@ -10,11 +12,12 @@ use std::time::Duration;
 
 use greenroom_core::{InstanceId, Timestamp};
 use greenroom_provider::{Handle, StopSignal};
-use greenroom_wire::agent::{ProcessPhase, ServerReport, StartOrder};
+use greenroom_wire::agent::{ProbeWord, ProcessPhase, ServerReport, StartOrder};
 use greenroom_wire::link::Status;
 
 use super::{Effect, LinkId, Process, Settings, Speech};
 use crate::journal::JournalServer;
+use own_word::OwnWord;
 
 /// Time between two probes until the first one passes, and after one failed.
 const PROBE_SOON: Duration = Duration::from_millis(250);
@@ -79,6 +82,12 @@ impl Health {
         Self { ready, probe_at: now, probing: false, failures: 0, probe_error: String::new(), silent: false }
     }
 
+    fn asks(&mut self, now: Timestamp) -> bool {
+        let asks = !self.probing && self.probe_at <= now;
+        self.probing |= asks;
+        asks
+    }
+
     const fn phase(&self) -> ProcessPhase {
         match (self.ready, self.silent || self.failures >= PROBE_FAILURES) {
             (false, _) => ProcessPhase::Starting,
@@ -96,6 +105,8 @@ pub(super) struct LinkState {
     /// This agent has been told its rooms: what it found journalled says nothing of them.
     told: bool,
     heard_at: Timestamp,
+    /// It tells its status over the SDK, which has no connection that lasts.
+    by_sdk: bool,
 }
 
 #[derive(Debug)]
@@ -115,6 +126,7 @@ pub(super) struct Managed {
     last_end: String,
     pub(super) link: LinkState,
     status: Status,
+    own_word: OwnWord,
 }
 
 impl Managed {
@@ -131,8 +143,9 @@ impl Managed {
             restart_reason: None,
             deaths: VecDeque::new(),
             last_end: String::new(),
-            link: LinkState { id: None, ever: false, told: false, heard_at: now },
+            link: LinkState { id: None, ever: false, told: false, heard_at: now, by_sdk: false },
             status: Status::default(),
+            own_word: OwnWord::default(),
         }
     }
 
@@ -145,7 +158,8 @@ impl Managed {
         managed.stop_reason = entry.stop_reason;
         managed.deaths = entry.deaths_ms.into_iter().map(Timestamp::from_unix_ms).collect();
         managed.last_end = entry.last_end;
-        managed.link = LinkState { id: None, ever: entry.linked, told: false, heard_at: now };
+        managed.own_word.labels = entry.labels;
+        managed.link = LinkState { id: None, ever: entry.linked, told: false, heard_at: now, by_sdk: false };
         managed
     }
 
@@ -170,6 +184,7 @@ impl Managed {
             stop_reason: self.stop_reason.clone(),
             deaths_ms: self.deaths.iter().map(|at| at.unix_ms()).collect(),
             last_end: self.last_end.clone(),
+            labels: self.own_word.labels.clone(),
         })
     }
 
@@ -207,7 +222,9 @@ impl Managed {
     pub(super) fn runs(&mut self, process: Process, now: Timestamp, out: &mut Out) {
         let ready = matches!(self.stage, Stage::Adopting { was_ready: true, .. });
         self.link.heard_at = now;
-        self.stage = Stage::Running { process, health: Health::new(now, ready) };
+        let mut health = Health::new(now, ready);
+        self.begin_own_word(&mut health, now);
+        self.stage = Stage::Running { process, health };
         out.dirty = true;
         out.changed = true;
         if self.stop_reason.is_some() || self.restart_reason.is_some() {
@@ -268,6 +285,8 @@ impl Managed {
         self.link.id = None;
         self.link.ever = false;
         self.link.told = false;
+        self.link.by_sdk = false;
+        self.forget_own_word(out);
         out.dirty = true;
         out.changed = true;
     }
@@ -327,13 +346,15 @@ impl Managed {
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Timestamp, settings: &Settings, out: &mut Out) {
         self.end_if_frozen(now);
+        self.mind_own_word(now, out);
+        self.show_record(settings, out);
         let instance = self.instance();
         let server = &self.order.server.0;
         match &mut self.stage {
             Stage::Waiting { until } if *until <= now => self.launch(settings, out),
             Stage::Running { health, .. } => {
-                if !health.probing && health.probe_at <= now {
-                    health.probing = true;
+                let by_own_word = matches!(self.order.probe, ProbeWord::Sdk { .. });
+                if !by_own_word && health.asks(now) {
                     let (server, probe) = (server.clone(), self.order.probe.clone());
                     out.effects.push(Effect::Probe { server, instance, port: self.port, probe });
                 }
@@ -365,7 +386,12 @@ impl Managed {
             Stage::Waiting { until } => Some(*until),
             Stage::Stopping { kill_at, .. } => Some(*kill_at),
             Stage::Running { health, .. } => {
-                let probe_at = (!health.probing).then_some(health.probe_at);
+                let probe_at = match self.order.probe {
+                    ProbeWord::Sdk { .. } => health.own_word_due(),
+                    ProbeWord::EngineIo | ProbeWord::Tcp | ProbeWord::Http(_) => {
+                        (!health.probing).then_some(health.probe_at)
+                    }
+                };
                 let silent_at = (self.link.ever && !health.silent).then_some(self.link.heard_at + SILENCE);
                 probe_at.into_iter().chain(silent_at).min()
             }
@@ -400,41 +426,6 @@ impl Managed {
             tracing::info!(server = %self.order.server, from = ?before, to = ?after, error, "gameserver probed");
         }
         out.changed |= before != after || error_before != health.probe_error;
-    }
-
-    /// A link connection proved to be this process's. Returns the one it replaces.
-    pub(super) fn linked(&mut self, link: LinkId, now: Timestamp, out: &mut Out) -> Option<LinkId> {
-        out.dirty |= !self.link.ever;
-        self.link.ever = true;
-        self.heard(now, out);
-        self.link.id.replace(link)
-    }
-
-    /// Anything was heard on the link.
-    pub(super) fn heard(&mut self, now: Timestamp, out: &mut Out) {
-        self.link.heard_at = now;
-        if let Stage::Running { health, .. } = &mut self.stage {
-            out.changed |= health.silent;
-            health.silent = false;
-        }
-    }
-
-    /// The server told its state.
-    pub(super) fn told(&mut self, status: Status, out: &mut Out) {
-        // What is missing means nothing while rooms of the process before are on their way.
-        let told = !status.awaits_rooms;
-        out.changed |= self.link.told != told;
-        self.link.told = told;
-        // What it measured changes all the time and waits for the next report.
-        let old = &self.status;
-        out.changed |= old.connections != status.connections || old.rooms != status.rooms;
-        self.status = status;
-    }
-
-    /// The link connection is over.
-    pub(super) fn unlinked(&mut self, out: &mut Out) {
-        self.link.id = None;
-        out.changed |= matches!(self.stage, Stage::Stopping { .. });
     }
 
     fn phase(&self) -> ProcessPhase {

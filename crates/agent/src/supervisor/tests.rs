@@ -21,6 +21,7 @@ mod laws;
 mod life;
 mod links;
 mod orders;
+mod sdk;
 mod takeover;
 
 const T0: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
@@ -36,6 +37,7 @@ fn settings() -> Settings {
         allowed_origins: vec!["https://a.example".to_owned(), "https://b.example".to_owned()],
         servers_max: 3,
         link: SocketAddr::from((Ipv4Addr::LOCALHOST, 9999)),
+        sdk: SocketAddr::from((Ipv4Addr::LOCALHOST, 9998)),
         boards: Limits::default(),
     }
 }
@@ -74,7 +76,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::from_journal(Journal::empty("host-1".parse().unwrap(), 9999), T0)
+        Self::from_journal(Journal::empty("host-1".parse().unwrap()), T0)
     }
 
     /// A bench whose session with control is open.

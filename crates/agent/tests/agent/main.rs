@@ -8,6 +8,7 @@ mod child;
 mod control;
 mod lifecycle;
 mod links;
+mod sdk;
 mod takeover;
 
 /// Not a test: what runs when this program is started again as a gameserver.

@@ -3,7 +3,7 @@
 //! Never looks at other sections; what spans them is checked by the parent module.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ use super::{HOUR, REPLICAS_MAX};
 const ROOMS_PER_SERVER_MAX: i64 = 10_000;
 /// Seats are numbered in 16 bits, and a room of more has stopped being a room.
 const SEATS_PER_ROOM_MAX: i64 = 10_000;
+
+/// How long a server with the probe `sdk` may be silent: a moment's pause is no death, and nobody waits longer for one.
+const SDK_SILENCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(10);
 
 /// A fleet with the places that faults across sections point at.
 pub(super) struct ReadFleet {
@@ -267,14 +270,24 @@ fn probe(text: &str) -> Result<Probe, String> {
         let visible = path.starts_with('/') && path.chars().all(|c| c.is_ascii_graphic());
         visible.then(|| Probe::Http(path.to_owned()))
     };
+    let sdk = |span: &str| {
+        let silence = humantime::parse_duration(span).ok()?;
+        SDK_SILENCE.contains(&silence).then_some(Probe::Sdk { silence })
+    };
     match text {
         "engine_io" => Ok(Probe::EngineIo),
         "tcp" => Ok(Probe::Tcp),
-        other => other.strip_prefix("http:").and_then(http).ok_or_else(|| {
-            let hint = did_you_mean(other, &["engine_io", "tcp"]).map(|hint| format!("; {hint}"));
-            let hint = hint.unwrap_or_default();
-            format!("is {other:?}; allowed: \"engine_io\", \"tcp\", \"http:/path\"{hint}")
-        }),
+        "sdk" => Ok(Probe::Sdk { silence: Probe::SDK_SILENCE }),
+        other => {
+            let http = other.strip_prefix("http:").and_then(http);
+            http.or_else(|| other.strip_prefix("sdk:").and_then(sdk)).ok_or_else(|| {
+                let hint = did_you_mean(other, &["engine_io", "tcp", "sdk"]).map(|hint| format!("; {hint}"));
+                let hint = hint.unwrap_or_default();
+                format!(
+                    "is {other:?}; allowed: \"engine_io\", \"tcp\", \"http:/path\", \"sdk\", \"sdk:15s\" (1s to 10m){hint}"
+                )
+            })
+        }
     }
 }
 

@@ -120,6 +120,7 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
         Probe::EngineIo => "engine_io".to_owned(),
         Probe::Tcp => "tcp".to_owned(),
         Probe::Http(path) => format!("http:{path}"),
+        Probe::Sdk { silence } => format!("sdk:{}", humantime::format_duration(*silence)),
     };
     writeln!(f, "probe = {}", text(&probe))?;
     writeln!(f, "stop_grace = {}", span(fleet.template.stop_grace))?;

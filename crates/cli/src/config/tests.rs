@@ -81,7 +81,7 @@ fn what_is_shown_reads_back_as_the_same() {
         command = ["./feed"]
         replicas_min = 0
         recycle = { memory = "2GiB" }
-        probe = "tcp"
+        probe = "sdk:2m 5s"
         recovery = "1m 30s"
         [[fleets.feed.autoscale.policies]]
         policy = "target_average"

@@ -127,6 +127,11 @@ fn every_phase_and_probe_has_its_word() {
         ProcessPhase::Ended,
     ];
     golden(Process, "words_process_phase", &phases);
-    let probes = vec![ProbeWord::EngineIo, ProbeWord::Tcp, ProbeWord::Http("/healthz".to_owned())];
+    let probes = vec![
+        ProbeWord::EngineIo,
+        ProbeWord::Tcp,
+        ProbeWord::Http("/healthz".to_owned()),
+        ProbeWord::Sdk { silence_ms: 15_000 },
+    ];
     golden(Process, "words_probe", &probes);
 }

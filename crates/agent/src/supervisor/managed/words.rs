@@ -40,7 +40,7 @@ impl Managed {
             Some(reason) => ("restarting", reason),
             None => ("stopping", self.stop_reason.as_deref().unwrap_or("no reason")),
         };
-        let closed = self.link.ever && self.link.id.is_none();
+        let closed = self.link.ever && self.link.id.is_none() && !self.link.by_sdk;
         let note = match (killed, closed) {
             (true, _) => "; its grace time is over, SIGKILL was sent",
             (false, true) => "; it has closed its link but its process has not exited",

@@ -123,7 +123,7 @@ fn the_board_of_a_host_is_a_backplane() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let settings = Settings { boards: limits(), servers_max: 100, ports: 7000..=7100, ..settings() };
-        let mut bench = Bench::with(settings, Journal::empty("host-1".parse().unwrap(), 9999), T0);
+        let mut bench = Bench::with(settings, Journal::empty("host-1".parse().unwrap()), T0);
         bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
         let (bring, brought) = unbounded_channel();
         let (ways, secrets) = (BTreeMap::new(), BTreeMap::new());

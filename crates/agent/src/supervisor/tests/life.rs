@@ -43,6 +43,7 @@ fn a_started_server_is_told_the_whole_contract() {
     GREENROOM_PUBLIC_ADDRESS=play.example.com:7000
     GREENROOM_REVISION=r1
     GREENROOM_ROOMS_PER_SERVER=2
+    GREENROOM_SDK_URL=http://127.0.0.1:9998/arena-1.0/secret-1
     GREENROOM_SEATS_PER_ROOM=4
     GREENROOM_SERVER=arena-1
     PORT=7000

@@ -1,0 +1,214 @@
+//! The SDK over real HTTP: the test speaks for a gameserver that does nothing.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use greenroom_wire::agent::{ProbeWord, ProcessPhase};
+use serde_json::{Value, json};
+
+use crate::control::{World, order, start_order};
+
+/// Where the SDK listens, and the base paths of servers by their number, as their processes are told.
+struct Sdk {
+    address: String,
+    bases: Vec<String>,
+}
+
+impl Sdk {
+    fn of(world: &World) -> Self {
+        let journal: Value = serde_json::from_slice(&std::fs::read(world.journal()).unwrap()).unwrap();
+        let servers = journal["servers"].as_array().unwrap();
+        let base = |server: &Value| {
+            let (name, secret) = (&server["order"]["server"], &server["link_secret"]);
+            format!("/{}.{}/{}", name.as_str().unwrap(), server["restarts"], secret.as_str().unwrap())
+        };
+        Self {
+            address: format!("127.0.0.1:{}", journal["sdk_port"]),
+            bases: servers.iter().map(base).collect(),
+        }
+    }
+
+    /// One request of the first server; its status and body.
+    async fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        self.send(&self.bases[0], method, path, body).await
+    }
+
+    async fn send(&self, base: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let head = format!(
+            "{method} {base}{path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        let (address, request) = (self.address.clone(), head + body);
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut stream = open(&address, &request);
+            let mut answer = String::new();
+            // What was refused early may be cut off by the reset that follows.
+            let _ = stream.read_to_string(&mut answer);
+            answer
+        });
+        let answer = answer.await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
+    }
+}
+
+fn open(address: &str, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // The agent may refuse before it has read all.
+    let _ = stream.write_all(request.as_bytes());
+    stream
+}
+
+async fn with_servers(names: &[&str]) -> (World, Sdk) {
+    let world = World::with_agent().await;
+    for name in names {
+        let mut silent = order(name, &["sleep", "90"]);
+        silent.probe = ProbeWord::Sdk { silence_ms: 2_000 };
+        world.order(start_order(1, silent));
+        world.wait("its process", |heard| heard.server(name).and_then(|told| told.pid)).await;
+    }
+    let sdk = Sdk::of(&world);
+    (world, sdk)
+}
+
+#[tokio::test]
+async fn a_server_in_any_language_says_that_it_is_ready_and_lives() {
+    let (mut world, sdk) = with_servers(&["arena-1"]).await;
+    let told = world.phase("arena-1", ProcessPhase::Starting).await;
+    assert_eq!(told.message, "its probe has not passed yet: it has not called POST /ready of its SDK");
+    assert_eq!(sdk.call("GET", "/gameserver", "").await.1["status"]["state"], "Scheduled");
+    assert_eq!(sdk.call("POST", "/ready", "{}").await, (200, json!({})));
+    world.phase("arena-1", ProcessPhase::Ready).await;
+    let (status, record) = sdk.call("GET", "/gameserver", "").await;
+    assert_eq!((status, &record["object_meta"]["name"]), (200, &json!("arena-1")));
+    assert_eq!(record["status"]["state"], "Ready");
+    assert_eq!(record["status"]["ports"][0]["port"], *world.config.ports.start());
+    // Silent for two seconds, then alive again.
+    world.phase("arena-1", ProcessPhase::Unhealthy).await;
+    assert_eq!(sdk.call("POST", "/health", "").await, (200, json!({})));
+    world.phase("arena-1", ProcessPhase::Ready).await;
+    let status = r#"{"connections":3,"rooms":[{"room":"r-1","epoch":1,"seats":[]}]}"#;
+    assert_eq!(sdk.call("PUT", "/greenroom/v1/status", status).await, (200, json!({})));
+    let told = world
+        .wait("its status", |heard| heard.server("arena-1").filter(|told| told.connections == 3).cloned())
+        .await;
+    assert_eq!((told.linked, told.rooms.len()), (true, 1));
+    let ended = r#"{"epoch":1,"result":{"winner":"ann"}}"#;
+    assert_eq!(sdk.call("POST", "/greenroom/v1/rooms/r-1/ended", ended).await, (200, json!({})));
+    world.wait("the result", |heard| heard.ended.contains(&"r-1".to_owned()).then_some(())).await;
+    assert_eq!(sdk.call("GET", "/greenroom/v1/keys", "").await, (200, json!({"keys": []})));
+    assert_eq!(sdk.call("POST", "/shutdown", "").await, (200, json!({})));
+    let ended = world.phase("arena-1", ProcessPhase::Ended).await;
+    assert!(ended.message.starts_with("stopped (it asked for it over its SDK)"), "{}", ended.message);
+    world.stop_agent().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_gets_a_line_at_once_and_one_at_each_change() {
+    let (mut world, sdk) = with_servers(&["arena-1"]).await;
+    let request = format!("GET {}/watch/gameserver HTTP/1.1\r\nHost: sdk\r\n\r\n", sdk.bases[0]);
+    let stream = open(&sdk.address, &request);
+    let (lines, mut shown) = tokio::sync::mpsc::unbounded_channel();
+    let reading = tokio::task::spawn_blocking(move || {
+        // Chunks and lines are the same here; sizes of chunks are no JSON objects.
+        for line in BufReader::new(stream).lines().map_while(Result::ok).filter(|line| line.starts_with('{'))
+        {
+            let line: Value = serde_json::from_str(&line).unwrap();
+            let _ = lines.send(line["result"]["status"]["state"].as_str().unwrap().to_owned());
+        }
+    });
+    assert_eq!(shown.recv().await.as_deref(), Some("Scheduled"));
+    sdk.call("POST", "/ready", "{}").await;
+    assert_eq!(shown.recv().await.as_deref(), Some("Ready"));
+    sdk.call("PUT", "/metadata/label", r#"{"key":"map","value":"desert"}"#).await;
+    assert_eq!(shown.recv().await.as_deref(), Some("Ready"), "its labels have changed");
+    world.stop("arena-1");
+    assert_eq!(shown.recv().await.as_deref(), Some("Shutdown"));
+    assert_eq!(shown.recv().await, None, "its process is over");
+    reading.await.unwrap();
+    world.stop_agent().await.unwrap();
+}
+
+#[tokio::test]
+async fn whatever_is_not_understood_is_refused_with_a_reason_and_changes_nothing() {
+    let (mut world, sdk) = with_servers(&["arena-1", "arena-2"]).await;
+    let long = format!(r#"{{"connections":1,"rooms":[],"x":"{}"}}"#, "x".repeat(1 << 20));
+    let cases = [
+        ("POST", "/steady", "", 404, "there is no such call of the sdk: /steady"),
+        ("POST", "/allocate", "", 404, "there is no such call of the sdk: /allocate"),
+        ("GET", "/ready", "", 405, "this call of the sdk has another method"),
+        ("PUT", "/metadata/label", "map", 400, "send for example {\"key\":\"map\",\"value\":\"desert\"}"),
+        ("PUT", "/metadata/label", "{\"key\":\"a b\",\"value\":\"c\"}", 400, "label \"a b\" is no name"),
+        ("PUT", "/metadata/label", "{\"key\":\"a\",\"value\":\"c d\"}", 400, "label a cannot be \"c d\""),
+        (
+            "PUT",
+            "/greenroom/v1/status",
+            "{\"connections\":-1,\"rooms\":[]}",
+            400,
+            "invalid value: integer `-1`",
+        ),
+        ("PUT", "/greenroom/v1/status", "{}", 400, "missing field `connections`"),
+        ("PUT", "/greenroom/v1/status", &long, 413, "the body is longer than 1048576 bytes"),
+        ("POST", "/greenroom/v1/rooms/r%20r/ended", "{\"epoch\":1}", 400, "may not contain ' '"),
+        ("POST", "/greenroom/v1/rooms/r/ended", "{}", 400, "missing field `epoch`"),
+    ];
+    for (method, path, body, status, why) in cases {
+        let (found, answer) = sdk.call(method, path, body).await;
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert!(found == status && message.contains(why), "{method} {path}: {found} {answer}");
+        assert_eq!(answer["details"], json!([]), "{method} {path}");
+    }
+    // One server can never act for another.
+    let secrets: Vec<&str> = sdk.bases.iter().map(|base| base.rsplit_once('/').unwrap().1).collect();
+    for base in [format!("/arena-1.0/{}", secrets[1]), "/arena-1.0/guess".to_owned(), "/x/y".to_owned()] {
+        let (status, answer) = sdk.send(&base, "POST", "/ready", "").await;
+        assert_eq!((status, &answer["code"]), (401, &json!(16)), "{answer}");
+        let (status, _) = sdk.send(&base, "GET", "/watch/gameserver", "").await;
+        assert_eq!(status, 401);
+    }
+    let (status, answer) = sdk.send(&format!("/arena-1.7/{}", secrets[0]), "POST", "/ready", "").await;
+    assert_eq!((status, &answer["message"]), (409, &json!("process arena-1.7 is over")));
+    for server in ["arena-1", "arena-2"] {
+        assert_eq!(world.phase(server, ProcessPhase::Starting).await.connections, 0);
+    }
+    world.stop_agent().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_to_its_end_is_given_up() {
+    let (mut world, sdk) = with_servers(&["arena-1"]).await;
+    let (address, base) = (sdk.address.clone(), sdk.bases[0].clone());
+    let began = Instant::now();
+    let answer = tokio::task::spawn_blocking(move || {
+        let head =
+            format!("PUT {base}/metadata/label HTTP/1.1\r\nHost: sdk\r\nContent-Length: 100\r\n\r\n{{");
+        let mut stream = open(&address, &head);
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    });
+    assert_eq!(answer.await.unwrap(), "HTTP/1.1 408");
+    assert!(began.elapsed() < Duration::from_secs(19), "{:?}", began.elapsed());
+    world.stop_agent().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_next_agent_listens_on_the_same_port_and_goes_on() {
+    let (mut world, sdk) = with_servers(&["arena-1"]).await;
+    sdk.call("POST", "/ready", "").await;
+    sdk.call("PUT", "/metadata/label", r#"{"key":"map","value":"desert"}"#).await;
+    world.phase("arena-1", ProcessPhase::Ready).await;
+    world.abort_agent().await;
+    let reports = world.wait("reports", |heard| Some(heard.reports.len())).await;
+    world.start_agent();
+    world.wait("a report", |heard| (heard.reports.len() > reports).then_some(())).await;
+    assert_eq!(sdk.call("POST", "/health", "").await.0, 200);
+    world.phase("arena-1", ProcessPhase::Ready).await;
+    let labels = sdk.call("GET", "/gameserver", "").await.1["object_meta"]["labels"].clone();
+    assert_eq!(labels["agones.dev/sdk-map"], "desert");
+    world.stop_agent().await.unwrap();
+}

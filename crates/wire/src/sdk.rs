@@ -1,0 +1,171 @@
+//! The SDK, version 1: what a gameserver in any language says to its host's agent over HTTP on loopback, below the base
+//! URL in `GREENROOM_SDK_URL`.
+//!
+//! Paths and bodies of the Agones SDK's REST face where there are such, so that code written for it goes on working;
+//! what is ours lies below [`path::OWN`]. Bodies that come in may have fields that nobody here knows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rooms::EndReason;
+
+/// Paths below the base URL.
+pub mod path {
+    /// `POST`: it can take players.
+    pub const READY: &str = "/ready";
+    /// `POST`: it lives.
+    pub const HEALTH: &str = "/health";
+    /// `POST`: it wants to be stopped.
+    pub const SHUTDOWN: &str = "/shutdown";
+    /// `GET`: what its agent knows of it.
+    pub const GAMESERVER: &str = "/gameserver";
+    /// `GET`: the same, then again at each change: a line of JSON each.
+    pub const WATCH_GAMESERVER: &str = "/watch/gameserver";
+    /// `PUT`: a label of its own.
+    pub const LABEL: &str = "/metadata/label";
+    /// Where all that is not of Agones begins.
+    pub const OWN: &str = "/greenroom/v1";
+    /// `PUT`: its connections and rooms.
+    pub const STATUS: &str = "/greenroom/v1/status";
+    /// `GET`: keys that join tokens are checked with.
+    pub const KEYS: &str = "/greenroom/v1/keys";
+    /// `POST`: a room is over. `{room}` is its id.
+    pub const ROOM_ENDED: &str = "/greenroom/v1/rooms/{room}/ended";
+}
+
+/// What the agent knows of a gameserver, in the shape of an Agones `GameServer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GameServer {
+    /// Who it is.
+    pub object_meta: ObjectMeta,
+    /// What is expected of it.
+    pub spec: Spec,
+    /// Where it stands.
+    pub status: Status,
+}
+
+/// Who a gameserver is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectMeta {
+    /// Its name.
+    pub name: String,
+    /// Its host: the nearest thing to a namespace.
+    pub namespace: String,
+    /// Its process: changes with each restart.
+    pub uid: String,
+    /// Empty: nothing here is written by version.
+    pub resource_version: String,
+    /// How often its process was started.
+    pub generation: Long,
+    /// Unix seconds of its first start.
+    pub creation_timestamp: Long,
+    /// 0: it is not being deleted, or nobody knows since when.
+    pub deletion_timestamp: Long,
+    /// `greenroom/revision`: what it runs.
+    pub annotations: BTreeMap<String, String>,
+    /// `agones.dev/fleet`: its fleet. Those it has set itself have `agones.dev/sdk-` before their names.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What is expected of a gameserver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// How often it must say that it lives.
+    pub health: Health,
+}
+
+/// How often a gameserver must say that it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Nobody minds its silence: its fleet's probe is not `sdk`.
+    pub disabled: bool,
+    /// Seconds between two words, at most, so that one may be lost.
+    pub period_seconds: u32,
+    /// Words in a row that must be missing.
+    pub failure_threshold: u32,
+    /// 0: it is counted from when it says that it is ready.
+    pub initial_delay_seconds: u32,
+}
+
+/// Where a gameserver stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// `Scheduled` until it is ready, `Ready`, `Allocated` while it tells of rooms or connections, `Unhealthy`, `Shutdown`.
+    pub state: String,
+    /// Host part of the address that players dial.
+    pub address: String,
+    /// Its one port, `default`.
+    pub ports: Vec<Port>,
+}
+
+/// A port that players dial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// `default`.
+    pub name: String,
+    /// Its number.
+    pub port: u16,
+}
+
+/// A number that is written as a string, as protocol buffers do with 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Long(pub u64);
+
+impl Serialize for Long {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Long {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// One line of a watch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched<T> {
+    /// What is so now.
+    pub result: T,
+}
+
+/// A label to set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyValue {
+    /// Its name: 1 to 63 letters, digits, `-`, `_` and `.`, with a letter or a digit at each end.
+    pub key: String,
+    /// Its value: the same, or empty to take the label away.
+    #[serde(default)]
+    pub value: String,
+}
+
+/// How a room ended, as told over the SDK. Its id is in the path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoomOver {
+    /// The room's epoch, from the token that opened it.
+    pub epoch: u32,
+    /// Why. Default `finished`.
+    #[serde(default = "finished")]
+    pub reason: EndReason,
+    /// What is delivered to the back end. Default none.
+    #[serde(default)]
+    pub result: serde_json::Value,
+}
+
+const fn finished() -> EndReason {
+    EndReason::Finished
+}
+
+/// The body of every answer that is not 2xx, in the shape of Agones' gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The gRPC code: 3 malformed, 5 not found, 8 too much, 12 not there, 14 not now, 16 not you.
+    pub code: u32,
+    /// For people: what is wrong, and what to do next.
+    pub message: String,
+    /// Always empty.
+    pub details: Vec<serde_json::Value>,
+}
