@@ -32,6 +32,8 @@ export const sdk = {
   setLabel: (key, value) => call('PUT', '/metadata/label', { key, value }),
   status: (status) => call('PUT', '/greenroom/v1/status', status),
   roomEnded: (room, epoch, result) => call('POST', `/greenroom/v1/rooms/${encodeURIComponent(room)}/ended`, { epoch, result }),
+  peers: (fleet) => call('GET', `/greenroom/v1/peers${fleet ? `?fleet=${fleet}` : ''}`),
+  watchPeers: (fleet) => watch(`/greenroom/v1/peers/watch${fleet ? `?fleet=${fleet}` : ''}`),
   keys: () => call('GET', '/greenroom/v1/keys'),
   /** Says every second that it lives, and `status()` where one is given; an agent that restarts is told the next time. */
   keepTelling: (status) => setInterval(() => (status ? sdk.status(status()) : sdk.health()).catch(() => {}), 1_000),

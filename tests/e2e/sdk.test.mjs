@@ -1,4 +1,4 @@
-// Servers that speak for themselves over the SDK: in bash, over UDP (S1-8, S2-35).
+// Servers that speak for themselves over the SDK: in bash, over UDP, to each other (S1-7, S1-8, S2-35).
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
@@ -51,7 +51,7 @@ test('the walk-through with curl prints what its page says', async (t) => {
     }
   }
   assert.equal(compared, blocks.filter(({ language }) => language === 'text').length);
-  assert.ok(compared >= 7, `${compared} outputs were compared`);
+  assert.ok(compared >= 8, `${compared} outputs were compared`);
 });
 
 /** A player of the echo over UDP. Packets may be lost, so a question is asked again until it is answered. */
@@ -120,4 +120,46 @@ test('a game over udp is ready by its own word, allocated, played, and scaled in
   await until('its silence is noticed', async () => (await state()) === 'unhealthy', 10_000);
   process.kill(kept[0].pid, 'SIGCONT');
   await until('it is heard again', async () => ['allocated', 'ready'].includes(await state()), 10_000);
+});
+
+test('a server watches another one join and leave, and is chosen by its own label', async (t) => {
+  const server = new URL('./sdk-server.mjs', import.meta.url).pathname;
+  const fleet = `
+[fleets.pair]
+kind = "mesh"
+command = ["${process.execPath}", "${server}"]
+probe = "sdk:5s"
+replicas_min = 1
+replicas_max = 2
+[fleets.pair.autoscale]
+cooldown_out = "0s"
+cooldown_in = "1s"
+settle_in = "1s"
+`;
+  const greenroom = await withGreenroom(t, config([fleet]), { ports: 10 });
+  const running = async () => (await greenroom.get('/v1/gameservers')).gameservers.filter(({ state }) => state === 'ready');
+  const said = async (name) => (await greenroom.get(`/v1/gameservers/${name}/logs`)).text.split('\n');
+  const endpoint = (role) => greenroom.get(`/v1/fleets/pair/endpoint?labels=role:${role}`);
+
+  const [a] = await running();
+  await until('a knows itself', async () => (await said(a.name)).includes('peer known'));
+  assert.equal((await greenroom.post('/v1/fleets/pair/scale', { replicas: 2 })).status, 200);
+  const b = await until('b is ready', async () => (await running()).find(({ name }) => name !== a.name));
+  assert.deepEqual([a.labels, b.labels], [{ role: 'first' }, { role: 'later' }]);
+  const joined = await until('a has seen b join and become ready', async () => {
+    const lines = (await said(a.name)).filter((line) => line.includes(b.name));
+    return lines.includes(`peer changed ${b.name} ready later`) && lines;
+  });
+  assert.match(joined[0], new RegExp(`^peer joined ${b.name} `));
+  assert.equal((await endpoint('later')).server, b.name);
+  assert.equal((await endpoint('first')).server, a.name);
+
+  // Nobody leaves because the control plane was away.
+  process.kill(await greenroom.controlPid(), 'SIGKILL');
+  await until('control is back', async () => (await running()).length === 2, 60_000);
+  assert.ok(!(await said(a.name)).some((line) => line.startsWith('peer left')), 'nobody has left');
+
+  await greenroom.post('/v1/fleets/pair/scale', { replicas: 0 });
+  const left = async () => (await said(a.name)).includes(`peer left ${b.name}`) || (await said(b.name)).includes(`peer left ${a.name}`);
+  await until('the one that stays has seen the other leave', left, 60_000);
 });

@@ -22,6 +22,7 @@ mod control;
 mod event;
 mod links;
 mod managed;
+mod peers;
 mod ports;
 mod sdk;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use sdk::{SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};
 use crate::journal::{Journal, JournalRoomEnded, JournalServer, VERSION};
 use boards::Boards;
 use managed::{Managed, Out, Stage};
+use peers::Peers;
 use ports::Ports;
 
 /// Time between two reports when nothing changes.
@@ -156,6 +158,7 @@ pub struct Supervisor {
     /// Whose connection it is; kept until the connection is over, also over its process's death.
     links: BTreeMap<LinkId, (ServerName, InstanceId)>,
     boards: Boards,
+    peers: Peers,
     room_ended: BTreeMap<(String, u32), JournalRoomEnded>,
     ended: BTreeMap<ServerName, Timestamp>,
     keys: PublicKeys,
@@ -207,6 +210,7 @@ impl Supervisor {
             ports,
             links: BTreeMap::new(),
             boards,
+            peers: Peers::default(),
             room_ended: journal.room_ended.into_iter().map(|result| (key(&result), result)).collect(),
             ended: journal
                 .ended_servers
@@ -361,6 +365,7 @@ impl Supervisor {
             self.settling.clear();
         }
         self.tick_boards(now);
+        self.tick_peers(now);
         if self.welcomed {
             self.repeat_results(now);
             self.report(now);
@@ -405,7 +410,8 @@ impl Supervisor {
         let settling = (!self.settling.is_empty()).then_some(self.settle_until);
         let report = (self.welcomed && self.settling.is_empty()).then_some(self.report_at);
         let repeat = (self.welcomed && !self.room_ended.is_empty()).then_some(self.repeat_at);
-        let own = [settling, report, repeat, self.drain_until, self.boards.wake_at()];
+        let peers = self.peers.wake_at(self.welcomed);
+        let own = [settling, report, repeat, self.drain_until, self.boards.wake_at(), peers];
         own.into_iter().flatten().chain(self.servers.values().filter_map(Managed::wake_at)).min()
     }
 

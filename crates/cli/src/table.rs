@@ -46,13 +46,19 @@ pub(crate) fn gameservers(servers: &[GameserverStatus], now_ms: u64) -> String {
             server.players.max(server.connections).to_string(),
             server.restarts.to_string(),
             age(now_ms, server.started_at_ms),
-            server.message.clone(),
+            noted(server),
         ]
     });
     render(
         &["NAME", "STATE", "ENDPOINT", "HOST", "ROOMS", "PLAYERS", "RESTARTS", "AGE", "MESSAGE"],
         &rows.collect::<Vec<_>>(),
     )
+}
+
+/// What is said of a server, after the labels that it has given itself.
+fn noted(server: &GameserverStatus) -> String {
+    let labels = server.labels.iter().map(|(name, value)| format!("{name}={value}"));
+    labels.chain((!server.message.is_empty()).then(|| server.message.clone())).collect::<Vec<_>>().join(", ")
 }
 
 /// Rooms.

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use greenroom_core::RoomId;
+use greenroom_core::{FleetName, RoomId};
 use greenroom_wire::link::Status;
-use greenroom_wire::sdk::{GameServer, KeyValue, Refused, RoomOver, path};
+use greenroom_wire::sdk::{GameServer, KeyValue, PeerList, Refused, RoomOver, path};
 use greenroom_wire::token::PublicKeys;
 use reqwest::Method;
 use serde::Serialize;
@@ -114,6 +114,15 @@ impl Sdk {
     /// See [`SdkError`].
     pub async fn keys(&self) -> Result<PublicKeys, SdkError> {
         self.call(Method::GET, path::KEYS, &()).await
+    }
+
+    /// The gameservers of a fleet, its own with `None`. Good for a second.
+    ///
+    /// # Errors
+    /// See [`SdkError`].
+    pub async fn peers(&self, fleet: Option<&FleetName>) -> Result<PeerList, SdkError> {
+        let of = fleet.map(|fleet| format!("?fleet={fleet}")).unwrap_or_default();
+        self.call(Method::GET, &format!("{}{of}", path::PEERS), &()).await
     }
 
     async fn tell(&self, method: Method, path: &str, body: &impl Serialize) -> Result<(), SdkError> {

@@ -223,6 +223,7 @@ impl Server {
                 rooms_served: Some(self.rooms_opened),
                 ..Measured::default()
             },
+            labels: std::collections::BTreeMap::new(),
             message: String::new(),
         }
     }

@@ -17,6 +17,9 @@ use crate::token::PublicKeys;
 /// This protocol's version; control refuses another one with a close reason that names both.
 pub const VERSION: u32 = 1;
 
+/// How the message of a server begins that has ended because it was told to, or asked for it: it did not fail.
+pub const STOPPED: &str = "stopped (";
+
 /// Agent to control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -40,6 +43,11 @@ pub enum FromAgent {
         server: Text<ServerName>,
         /// Why, for people.
         message: String,
+    },
+    /// Which gameservers has this fleet? Answered by `Peers`, but not before every known agent has reported.
+    ReadPeers {
+        /// The fleet.
+        fleet: Text<FleetName>,
     },
     /// Answer to `ReadLogs`.
     Logs {
@@ -114,6 +122,9 @@ pub struct ServerReport {
     /// What it measured of itself, and its agent of its process.
     #[serde(default, skip_serializing_if = "Measured::is_empty")]
     pub measured: Measured,
+    /// Labels that its process has set over the SDK.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Why it is not `Ready`, or how the last process ended; empty when there is nothing to say.
     pub message: String,
 }
@@ -208,6 +219,13 @@ pub enum ToAgent {
         room: Text<RoomId>,
         /// Its epoch.
         epoch: u32,
+    },
+    /// Answer to `ReadPeers`.
+    Peers {
+        /// As asked.
+        fleet: Text<FleetName>,
+        /// Its gameservers, at most 10,000, or why there are none to tell.
+        outcome: Result<Vec<crate::api::GameserverStatus>, String>,
     },
     /// Read a piece of a server's output.
     ReadLogs {

@@ -273,6 +273,9 @@ pub struct GameserverStatus {
     pub restarts: u32,
     /// Unix milliseconds.
     pub started_at_ms: u64,
+    /// Labels that its process has set over the SDK. Left out when there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Why it is not ready, why it gets nothing new, or how it last ended; empty when there is nothing to say.
     pub message: String,
 }

@@ -6,8 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use greenroom_core::ServerName;
 use serde::{Deserialize, Serialize};
 
+use crate::Text;
+use crate::api::GameserverStatus;
 use crate::rooms::EndReason;
 
 /// Paths below the base URL.
@@ -30,6 +33,10 @@ pub mod path {
     pub const STATUS: &str = "/greenroom/v1/status";
     /// `GET`: keys that join tokens are checked with.
     pub const KEYS: &str = "/greenroom/v1/keys";
+    /// `GET`: the gameservers of a fleet, its own or `?fleet=`.
+    pub const PEERS: &str = "/greenroom/v1/peers";
+    /// `GET`: the same, and then who comes, changes and goes: a line of JSON each.
+    pub const WATCH_PEERS: &str = "/greenroom/v1/peers/watch";
     /// `POST`: a room is over. `{room}` is its id.
     pub const ROOM_ENDED: &str = "/greenroom/v1/rooms/{room}/ended";
 }
@@ -130,6 +137,36 @@ impl<'de> Deserialize<'de> for Long {
 pub struct Watched<T> {
     /// What is so now.
     pub result: T,
+}
+
+/// The gameservers of a fleet, the one that asks among them, in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerList {
+    /// As the control plane's API shows them.
+    pub peers: Vec<GameserverStatus>,
+}
+
+/// Who comes, changes and goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum PeerChange {
+    /// It was not there before; each one at first. It need not be ready yet: its state says.
+    Joined {
+        /// As the control plane's API shows it.
+        peer: GameserverStatus,
+    },
+    /// Something of it is not as it was told last.
+    Changed {
+        /// As it is now.
+        peer: GameserverStatus,
+    },
+    /// It is there no more.
+    Left {
+        /// Its name.
+        name: Text<ServerName>,
+    },
+    /// All that were there at the beginning have been told. Once.
+    Known,
 }
 
 /// A label to set.

@@ -89,6 +89,7 @@ pub(crate) fn running(nth: u32) -> anyhow::Result<ServerReport> {
         rooms: Vec::new(),
         linked: true,
         measured: Measured::default(),
+        labels: std::collections::BTreeMap::new(),
         message: String::new(),
     })
 }

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures_util::stream;
-use greenroom_core::RoomId;
+use greenroom_core::{FleetName, RoomId};
+use greenroom_wire::Text;
 use greenroom_wire::rooms::RoomEnded;
-use greenroom_wire::sdk::{KeyValue, Refused, RoomOver, Watched, path};
+use greenroom_wire::sdk::{KeyValue, PeerList, Refused, RoomOver, Watched, path};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -44,6 +46,8 @@ pub(super) fn router(inbox: mpsc::Sender<Input>) -> Router {
         .route(&below(path::LABEL), put(label))
         .route(&below(path::STATUS), put(status))
         .route(&below(path::KEYS), get(keys))
+        .route(&below(path::PEERS), get(peers))
+        .route(&below(path::WATCH_PEERS), get(watch_peers))
         .route(&below(path::ROOM_ENDED), post(room_ended))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
@@ -83,6 +87,32 @@ async fn keys(State(inbox): Way, Path(who): Who) -> Response {
 
 async fn watch(State(inbox): Way, Path(who): Who) -> Response {
     follow(&inbox, who, SdkWord::Watch).await
+}
+
+/// `?fleet=`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfFleet {
+    #[serde(default)]
+    fleet: Option<Text<FleetName>>,
+}
+
+type OfWhich = Result<Query<OfFleet>, QueryRejection>;
+
+async fn peers(State(inbox): Way, Path(who): Who, of: OfWhich) -> Response {
+    match of {
+        Ok(Query(of)) => ask(&inbox, who, SdkWord::Peers { fleet: of.fleet.map(|fleet| fleet.0) }).await,
+        Err(error) => malformed(&error),
+    }
+}
+
+async fn watch_peers(State(inbox): Way, Path(who): Who, of: OfWhich) -> Response {
+    match of {
+        Ok(Query(of)) => {
+            follow(&inbox, who, SdkWord::WatchPeers { fleet: of.fleet.map(|fleet| fleet.0) }).await
+        }
+        Err(error) => malformed(&error),
+    }
 }
 
 async fn label(State(inbox): Way, Path(who): Who, body: Body) -> Response {
@@ -174,12 +204,19 @@ async fn follow(inbox: &mpsc::Sender<Input>, who: (String, String), word: SdkWor
     ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(lines)).into_response()
 }
 
+fn one_line(result: &impl Serialize) -> String {
+    text(&Watched { result }) + "\n"
+}
+
 fn line(told: &SdkTold) -> Bytes {
     let text = match told {
-        SdkTold::GameServer(record) => text(&Watched { result: record }),
-        SdkTold::Done | SdkTold::Keys(_) => text(&Watched { result: serde_json::json!({}) }),
+        SdkTold::GameServer(record) => one_line(record),
+        SdkTold::PeerChanges(changes) => changes.iter().map(one_line).collect(),
+        SdkTold::Done | SdkTold::Keys(_) | SdkTold::Peers(_) => {
+            unreachable!("nobody watches what is told once")
+        }
     };
-    Bytes::from(text + "\n")
+    Bytes::from(text)
 }
 
 fn shown(told: Told) -> Response {
@@ -187,13 +224,16 @@ fn shown(told: Told) -> Response {
         Ok(SdkTold::Done) => "{}".to_owned(),
         Ok(SdkTold::GameServer(record)) => text(&record),
         Ok(SdkTold::Keys(keys)) => text(&keys),
+        Ok(SdkTold::Peers(peers)) => text(&PeerList { peers }),
+        Ok(SdkTold::PeerChanges(_)) => unreachable!("changes are told to those who watch"),
         Err(refusal) => {
             let (status, code) = match refusal {
                 SdkRefusal::Stranger => (StatusCode::UNAUTHORIZED, 16),
                 SdkRefusal::Over { .. } | SdkRefusal::Linked { .. } => (StatusCode::CONFLICT, 9),
                 SdkRefusal::LabelName { .. } | SdkRefusal::LabelValue { .. } => (StatusCode::BAD_REQUEST, 3),
                 SdkRefusal::Labels { .. } | SdkRefusal::Watches { .. } => (StatusCode::TOO_MANY_REQUESTS, 8),
-                SdkRefusal::Results => (StatusCode::SERVICE_UNAVAILABLE, 14),
+                SdkRefusal::Peers { .. } => (StatusCode::NOT_FOUND, 5),
+                SdkRefusal::Results | SdkRefusal::NoControl => (StatusCode::SERVICE_UNAVAILABLE, 14),
             };
             return refused(status, code, refusal.to_string());
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use greenroom_core::{InstanceId, Timestamp};
 use greenroom_provider::{Handle, StopSignal};
-use greenroom_wire::agent::{ProbeWord, ProcessPhase, ServerReport, StartOrder};
+use greenroom_wire::agent::{ProbeWord, ProcessPhase, STOPPED, ServerReport, StartOrder};
 use greenroom_wire::link::Status;
 
 use super::{Effect, LinkId, Process, Settings, Speech};
@@ -235,7 +235,7 @@ impl Managed {
     /// The process ended, was not found, or could not be started.
     pub(super) fn died(&mut self, how: &str, now: Timestamp, out: &mut Out) {
         if let Some(reason) = &self.stop_reason {
-            let message = format!("stopped ({reason}): {how}");
+            let message = format!("{STOPPED}{reason}): {how}");
             return self.end(message, out);
         }
         if let Some(reason) = self.restart_reason.take() {
@@ -302,7 +302,7 @@ impl Managed {
         out.changed = true;
         match self.stage {
             Stage::Running { .. } => self.ask_to_end(now, out),
-            Stage::Waiting { .. } => self.end(format!("stopped ({reason}): was not running"), out),
+            Stage::Waiting { .. } => self.end(format!("{STOPPED}{reason}): was not running"), out),
             // The engine's answer comes first; `runs` and `died` look at the reason.
             Stage::Adopting { .. } | Stage::Launching | Stage::Stopping { .. } | Stage::Ended { .. } => {}
         }
@@ -462,6 +462,7 @@ impl Managed {
             rooms: self.status.rooms.clone(),
             linked: self.link.told,
             measured: self.status.measured,
+            labels: self.labels(),
             message: self.message(),
         }
     }

@@ -4,10 +4,11 @@
 
 use std::fmt;
 
-use greenroom_core::{ServerName, Timestamp};
+use greenroom_core::{FleetName, ServerName, Timestamp};
+use greenroom_wire::api::GameserverStatus;
 use greenroom_wire::link::Status;
 use greenroom_wire::rooms::RoomEnded;
-use greenroom_wire::sdk::GameServer;
+use greenroom_wire::sdk::{GameServer, PeerChange};
 use greenroom_wire::token::PublicKeys;
 
 use super::managed::Stage;
@@ -58,6 +59,16 @@ pub enum SdkWord {
     RoomEnded(RoomEnded),
     /// What are join tokens checked with?
     Keys,
+    /// Which gameservers has this fleet?
+    Peers {
+        /// Default the caller's own.
+        fleet: Option<FleetName>,
+    },
+    /// The same, and who comes, changes and goes.
+    WatchPeers {
+        /// Default the caller's own.
+        fleet: Option<FleetName>,
+    },
 }
 
 impl SdkWord {
@@ -65,7 +76,7 @@ impl SdkWord {
     #[must_use]
     pub const fn is_watch(&self) -> bool {
         match self {
-            Self::Watch => true,
+            Self::Watch | Self::WatchPeers { .. } => true,
             Self::Ready
             | Self::Health
             | Self::Shutdown
@@ -73,7 +84,8 @@ impl SdkWord {
             | Self::Label { .. }
             | Self::Status(_)
             | Self::RoomEnded(_)
-            | Self::Keys => false,
+            | Self::Keys
+            | Self::Peers { .. } => false,
         }
     }
 }
@@ -87,6 +99,10 @@ pub enum SdkTold {
     GameServer(Box<GameServer>),
     /// The keys; none until control was reached once.
     Keys(PublicKeys),
+    /// The gameservers of a fleet.
+    Peers(Vec<GameserverStatus>),
+    /// Who came, changed and went. All at once, so that a large fleet is one answer.
+    PeerChanges(Vec<PeerChange>),
 }
 
 /// Why a call of the SDK was refused.
@@ -126,7 +142,7 @@ pub enum SdkRefusal {
         max: usize,
     },
     /// End one of them first.
-    #[error("a gameserver has at most {max} watches open")]
+    #[error("a gameserver has at most {max} such calls open")]
     Watches {
         /// The bound.
         max: usize,
@@ -136,6 +152,15 @@ pub enum SdkRefusal {
     Linked {
         /// Which.
         instance: String,
+    },
+    /// The control plane is away, or has just started. Ask again.
+    #[error("the control plane does not answer; ask again in a while")]
+    NoControl,
+    /// The control plane has none to tell.
+    #[error("{message}")]
+    Peers {
+        /// Why.
+        message: String,
     },
     /// Worth repeating once control is back.
     #[error("too many results wait for the control plane; tell this one again in a while")]
@@ -157,6 +182,7 @@ impl Supervisor {
         for managed in self.servers.values_mut() {
             managed.unwatch(call);
         }
+        self.forget_peers_call(call);
     }
 
     /// The server whose present process calls.
@@ -207,6 +233,8 @@ impl Supervisor {
                     return Err(SdkRefusal::Results);
                 }
             }
+            SdkWord::Peers { fleet } => return self.ask_peers(now, call, server, fleet, false),
+            SdkWord::WatchPeers { fleet } => return self.ask_peers(now, call, server, fleet, true),
             SdkWord::Keys => return Ok(Some(SdkTold::Keys(self.keys.clone()))),
         }
         Ok(Some(SdkTold::Done))

@@ -13,7 +13,7 @@ use greenroom_core::{FleetName, Revision, RoomId, ServerName};
 use greenroom_wire::agent::{
     FromAgent, Hello, ProbeWord, ProcessPhase, Report, ServerReport, StartOrder, ToAgent,
 };
-use greenroom_wire::api::LogsAnswer;
+use greenroom_wire::api::{GameserverStatus, LogsAnswer};
 use greenroom_wire::token::PublicKeys;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -35,6 +35,9 @@ pub(crate) struct Heard {
     pub(crate) logs: BTreeMap<u64, Result<LogsAnswer, String>>,
     /// When a silent session ended.
     pub(crate) hung_up: Vec<Duration>,
+    /// What fleets are told to have.
+    pub(crate) peers: BTreeMap<String, Vec<GameserverStatus>>,
+    pub(crate) peers_asked: u32,
     orders: Vec<ToAgent>,
     asked: u64,
 }
@@ -183,6 +186,11 @@ impl World {
         }
     }
 
+    /// What this fleet is told to have from now on.
+    pub(crate) fn peers(&self, fleet: &str, peers: Vec<GameserverStatus>) {
+        self.heard.lock().unwrap().peers.insert(fleet.to_owned(), peers);
+    }
+
     /// How often control has been called so far.
     pub(crate) fn hellos(&self) -> usize {
         self.heard.lock().unwrap().hellos.len()
@@ -323,6 +331,12 @@ fn hear(heard: &mut Heard, message: FromAgent) -> Option<ToAgent> {
             return Some(ToAgent::RoomEndedAck { room: ended.room, epoch: ended.epoch });
         }
         FromAgent::Refused { message, .. } => heard.refused.push(message),
+        FromAgent::ReadPeers { fleet } => {
+            heard.peers_asked += 1;
+            let known = heard.peers.get(fleet.as_str()).cloned();
+            let outcome = known.ok_or_else(|| format!("there is no fleet {fleet}"));
+            return Some(ToAgent::Peers { fleet, outcome });
+        }
         FromAgent::Logs { request, outcome } => {
             heard.logs.insert(request, outcome);
         }

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use greenroom_wire::agent::{ProbeWord, ProcessPhase};
+use greenroom_wire::api::GameserverStatus;
 use serde_json::{Value, json};
 
 use crate::control::{World, order, start_order};
@@ -210,5 +211,51 @@ async fn the_next_agent_listens_on_the_same_port_and_goes_on() {
     world.phase("arena-1", ProcessPhase::Ready).await;
     let labels = sdk.call("GET", "/gameserver", "").await.1["object_meta"]["labels"].clone();
     assert_eq!(labels["agones.dev/sdk-map"], "desert");
+    world.stop_agent().await.unwrap();
+}
+
+fn peer(name: &str) -> GameserverStatus {
+    let told = json!({
+        "name": name, "fleet": "arena", "host": "host-2", "instance": format!("{name}.0"), "revision": "r1",
+        "state": "ready", "endpoint": "10.0.0.2:7000", "pid": null, "rooms": 0, "players": 0, "connections": 0,
+        "restarts": 0, "started_at_ms": 0, "labels": {"map": "desert"}, "message": "",
+    });
+    serde_json::from_value(told).unwrap()
+}
+
+#[tokio::test]
+async fn peers_are_told_over_http_and_watched_as_they_come_and_go() {
+    let (mut world, sdk) = with_servers(&["arena-1"]).await;
+    world.peers("arena", vec![peer("arena-2")]);
+    let (status, list) = sdk.call("GET", "/greenroom/v1/peers", "").await;
+    assert_eq!((status, &list["peers"][0]["name"]), (200, &json!("arena-2")), "{list}");
+    assert_eq!(list["peers"][0]["labels"], json!({"map": "desert"}));
+    let (status, refused) = sdk.call("GET", "/greenroom/v1/peers?fleet=lobby", "").await;
+    assert_eq!((status, &refused["message"]), (404, &json!("there is no fleet lobby")));
+    for (query, why) in [("?fleet=A+b", "a fleet name"), ("?flet=lobby", "unknown field `flet`")] {
+        let (status, refused) = sdk.call("GET", &format!("/greenroom/v1/peers/watch{query}"), "").await;
+        let message = refused["message"].as_str().unwrap();
+        assert!(status == 400 && message.contains(why), "{query}: {status} {message}");
+    }
+    let request = format!("GET {}/greenroom/v1/peers/watch HTTP/1.1\r\nHost: sdk\r\n\r\n", sdk.bases[0]);
+    let stream = open(&sdk.address, &request);
+    let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let reading = tokio::task::spawn_blocking(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok).filter(|line| line.starts_with('{'))
+        {
+            let line: Value = serde_json::from_str(&line).unwrap();
+            let result = &line["result"];
+            let name = result["peer"]["name"].as_str().or(result["name"].as_str()).unwrap_or("-");
+            let _ = lines.send(format!("{} {name}", result["event"].as_str().unwrap()));
+        }
+    });
+    assert_eq!(told.recv().await.as_deref(), Some("joined arena-2"));
+    assert_eq!(told.recv().await.as_deref(), Some("known -"));
+    world.peers("arena", vec![peer("arena-3")]);
+    assert_eq!(told.recv().await.as_deref(), Some("left arena-2"));
+    assert_eq!(told.recv().await.as_deref(), Some("joined arena-3"));
+    sdk.call("POST", "/shutdown", "").await;
+    assert_eq!(told.recv().await, None, "its process is over");
+    reading.await.unwrap();
     world.stop_agent().await.unwrap();
 }

@@ -163,6 +163,7 @@ impl World {
                 self.observe_room_ended(stream, &server, ended);
             }
             FromAgent::Refused { server, message } => self.order_refused(&host, &server, &message),
+            FromAgent::ReadPeers { fleet } => self.tell_peers(&host, fleet.0),
             FromAgent::Logs { request, outcome } => self.logs_arrived(RequestId(request), outcome),
         }
     }

@@ -2,19 +2,22 @@
 //!
 //! Never asks for a start or a stop by itself: that is `fleets`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use greenroom_core::fleet::StopReason;
 use greenroom_core::gameserver::{GameServer, State};
-use greenroom_core::{HostName, RoomId, ServerName, Timestamp};
+use greenroom_core::{FleetName, HostName, RoomId, ServerName, Timestamp};
 use greenroom_wire::Text;
-use greenroom_wire::agent::{ProcessPhase, Report, ServerReport, ToAgent};
+use greenroom_wire::agent::{ProcessPhase, Report, STOPPED, ServerReport, ToAgent};
 use greenroom_wire::api::{AuditAction, LogsAnswer};
 use greenroom_wire::rooms::EndReason;
 
 use super::state::{LogsWaiting, ServerState};
 use super::{Actor, Answer, Notice, Refusal, RequestId, World};
 
+/// Most gameservers of a fleet that its members are told of.
+const PEERS_MAX: usize = 10_000;
 /// How an agent begins to tell the end of a process when the next one runs already.
 const PROCESS_BEFORE: &str = "the process before this one: ";
 
@@ -68,7 +71,8 @@ impl World {
     /// Whether its agent gave it up, rather than that somebody wanted it to stop.
     fn observe_given_up(&mut self, report: &ServerReport) {
         let Some(known) = self.servers.get(&report.server.0) else { return };
-        if known.stop.is_some() || known.phase == ProcessPhase::Stopping {
+        let was_stopped = report.message.starts_with(STOPPED);
+        if known.stop.is_some() || known.phase == ProcessPhase::Stopping || was_stopped {
             return;
         }
         let fleet = known.fleet.clone();
@@ -114,6 +118,7 @@ impl World {
             in_flight: old.map_or(0, |old| old.in_flight),
             linked: report.linked,
             measured: report.measured,
+            labels: report.labels.clone(),
             message: report.message.clone(),
         };
         if old.is_none()
@@ -209,7 +214,7 @@ impl World {
         let Some(server) = self.servers.get(name) else { return };
         let (state, cordoned) = (self.state_of(name, server), self.cordon_of(server));
         let rooms = self.rooms_of.get(name).map_or(0, |on| on.ids.len());
-        let now = self.now;
+        let (now, labels) = (self.now, self.labels_of(server));
         // Answers that a process before this one gave out may still bring somebody: doubt counts as busy.
         let doubtful = now < self.started_at + self.config.timings.endpoint_answer;
         let Some(fleet) = self.fleets.get_mut(&server.fleet) else { return };
@@ -219,7 +224,7 @@ impl World {
             name: name.clone(),
             fleet: server.fleet.clone(),
             host: server.host.clone(),
-            labels: self.hosts.get(&server.host).map(|host| host.labels.clone()).unwrap_or_default(),
+            labels,
             instance: server.instance.clone(),
             revision: server.revision.clone(),
             state,
@@ -248,6 +253,17 @@ impl World {
         if waited_for {
             self.dirty.insert(server.fleet.clone());
         }
+    }
+
+    /// The labels of a server's host, and its own; the host's come first, for they say what its keepers know.
+    fn labels_of(&self, server: &ServerState) -> Arc<BTreeMap<String, String>> {
+        let host = self.hosts.get(&server.host).map(|host| host.labels.clone()).unwrap_or_default();
+        if server.labels.is_empty() {
+            return host;
+        }
+        let mut labels = server.labels.clone();
+        labels.extend(host.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Arc::new(labels)
     }
 
     pub(super) fn state_of(&self, name: &ServerName, server: &ServerState) -> State {
@@ -279,6 +295,16 @@ impl World {
             Some(_) => State::Reserved,
             None => State::Ready,
         }
+    }
+
+    /// Tells an agent who is in a fleet. Not before all are known: who is not known yet would seem to have left.
+    pub(super) fn tell_peers(&mut self, host: &HostName, fleet: FleetName) {
+        if !self.awaited_hosts().is_empty() {
+            return;
+        }
+        let found = self.fleet(&fleet).map(|_| self.gameservers(Some(&fleet), PEERS_MAX));
+        let outcome = found.map_err(|refusal| refusal.to_string());
+        self.order(host, ToAgent::Peers { fleet: Text(fleet), outcome });
     }
 
     pub(super) fn ask_logs(

@@ -212,6 +212,8 @@ pub(super) struct ServerState {
     /// Whether it tells of its rooms at all.
     pub(super) linked: bool,
     pub(super) measured: Measured,
+    /// Those that its process has set.
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) message: String,
 }
 

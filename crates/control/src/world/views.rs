@@ -162,7 +162,7 @@ impl World {
     }
 
     /// By fleet, then name.
-    fn gameservers(&self, only: Option<&FleetName>, max: usize) -> Vec<GameserverStatus> {
+    pub(super) fn gameservers(&self, only: Option<&FleetName>, max: usize) -> Vec<GameserverStatus> {
         let mut servers: Vec<(&ServerName, &ServerState)> =
             self.servers.iter().filter(|(_, server)| only.is_none_or(|only| server.fleet == *only)).collect();
         servers.sort_by_key(|(name, server)| (&server.fleet, *name));
@@ -197,6 +197,7 @@ impl World {
             connections: server.connections,
             restarts: server.restarts,
             started_at_ms: server.started_at.unix_ms(),
+            labels: server.labels.clone(),
             message,
         }
     }

@@ -308,6 +308,7 @@ fn obey(servers: &mut BTreeMap<String, ServerReport>, order: &ToAgent) -> Vec<Fr
         | ToAgent::Stop { .. }
         | ToAgent::CloseRoom { .. }
         | ToAgent::Restart { .. }
+        | ToAgent::Peers { .. }
         | ToAgent::RoomEndedAck { .. } => Vec::new(),
     }
 }
@@ -328,6 +329,7 @@ fn started(order: &StartOrder, port: usize) -> ServerReport {
         rooms: Vec::new(),
         linked: true,
         measured: greenroom_wire::link::Measured::default(),
+        labels: std::collections::BTreeMap::new(),
         message: String::new(),
     }
 }

@@ -89,7 +89,10 @@ impl Host {
             ToAgent::RoomEndedAck { room, epoch } => {
                 self.unacked.retain(|(_, _, ended)| ended.room != room || ended.epoch != epoch);
             }
-            ToAgent::Keys { .. } | ToAgent::Restart { .. } | ToAgent::ReadLogs { .. } => {}
+            ToAgent::Keys { .. }
+            | ToAgent::Restart { .. }
+            | ToAgent::Peers { .. }
+            | ToAgent::ReadLogs { .. } => {}
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ fn server() -> ServerReport {
         rooms: vec![room_report()],
         linked: true,
         measured: Measured::default(),
+        labels: std::collections::BTreeMap::new(),
         message: String::new(),
     }
 }
@@ -62,6 +63,14 @@ fn an_agent_speaks_as_ever() {
     golden(Process, "agent_report_dated", &FromAgent::Report(dated));
     let busy = ServerReport { measured: measured(), ..server() };
     golden(Process, "agent_report_measured", &FromAgent::Report(Report { at_ms: None, servers: vec![busy] }));
+    let labelled =
+        ServerReport { labels: BTreeMap::from([("map".to_owned(), "desert".to_owned())]), ..server() };
+    golden(
+        Process,
+        "agent_report_labels",
+        &FromAgent::Report(Report { at_ms: None, servers: vec![labelled] }),
+    );
+    golden(Process, "agent_read_peers", &FromAgent::ReadPeers { fleet: text("arena") });
     let ended = FromAgent::RoomEnded {
         server: text("arena-a1b2c"),
         instance: text("arena-a1b2c.0"),
@@ -114,6 +123,10 @@ fn control_answers_its_agents_as_ever() {
     golden(Process, "agent_room_ended_ack", &ToAgent::RoomEndedAck { room: text("room-1"), epoch: 1 });
     let read = ToAgent::ReadLogs { request: 3, server: text("arena-a1b2c"), offset: None, bytes_max: 65_536 };
     golden(Process, "agent_read_logs", &read);
+    let peers = ToAgent::Peers { fleet: text("arena"), outcome: Ok(vec![crate::api::gameserver()]) };
+    golden(Process, "agent_peers", &peers);
+    let none = ToAgent::Peers { fleet: text("arena"), outcome: Err("there is no fleet arena".to_owned()) };
+    golden(Process, "agent_peers_refused", &none);
 }
 
 #[test]

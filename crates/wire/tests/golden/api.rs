@@ -163,7 +163,7 @@ fn fleet() -> FleetStatus {
     }
 }
 
-fn gameserver() -> GameserverStatus {
+pub(crate) fn gameserver() -> GameserverStatus {
     GameserverStatus {
         name: text("arena-a1b2c"),
         fleet: text("arena"),
@@ -178,6 +178,7 @@ fn gameserver() -> GameserverStatus {
         connections: 2,
         restarts: 0,
         started_at_ms: 1_700_000_000_000,
+        labels: std::collections::BTreeMap::new(),
         message: String::new(),
     }
 }

@@ -9,6 +9,7 @@ mod backplane;
 mod link;
 mod record;
 mod scaling;
+mod sdk;
 mod token;
 
 use std::fmt::Debug;

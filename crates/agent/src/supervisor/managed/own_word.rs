@@ -121,6 +121,10 @@ impl Managed {
         Ok(())
     }
 
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+        self.own_word.labels.clone()
+    }
+
     /// Shows its record to this call, now and whenever it changes.
     pub(in super::super) fn watch(
         &mut self,

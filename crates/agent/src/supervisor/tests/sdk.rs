@@ -1,8 +1,9 @@
 //! The SDK: who is believed, readiness by a server's own word, labels, watches, status.
 
+use greenroom_wire::api::GameserverStatus;
 use greenroom_wire::link::Status;
 use greenroom_wire::rooms::{EndReason, RoomEnded};
-use greenroom_wire::sdk::GameServer;
+use greenroom_wire::sdk::{GameServer, PeerChange};
 
 use super::*;
 use crate::supervisor::{SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};
@@ -290,4 +291,129 @@ fn the_next_agent_goes_on_with_what_was_said() {
     assert_eq!(bench.record().object_meta.labels["agones.dev/sdk-map"], "desert");
     bench.pass(SILENCE_MS);
     assert_eq!(bench.phase("arena-1").0, ProcessPhase::Unhealthy, "the time is counted anew");
+}
+
+fn peer(name: &str, connections: u32) -> GameserverStatus {
+    let told = serde_json::json!({
+        "name": name, "fleet": "arena", "host": "host-2", "instance": format!("{name}.0"), "revision": "r1",
+        "state": "ready", "endpoint": "10.0.0.2:7000", "pid": 1, "rooms": 0, "players": 0,
+        "connections": connections, "restarts": 0, "started_at_ms": 0, "message": "",
+    });
+    serde_json::from_value(told).unwrap()
+}
+
+impl Bench {
+    /// Control answers that the fleet has these.
+    fn peers(&mut self, peers: &[GameserverStatus]) {
+        let fleet = "arena".parse::<greenroom_core::FleetName>().unwrap().into();
+        self.control(ToAgent::Peers { fleet, outcome: Ok(peers.to_vec()) });
+    }
+
+    /// What calls were told since the last time, in short, and how often control was asked.
+    fn heard(&mut self) -> (Vec<String>, usize) {
+        let (mut heard, mut asked) = (Vec::new(), 0);
+        for (_, effect) in self.take() {
+            match effect {
+                Effect::TellSdk { call, told: Ok(SdkTold::Peers(peers)) } => {
+                    heard.push(format!("{} lists {}", call.0, peers.len()));
+                }
+                Effect::TellSdk { call, told: Ok(SdkTold::PeerChanges(changes)) } => {
+                    heard.extend(changes.iter().map(|change| match change {
+                        PeerChange::Joined { peer } => format!("{} +{}", call.0, peer.name),
+                        PeerChange::Changed { peer } => {
+                            format!("{} ~{} {}", call.0, peer.name, peer.connections)
+                        }
+                        PeerChange::Left { name } => format!("{} -{name}", call.0),
+                        PeerChange::Known => format!("{} known", call.0),
+                    }));
+                }
+                Effect::TellSdk { call, told: Err(refusal) } => heard.push(format!("{} {refusal}", call.0)),
+                Effect::EndSdk { call } => heard.push(format!("{} over", call.0)),
+                Effect::Tell(told) if matches!(*told, FromAgent::ReadPeers { .. }) => asked += 1,
+                _ => {}
+            }
+        }
+        (heard, asked)
+    }
+
+    fn ask(&mut self, call: u64, word: SdkWord) {
+        let who = SdkWho { instance: "arena-1.0".to_owned(), secret: "secret-1".to_owned() };
+        self.event(Event::Sdk { call: SdkCall(call), who, word });
+    }
+}
+
+const LIST: SdkWord = SdkWord::Peers { fleet: None };
+const CHANGES: SdkWord = SdkWord::WatchPeers { fleet: None };
+
+#[test]
+fn a_server_sees_its_peers_come_change_and_go() {
+    let mut bench = Bench::sdk_ready();
+    bench.take();
+    bench.ask(1, CHANGES);
+    assert_eq!(bench.heard(), (vec![], 1), "control is asked");
+    bench.peers(&[peer("arena-1", 0), peer("arena-2", 0)]);
+    assert_eq!(bench.heard().0, ["1 +arena-1", "1 +arena-2", "1 known"]);
+    bench.pass(999);
+    assert_eq!(bench.heard(), (vec![], 0));
+    bench.pass(1);
+    assert_eq!(bench.heard(), (vec![], 1), "asked again after a second");
+    bench.peers(&[peer("arena-1", 0), peer("arena-2", 0)]);
+    assert_eq!(bench.heard().0, [""; 0], "nothing has changed");
+    bench.pass(1_000);
+    bench.peers(&[peer("arena-1", 3), peer("arena-3", 0)]);
+    assert_eq!(bench.heard().0, ["1 -arena-2", "1 ~arena-1 3", "1 +arena-3"]);
+    bench.event(Event::ControlLost);
+    bench.pass(60_000);
+    assert_eq!(bench.heard(), (vec![], 0), "a control plane that is away makes nobody leave");
+    bench.event(Event::SdkLost { call: SdkCall(1) });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.pass(3_000);
+    assert_eq!(bench.heard(), (vec![], 0), "nobody wants to know any more");
+}
+
+#[test]
+fn one_question_a_second_serves_all_who_ask() {
+    let mut bench = Bench::sdk_ready();
+    bench.take();
+    for call in 0..5 {
+        bench.ask(call, if call == 4 { CHANGES } else { LIST });
+    }
+    assert_eq!(bench.heard(), (vec![], 1));
+    bench.peers(&[peer("arena-1", 0)]);
+    let told = ["0 lists 1", "1 lists 1", "2 lists 1", "3 lists 1", "4 +arena-1", "4 known"];
+    assert_eq!(bench.heard().0, told);
+    bench.pass(500);
+    bench.ask(5, LIST);
+    bench.ask(6, CHANGES);
+    assert_eq!(
+        bench.heard(),
+        (vec!["5 lists 1".into(), "6 +arena-1".into(), "6 known".into()], 0),
+        "it is fresh"
+    );
+}
+
+#[test]
+fn what_control_does_not_answer_is_given_up_and_calls_are_bounded() {
+    let mut bench = Bench::sdk_ready();
+    bench.event(Event::ControlLost);
+    bench.take();
+    bench.ask(1, LIST);
+    bench.ask(2, CHANGES);
+    bench.pass(2_999);
+    assert_eq!(bench.heard(), (vec![], 0));
+    bench.pass(1);
+    let away = "the control plane does not answer; ask again in a while";
+    assert_eq!(bench.heard().0, [format!("1 {away}"), format!("2 {away}")]);
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    let other = SdkWord::Peers { fleet: Some("other".parse().unwrap()) };
+    bench.ask(3, other);
+    let fleet = "other".parse::<greenroom_core::FleetName>().unwrap().into();
+    bench.control(ToAgent::Peers { fleet, outcome: Err("there is no fleet other".to_owned()) });
+    assert_eq!(bench.heard(), (vec!["3 there is no fleet other".into()], 1));
+    for call in 10..19 {
+        bench.ask(call, CHANGES);
+    }
+    assert_eq!(bench.heard().0, ["18 a gameserver has at most 8 such calls open"]);
+    bench.exited("arena-1", "arena-1.0", Exit::Code(0));
+    assert_eq!(bench.heard().0.len(), 8, "its process is over, and so are its watches");
 }

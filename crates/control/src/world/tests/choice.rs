@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use greenroom_core::allocate::Preference;
+use greenroom_wire::Text;
+use greenroom_wire::agent::{FromAgent, ToAgent};
 use greenroom_wire::api::{AllocateRequest, Allocation, SelectorBody};
 use greenroom_wire::error::Code;
 
@@ -169,4 +171,42 @@ fn each_preference_of_a_fleet_is_followed_and_named_in_the_answer() {
     }
     let most = on.values().max().copied().unwrap();
     assert!(on.len() == 50 && most <= 15, "ten each on average, and two draws keep it near: {on:?}");
+}
+
+#[test]
+fn a_server_is_chosen_by_a_label_of_its_own_and_told_to_those_who_ask_for_peers() {
+    let mut rig = Rig::ready(vec![mesh_fleet("lobby", (2, 2))]);
+    let names: Vec<_> = rig.servers_of("lobby");
+    let label = |rig: &mut Rig, at: usize, name: &str, value: &str| {
+        let server = rig.servers.get_mut(&names[at]).expect("it runs");
+        server.report.labels.insert(name.to_owned(), value.to_owned());
+    };
+    label(&mut rig, 0, "map", "desert");
+    label(&mut rig, 1, "map", "sea");
+    // The host is in zone a, whatever a server says.
+    label(&mut rig, 1, "zone", "b");
+    rig.run_ms(2_000);
+    let select = |name: &str, value: &str| SelectorBody {
+        labels: [(name.to_owned(), value.to_owned())].into(),
+        revision: None,
+    };
+    for (at, map) in [(0, "desert"), (1, "sea")] {
+        let call = Call::Endpoint { fleet: text("lobby"), select: Some(select("map", map)) };
+        let Ok(Answer::Endpoint(given)) = rig.now_answered(call) else { panic!("{map}") };
+        assert_eq!(given.server.0, names[at], "{map}");
+    }
+    let call = rig.ask(Call::Endpoint { fleet: text("lobby"), select: Some(select("zone", "b")) });
+    rig.run_ms(11_000);
+    assert!(rig.answer(call).is_err(), "a server cannot move itself to another zone");
+    let Ok(Answer::Gameservers(list)) = rig.now_answered(Call::Gameservers(None)) else { panic!() };
+    let maps: Vec<_> = list.gameservers.iter().map(|server| server.labels["map"].as_str()).collect();
+    assert_eq!(maps, ["desert", "sea"]);
+    rig.say(FromAgent::ReadPeers { fleet: Text(text("lobby")) });
+    rig.say(FromAgent::ReadPeers { fleet: Text(text("nobody")) });
+    let told: Vec<_> = rig.orders.iter().rev().take(2).cloned().collect();
+    let [ToAgent::Peers { outcome: Err(why), .. }, ToAgent::Peers { outcome: Ok(peers), .. }] = &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((why.as_str(), peers), ("there is no fleet nobody; there are: lobby", &list.gameservers));
 }

@@ -39,6 +39,19 @@ fn a_fleet_whose_servers_cannot_live_is_started_ever_less_often_and_says_why() {
 }
 
 #[test]
+fn a_server_that_asked_to_be_stopped_has_not_failed_and_is_replaced_at_once() {
+    let mut rig = Rig::ready(vec![room_fleet("arena", (1, 4), 2, 4)]);
+    for _ in 0..3 {
+        let server = rig.servers_of("arena")[0].clone();
+        give_up(&mut rig, &server, "stopped (it asked for it over its SDK): exited with code 0");
+        rig.run_ms(300);
+        assert_eq!(rig.servers.len(), 1, "another one has been started");
+        rig.report();
+    }
+    assert_eq!(rig.fleet("arena").last_failure, None);
+}
+
+#[test]
 fn a_server_that_dies_is_the_reason_that_readiness_and_fleet_tell() {
     let mut rig = Rig::ready(vec![room_fleet("arena", (1, 4), 2, 4)]);
     let server = rig.servers_of("arena")[0].clone();

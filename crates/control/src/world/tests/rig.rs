@@ -253,6 +253,7 @@ impl Rig {
                 rooms: Vec::new(),
                 linked: true,
                 measured: Measured::default(),
+                labels: std::collections::BTreeMap::new(),
                 message: String::new(),
             };
             self.servers.entry(name).or_insert(Running { report });

@@ -226,6 +226,7 @@ pub(super) fn running(order: &StartOrder) -> ServerReport {
         rooms: Vec::new(),
         linked: true,
         measured: Measured::default(),
+        labels: std::collections::BTreeMap::new(),
         message: String::new(),
     }
 }
