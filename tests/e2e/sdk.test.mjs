@@ -36,6 +36,7 @@ test('the walk-through with curl prints what its page says', async (t) => {
   await chmod(path.join(greenroom.folder, 'greenroom'), 0o755);
   assert.equal((await typed(greenroom, 'greenroom scale echo=1 --for 10m')).code, 0);
   await until('the server has told its url', () => readFile(path.join(greenroom.folder, 'echo.url'), 'utf8'));
+  await until('and is known', async () => (await greenroom.get('/v1/gameservers')).gameservers[0].message.startsWith('its probe'));
 
   let said = null;
   let compared = 0;
