@@ -225,7 +225,11 @@ mod tests {
                 "name": name, "fleet": "arena", "host": "local", "instance": format!("{name}.0"),
                 "revision": "16cfdfc7b92d", "state": state, "endpoint": endpoint, "pid": 4711, "rooms": 3,
                 "players": 11, "connections": 12, "restarts": 0, "started_at_ms": NOW_MS - age_s * 1000,
-                "message": message,
+                "message": message, "labels": if endpoint.is_empty() {
+                    serde_json::json!({"map": "desert", "mode": "duel"})
+                } else {
+                    serde_json::json!({})
+                },
             })
         };
         let list: GameserverList = serde_json::from_value(serde_json::json!({"gameservers": [
