@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use greenroom_agent::{AgentConfig, AgentTls, OnExit};
 use greenroom_control::{
-    AccessToken, ControlConfig, ControlTls, LoginConfig, LoginKeys, PlayersConfig, ReadyWhen, ReplicaConfig,
-    StaticPage, TokenSource, WebhookConfig,
+    AccessToken, ControlConfig, ControlTls, LoginConfig, LoginKeys, NotifyConfig, PlayersConfig, ReadyWhen,
+    ReplicaConfig, StaticPage, TokenSource, WebhookConfig,
 };
 use greenroom_core::fleet::Fleet;
 use greenroom_store::redis::{RedisConfig, RedisStore};
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::args::{AgentArgs, ConfigArgs, ControlArgs, Global, SharedArgs};
-use crate::config::{self, Config, KeysSection, PlayersSection, TokenSection};
+use crate::config::{self, Config, KeysSection, NotifySection, PlayersSection, TokenSection};
 use crate::failure::{Failure, chain};
 use crate::{pages, secrets};
 
@@ -123,6 +123,7 @@ fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, F
     settings.tokens = config.control.tokens.into_iter().map(access_token).collect::<Result<_, _>>()?;
     settings.players = config.players.map(players).transpose()?;
     settings.webhook = config.control.webhook_url.map(|url| WebhookConfig { url, timeout: WEBHOOK_TIMEOUT });
+    settings.notify = config.control.notify.into_iter().map(notify).collect::<Result<_, _>>()?;
     settings.pages = pages::all(args.demo_pages)
         .into_iter()
         .map(|(path, content_type, bytes)| StaticPage {
@@ -137,6 +138,13 @@ fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, F
         settings.ready_when = ReadyWhen::MinimumReady;
     }
     Ok(settings)
+}
+
+/// The address is read once: whoever changes it starts the control plane anew.
+fn notify(section: NotifySection) -> Result<NotifyConfig, Failure> {
+    let NotifySection { url, wants } = section;
+    let whose = format!("[[control.notify]] {:?}", wants.name);
+    Ok(NotifyConfig { url: secrets::resolve(&url, &whose)?, wants })
 }
 
 /// A file is left to the control plane, which reads it again and again; a variable cannot change.

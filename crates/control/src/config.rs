@@ -15,7 +15,7 @@ use greenroom_wire::secret::Secret;
 
 use crate::access::AccessToken;
 use crate::lease::LeaseTimes;
-use crate::world::{Bounds, Timings};
+use crate::world::{Bounds, Subscription, Timings};
 
 /// All settings of one control process.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct ControlConfig {
     pub fleets: Vec<Fleet>,
     /// Where the results of ended rooms are posted. Default nowhere: results are then not stored either.
     pub webhook: Option<WebhookConfig>,
+    /// Who outside is told what happens, each name once. Default nobody.
+    pub notify: Vec<NotifyConfig>,
     /// Pages served as they are, beside the API.
     pub pages: Vec<StaticPage>,
     /// Host names besides loopback's that requests may come under, without port. Default none. Not looked at when there
@@ -65,6 +67,7 @@ impl ControlConfig {
             players: None,
             fleets,
             webhook: None,
+            notify: Vec::new(),
             pages: Vec::new(),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
@@ -239,6 +242,15 @@ pub struct WebhookConfig {
     pub url: String,
     /// How long one post may take. Default 10 s.
     pub timeout: Duration,
+}
+
+/// Who outside is told what happens: a webhook that takes messages as Slack does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifyConfig {
+    /// `http` or `https`. Whoever has it may post there.
+    pub url: Secret,
+    /// What is told there, and how often at most.
+    pub wants: Subscription,
 }
 
 /// One page.

@@ -2,7 +2,8 @@
 //!
 //! Never in the data path: players talk to gameservers, and every room runs on while this is down. `world` decides, as
 //! one pure value; `shell` owns the one real world and carries out what it says; `run` starts what is served, and of several
-//! replicas on one store `replica` says which one leads; `http` is the face; `webhook` delivers what rooms leave behind.
+//! replicas on one store `replica` says which one leads; `http` is the face; `webhook` delivers what rooms leave behind,
+//! `notify` tells people outside what happens.
 
 pub mod fence;
 pub mod lease;
@@ -21,12 +22,13 @@ mod shell;
 
 mod http;
 
+mod notify;
 mod webhook;
 
 pub use access::{AccessToken, Role, TokenError, TokenSource};
 pub use config::{
-    ControlConfig, ControlTls, LoginAlgorithm, LoginConfig, LoginKeys, MutualTls, PlayersConfig, Rate,
-    ReadyWhen, ReplicaConfig, StaticPage, WebhookConfig,
+    ControlConfig, ControlTls, LoginAlgorithm, LoginConfig, LoginKeys, MutualTls, NotifyConfig,
+    PlayersConfig, Rate, ReadyWhen, ReplicaConfig, StaticPage, WebhookConfig,
 };
 pub use http::LoginError;
 pub use run::{RunError, run, run_on};

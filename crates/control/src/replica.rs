@@ -186,6 +186,8 @@ fn is_passing(error: &RunError) -> bool {
         | RunError::Random(_)
         | RunError::Peers(_)
         | RunError::Webhook(_)
+        | RunError::NotifyAddress(_)
+        | RunError::Notify(_)
         | RunError::Serve(_)
         | RunError::Tls(_)
         | RunError::Panicked(_) => false,

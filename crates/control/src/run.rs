@@ -28,8 +28,8 @@ use crate::office::{Desk, Office};
 use crate::pens::Pens;
 use crate::shell::Shell;
 use crate::start::{StartError, Started, raise, start};
-use crate::world::{Answer, Call, Effect, IdSource, Refusal, Results, StreamId, World, WorldConfig};
-use crate::{http, replica, webhook};
+use crate::world::{Answer, Call, Effect, IdSource, Posted, Refusal, Results, StreamId, World, WorldConfig};
+use crate::{http, notify, replica, webhook};
 
 /// Events that may wait for the loop; a call beyond that is refused, a stream waits.
 const INPUTS_MAX: usize = 10_000;
@@ -82,6 +82,12 @@ pub enum RunError {
     /// The webhook's client could not be made.
     #[error("the webhook cannot be called")]
     Webhook(#[source] reqwest::Error),
+    /// A receiver of notifications has no address that can be posted to.
+    #[error("the address of [[control.notify]] {0:?} is none that begins with http:// or https://")]
+    NotifyAddress(String),
+    /// The client that posts notifications could not be made.
+    #[error("notifications cannot be posted")]
+    Notify(#[source] reqwest::Error),
     /// Serving failed.
     #[error("serving HTTP failed")]
     Serve(#[source] io::Error),
@@ -103,6 +109,8 @@ pub(crate) enum Input {
     StreamClosed { stream: StreamId },
     /// The webhook took a result.
     ResultTaken { key: String },
+    /// A message to a reader of news came to its end.
+    NewsPosted { reader: String, outcome: Posted },
 }
 
 /// What the loop tells a stream.
@@ -150,6 +158,7 @@ pub async fn run_on(
 ) -> Result<(), RunError> {
     let address = listener.local_addr().map_err(RunError::Serve)?;
     check_reach(&config, address)?;
+    notify::check(&config.notify)?;
     let tokens = Arc::new(Tokens::read(config.tokens.clone())?);
     let tls = config.tls.clone().map(|tls| Tls::open(Some(tls.pair), tls.mutual.map(|mutual| mutual.ca)));
     let tls = tls.transpose()?;
@@ -245,6 +254,7 @@ pub(crate) struct Leadership {
     events: mpsc::Receiver<Input>,
     inputs: mpsc::Sender<Input>,
     hook: Option<(webhook::Webhook, mpsc::UnboundedReceiver<ResultRecord>)>,
+    notifier: Option<(notify::Notifier, mpsc::UnboundedReceiver<notify::Message>)>,
     office: Arc<Office>,
 }
 
@@ -266,6 +276,7 @@ impl Leadership {
             keys: keys.clone(),
             term: held.term.0,
             results: if config.webhook.is_some() { Results::Deliver } else { Results::Discard },
+            news: notify::news(config),
             timings: config.timings,
             bounds: config.bounds,
         };
@@ -276,17 +287,22 @@ impl Leadership {
         let (deliver, results) = mpsc::unbounded_channel();
         let hook = config.webhook.as_ref().map(webhook::Webhook::new).transpose();
         let hook = hook.map_err(RunError::Webhook)?.map(|hook| (hook, results));
+        let (notify, messages) = mpsc::unbounded_channel();
+        let notifier = notify::Notifier::new(&config.notify)?.map(|notifier| (notifier, messages));
         let desk = Desk { inputs: inputs.clone(), signer, pens: Pens::new(), keys, term: held.term.0 };
-        let shell = Shell::new(world, post, fence, begun, deliver);
+        let shell = Shell::new(world, post, fence, begun, deliver, notify);
         let here = post.office.take(Arc::new(desk));
-        Ok(Self { shell, first, here, events, inputs, hook, office: Arc::clone(&post.office) })
+        Ok(Self { shell, first, here, events, inputs, hook, notifier, office: Arc::clone(&post.office) })
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
         let over = stop.child_token();
         let mut parts = JoinSet::new();
         if let Some((hook, results)) = self.hook {
-            parts.spawn(hook.run(results, self.inputs, over.clone()));
+            parts.spawn(hook.run(results, self.inputs.clone(), over.clone()));
+        }
+        if let Some((notifier, messages)) = self.notifier {
+            parts.spawn(notifier.run(messages, self.inputs, over.clone()));
         }
         parts.spawn(self.shell.run(self.first, self.here, self.events, over.clone()));
         let mut outcome = Ok(());

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::fence::Fence;
+use crate::notify::{self, Message};
 use crate::office::Office;
 use crate::run::{Input, Post, RunError, StreamOrder, clock};
 use crate::world::{Answer, Effect, Event, Refusal, RequestId, StreamId, World};
@@ -38,6 +39,10 @@ pub(crate) struct Shell {
     streams: HashMap<StreamId, mpsc::Sender<StreamOrder>>,
     /// Unbounded, because each entry is a stored record already: the store is the bound.
     deliver: mpsc::UnboundedSender<ResultRecord>,
+    /// Unbounded, because the world sends nothing to a reader before it knows how the message before went.
+    notify: mpsc::UnboundedSender<Message>,
+    /// Messages of which that is not known yet.
+    posts: usize,
 }
 
 impl Shell {
@@ -47,6 +52,7 @@ impl Shell {
         fence: Fence,
         begun: Instant,
         deliver: mpsc::UnboundedSender<ResultRecord>,
+        notify: mpsc::UnboundedSender<Message>,
     ) -> Self {
         Self {
             world,
@@ -58,6 +64,8 @@ impl Shell {
             requests: 0,
             streams: HashMap::new(),
             deliver,
+            notify,
+            posts: 0,
         }
     }
 
@@ -77,7 +85,10 @@ impl Shell {
         loop {
             let ticked = tokio::select! {
                 biased;
-                () = stop.cancelled() => return self.hand_back(events).await,
+                () = stop.cancelled() => {
+                    self.hear_of_posts(&mut events).await?;
+                    return self.hand_back(events).await;
+                }
                 _ = ticks.tick() => true,
                 taken = events.recv_many(&mut batch, BATCH_MAX) => {
                     if taken == 0 {
@@ -111,6 +122,17 @@ impl Shell {
             effects.extend(self.world.handle(now, Event::Tick));
         }
         self.carry_out(effects).await
+    }
+
+    /// What is being posted should be known to be told, so that the next process does not tell it again.
+    async fn hear_of_posts(&mut self, events: &mut mpsc::Receiver<Input>) -> Result<(), RunError> {
+        let until = tokio::time::Instant::now() + notify::LAST_POSTS;
+        while self.posts > 0
+            && let Ok(Some(input)) = tokio::time::timeout_at(until, events.recv()).await
+        {
+            self.take_in([input], false).await?;
+        }
+        Ok(())
     }
 
     /// Answers what was asked so far; a replica then gives its lease back, so that another one leads at once.
@@ -149,6 +171,10 @@ impl Shell {
                 Event::StreamClosed { stream }
             }
             Input::ResultTaken { key } => Event::ResultTaken { key },
+            Input::NewsPosted { reader, outcome } => {
+                self.posts = self.posts.saturating_sub(1);
+                Event::NewsPosted { reader, outcome }
+            }
         }
     }
 
@@ -197,6 +223,11 @@ impl Shell {
             Effect::Deliver(record) => {
                 // Without a webhook task the record waits in the store for the next start.
                 drop(self.deliver.send(*record));
+            }
+            Effect::Post { reader, key, text } => {
+                if self.notify.send(Message { reader, key, text }).is_ok() {
+                    self.posts += 1;
+                }
             }
             Effect::Note(notice) => info!(change = %notice, "world changed"),
         }

@@ -7,7 +7,7 @@ use greenroom_store::records::{self, LoadError, Record};
 use greenroom_store::term::{self, HeldTerm, RaiseError};
 use greenroom_store::{Batch, CommitError, Store};
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, ResultRecord, RoomRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, NewsRecord, ResultRecord, RoomRecord,
     ScaleRecord, SigningKeyRecord,
 };
 use greenroom_wire::token::{KeyError, Signer};
@@ -68,6 +68,7 @@ pub async fn promises(store: &dyn Store) -> Result<Records, LoadError> {
         decisions: plain::<DecisionRecord>(store).await?,
         scale_orders: plain::<ScaleRecord>(store).await?,
         drains: plain::<DrainRecord>(store).await?,
+        news: plain::<NewsRecord>(store).await?,
     })
 }
 

@@ -252,7 +252,11 @@ impl Laws {
                 Ok(Answer::Endpoint(answer)) => self.given_out(&answer.server.0, now_ms)?,
                 Ok(_) | Err(_) => {}
             },
-            Effect::Write(_) | Effect::CloseStream { .. } | Effect::Deliver(_) | Effect::Note(_) => {}
+            Effect::Write(_)
+            | Effect::CloseStream { .. }
+            | Effect::Deliver(_)
+            | Effect::Post { .. }
+            | Effect::Note(_) => {}
         }
         Ok(())
     }

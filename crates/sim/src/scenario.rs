@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use greenroom_control::world::{Bounds, Results, Timings, WorldConfig};
+use greenroom_control::world::{Bounds, NewsConfig, Results, Timings, WorldConfig};
 use greenroom_core::allocate::Preference;
 use greenroom_core::autoscale::{Amount, Autoscale, BufferUnit, Freeze, Metric, Policy, ScaleIn};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
@@ -215,6 +215,7 @@ impl Scenario {
             keys: PublicKeys::default(),
             term,
             results: Results::Deliver,
+            news: NewsConfig::default(),
             timings: self.timings(),
             bounds: Bounds::default(),
         }

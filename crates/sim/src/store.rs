@@ -257,7 +257,8 @@ impl Inner {
                 | Kind::Drain
                 | Kind::Term
                 | Kind::Lease
-                | Kind::Audit => {}
+                | Kind::Audit
+                | Kind::News => {}
             }
         }
         // Whoever waits for an answer asks again.

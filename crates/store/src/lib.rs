@@ -50,11 +50,13 @@ pub enum Kind {
     Lease,
     /// Who changed what.
     Audit,
+    /// What people outside are told, and how far that has got.
+    News,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Room,
         Self::Key,
         Self::Answer,
@@ -67,6 +69,7 @@ impl Kind {
         Self::Term,
         Self::Lease,
         Self::Audit,
+        Self::News,
     ];
 
     /// The word it is stored under. Never changes.
@@ -85,6 +88,7 @@ impl Kind {
             Self::Term => "term",
             Self::Lease => "lease",
             Self::Audit => "audit",
+            Self::News => "news",
         }
     }
 }

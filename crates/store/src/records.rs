@@ -3,8 +3,8 @@
 //! Never changes a record's shape: that is `wire`'s.
 
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, LeaseRecord, ResultRecord,
-    RoomRecord, ScaleRecord, SigningKeyRecord, TermRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, LeaseRecord, NewsRecord,
+    ResultRecord, RoomRecord, ScaleRecord, SigningKeyRecord, TermRecord,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,11 @@ impl Record for LeaseRecord {
 
 impl Record for AuditRecord {
     const KIND: Kind = Kind::Audit;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for NewsRecord {
+    const KIND: Kind = Kind::News;
     const VERSION_MAX: u32 = 1;
 }
 

@@ -2,11 +2,15 @@
 //!
 //! A record is JSON of a versioned shape; a newer program reads every older version it ever wrote.
 
+mod news;
+
 use greenroom_core::{FleetName, HostName, InstanceId, PlayerId, RoomId, RoomKey, ServerName, TicketId};
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
 use crate::api::{AuditEntry, DecisionBody, DrainKind, RoomResult, ScaleOrder};
+
+pub use news::{NewsConcern, NewsEntry, NewsEvent, NewsEventError, NewsItem, NewsReader, NewsRecord};
 
 /// A room that was promised and has not ended. Key `<room>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::ensure;
 use greenroom_control::fence::Fence;
 use greenroom_control::world::{
-    Answer, Bounds, Call, Effect, Event, IdSource, Records, RequestId, Results, StreamId, Timings, World,
-    WorldConfig,
+    Answer, Bounds, Call, Effect, Event, IdSource, NewsConfig, Records, RequestId, Results, StreamId,
+    Timings, World, WorldConfig,
 };
 use greenroom_core::{Term, Timestamp};
 use greenroom_store::{Kind, MemoryStore, Store as _, term};
@@ -82,6 +82,7 @@ fn ready(args: &Args) -> anyhow::Result<(World, Timestamp)> {
         keys: PublicKeys::default(),
         term: 1,
         results: Results::Deliver,
+        news: NewsConfig::default(),
         timings: Timings::default(),
         bounds: Bounds::default(),
     };

@@ -6,6 +6,7 @@ mod access;
 mod autoscale;
 pub(crate) mod fault;
 mod fleet;
+mod notify;
 mod players;
 mod ports;
 pub(crate) mod reader;
@@ -33,6 +34,7 @@ use toml::de::DeTable;
 use fault::Fault;
 pub(crate) use fault::Faults;
 use fleet::ReadFleet;
+pub(crate) use notify::NotifySection;
 pub(crate) use players::{KeysSection, PlayersSection};
 use reader::{Found, Section, from_text, value_fault};
 
@@ -77,6 +79,8 @@ pub(crate) struct ControlSection {
     pub(crate) tokens: Vec<TokenSection>,
     /// Where results of ended rooms are posted. Default: nowhere.
     pub(crate) webhook_url: Option<String>,
+    /// `[[control.notify]]`: who outside is told what happens. Default nobody.
+    pub(crate) notify: Vec<NotifySection>,
     /// How long a promised seat waits for its player. Default 30 s, 1 s to 1 h.
     pub(crate) reservation: Duration,
     /// How long a silent host is waited for before its rooms count as lost. Default 5 min, 10 s to 24 h.
@@ -217,6 +221,7 @@ fn read_control(
             Err(format!("is {text:?}; write a whole address such as \"http://127.0.0.1:3000/rooms/ended\""))
         }
     });
+    let notify = notify::read(&mut section, faults);
     let second = Duration::from_secs(1);
     let reservation = section.duration("reservation", second..=HOUR, faults);
     let host_lost_after = section.duration("host_lost_after", second * 10..=HOUR * 24, faults);
@@ -227,6 +232,7 @@ fn read_control(
         tls,
         tokens,
         webhook_url: webhook_url.map(|found| found.value),
+        notify,
         reservation: reservation.map_or(second * 30, |found| found.value),
         host_lost_after: host_lost_after.map_or(second * 300, |found| found.value),
     };

@@ -26,6 +26,7 @@ impl fmt::Display for Config {
             writeln!(f, "role = {}", text(token.role.word()))?;
             writeln!(f, "from = {}", text(&token.from.to_string()))?;
         }
+        self.control.notify.iter().try_for_each(|reader| super::notify::write(f, reader))?;
         self.control.tls.as_ref().map_or(Ok(()), |tls| super::tls::write_control(f, tls))?;
         self.agent_tls.as_ref().map_or(Ok(()), |tls| super::tls::write_agent(f, tls))?;
         writeln!(f, "\n[host]")?;

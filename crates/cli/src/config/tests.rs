@@ -105,6 +105,50 @@ fn others_are_listened_to_with_tokens_only_and_a_token_is_never_written_out() {
 }
 
 #[test]
+fn notifications_are_shown_as_they_are_read() {
+    let text = r#"
+        [[control.notify]]
+        name = "ops"
+        url = "env:SLACK_URL"
+        [[control.notify]]
+        name = "daily"
+        url = "file:/run/secrets/slack"
+        events = ["host", "failure"]
+        digest_every = "1day"
+        per_minute_max = 1
+    "#;
+    let config = parse("greenroom.toml", text).expect("valid");
+    let all = config.control.notify[0].wants.events.len();
+    assert_eq!((all, config.control.notify[1].wants.events.len()), (6, 2));
+    let shown = config.to_string();
+    assert_eq!(parse("shown.toml", &shown).unwrap_or_else(|faults| panic!("{faults}\n{shown}")), config);
+}
+
+#[test]
+fn faults_of_notifications_are_told_and_an_address_is_never_written_out() {
+    let text = r#"
+        [[control.notify]]
+        name = "Ops!"
+        url = "https://hooks.example.com/hunter2"
+        events = ["scale", "hosts", 7]
+        digest_every = "1s"
+        per_minute_max = 0
+        every = "1d"
+        [[control.notify]]
+        events = ["digest"]
+        [[control.notify]]
+        name = "ops"
+        url = "env:A"
+        [[control.notify]]
+        name = "ops"
+        url = "env:B"
+    "#;
+    let told = faults(text);
+    insta::assert_snapshot!(told);
+    assert!(told.lines().filter(|line| !line.contains(" | ")).all(|line| !line.contains("hunter2")));
+}
+
+#[test]
 fn certificates_are_read_shown_and_their_faults_told() {
     let whole = "[control]\nlisten = \"0.0.0.0:8700\"\n[control.tls]\ncert = \"a.crt\"\nkey = \"a.key\"\nca = \"ca.crt\"\nagents = [\"*.agents.test\"]\n[agent.tls]\nca = \"ca.crt\"\n[players]\nlisten = \"0.0.0.0:8701\"\nsecret = \"env:S\"\naudience = \"g\"\n[players.tls]\ncert = \"p.crt\"\nkey = \"p.key\"\n";
     let config = parse("greenroom.toml", whole).expect("mutual TLS will do beyond loopback");

@@ -61,6 +61,7 @@ impl World {
         };
         self.write(Write::PutAudit(AuditRecord { version: 1, entry: entry.clone() }));
         self.note_stop(&entry);
+        self.publish_entry(&entry);
         self.audit.push_back(entry);
         while self.audit.len() > self.config.bounds.audit_max {
             if let Some(oldest) = self.audit.pop_front() {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use greenroom_core::fleet::Fleet;
 use greenroom_wire::token::PublicKeys;
 
+use super::news::NewsConfig;
+
 /// All that a world is built from besides the records.
 #[derive(Debug, Clone)]
 pub struct WorldConfig {
@@ -18,6 +20,8 @@ pub struct WorldConfig {
     pub term: u64,
     /// Where results go.
     pub results: Results,
+    /// Who outside is told what.
+    pub news: NewsConfig,
     /// How long things take.
     pub timings: Timings,
     /// How many there may be.

@@ -55,7 +55,7 @@ impl World {
             },
         );
         self.refresh_host(&name);
-        self.note(Notice::HostConnected { host: name, servers });
+        self.note(Notice::HostConnected { host: name, servers, known });
     }
 
     fn check_hello(&self, hello: &Hello) -> Result<(), String> {
@@ -99,7 +99,7 @@ impl World {
             host.connected = true;
             let servers = host.servers.len();
             self.refresh_host(name);
-            self.note(Notice::HostConnected { host: name.clone(), servers });
+            self.note(Notice::HostConnected { host: name.clone(), servers, known: true });
         }
     }
 
@@ -120,11 +120,11 @@ impl World {
                 self.lose_host(&name);
             } else if host.awaited && wait_over {
                 host.awaited = false;
-                given_up.push(name.to_string());
+                given_up.push(name);
             }
         }
         if !given_up.is_empty() {
-            self.note(Notice::HostsGivenUp { hosts: given_up.join(", ") });
+            self.note(Notice::HostsGivenUp { hosts: given_up });
             self.dirty.extend(self.fleets.keys().cloned());
         }
     }

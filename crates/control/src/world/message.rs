@@ -11,12 +11,13 @@ use greenroom_wire::api::{
     ScaleOrder, ScaleRequest, SelectorBody, TicketsAnswer, TicketsRequest,
 };
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, ResultRecord, RoomRecord,
-    ScaleRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, NewsRecord, ResultRecord,
+    RoomRecord, ScaleRecord,
 };
 
 use super::audit::Actor;
 use super::grant::Grant;
+use super::news::Posted;
 use super::notice::Notice;
 use super::refusal::Refusal;
 
@@ -68,6 +69,13 @@ pub enum Event {
     ResultTaken {
         /// `<room>.<epoch>`.
         key: String,
+    },
+    /// An [`Effect::Post`] came to its end.
+    NewsPosted {
+        /// Whose message it was.
+        reader: String,
+        /// How it went.
+        outcome: Posted,
     },
 }
 
@@ -273,6 +281,16 @@ pub enum Effect {
     },
     /// Post a stored result until it is taken.
     Deliver(Box<ResultRecord>),
+    /// Post a message once, and say how that went by [`Event::NewsPosted`]. Only while this process decides: whoever comes
+    /// after it may have posted it meanwhile.
+    Post {
+        /// Who is told.
+        reader: String,
+        /// The same for the same message, whoever sends it.
+        key: String,
+        /// What is told, as a chat of Slack's manner reads it.
+        text: String,
+    },
     /// For the log.
     Note(Notice),
 }
@@ -297,6 +315,8 @@ pub enum Write {
     PutScale(ScaleRecord),
     PutDrain(DrainRecord),
     DeleteDrain { kind: DrainKind, name: String },
+    PutNews(NewsRecord),
+    DeleteNews { key: String },
     PutTerm(u64),
 }
 
@@ -319,4 +339,6 @@ pub struct Records {
     pub scale_orders: Vec<ScaleRecord>,
     /// What they have taken out of use.
     pub drains: Vec<DrainRecord>,
+    /// What people outside are told, in no order.
+    pub news: Vec<NewsRecord>,
 }

@@ -38,6 +38,8 @@ mod restore;
 mod results;
 mod views;
 
+mod news;
+
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +55,7 @@ pub use config::{Bounds, Results, Timings, WorldConfig};
 pub use grant::Grant;
 pub use ids::IdSource;
 pub use message::{Answer, Call, Effect, Event, Minimum, Records, RequestId, StreamId, TicketGrant, Write};
+pub use news::{NewsConfig, Posted, Subscription};
 pub use notice::Notice;
 pub use refusal::Refusal;
 pub(crate) use results::result_key;
@@ -104,6 +107,7 @@ pub struct World {
     audit: VecDeque<AuditEntry>,
     /// Servers that the trail tells to have been told to stop: nothing is given to them any more, whoever leads.
     told_to_stop: BTreeSet<String>,
+    news: news::Newsroom,
     /// Fleets in which something may have become possible.
     dirty: BTreeSet<FleetName>,
     out: Vec<Effect>,
@@ -122,6 +126,7 @@ impl World {
             Event::Asked { request, call } => self.asked(request, *call),
             Event::CallerGone { request } => self.caller_gone(request),
             Event::ResultTaken { key } => self.result_taken(key),
+            Event::NewsPosted { reader, outcome } => self.news_posted(&reader, outcome),
         }
         self.settle();
         std::mem::take(&mut self.out)
@@ -144,6 +149,7 @@ impl World {
         self.forget_ended();
         self.plan_fleets();
         self.match_fleets();
+        self.tell_news();
     }
 
     /// Lets the calls that wait have what has become possible.

@@ -15,13 +15,13 @@ use super::{Effect, World};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the variants and fields are what Display says of them")]
 pub enum Notice {
-    HostConnected { host: HostName, servers: usize },
+    HostConnected { host: HostName, servers: usize, known: bool },
     HostSilent { host: HostName },
     HostLost { host: HostName },
     HostRefused { host: HostName, reason: String },
     TermRaised { term: u64 },
     Rebuilt { rooms: usize, servers: usize },
-    HostsGivenUp { hosts: String },
+    HostsGivenUp { hosts: Vec<HostName> },
     ServerOrdered { server: ServerName, host: HostName, why: String },
     ServerAdopted { server: ServerName, host: HostName },
     ServerReady { server: ServerName, endpoint: String },
@@ -46,6 +46,7 @@ pub enum Notice {
     ServerCordoned { server: ServerName, reason: StopReason },
     ServerUncordoned { server: ServerName },
     FleetRestarted { fleet: FleetName, servers: usize },
+    NewsRefused { reader: String, status: u16 },
 }
 
 impl Notice {
@@ -82,7 +83,8 @@ impl Notice {
             | Self::ServerUncordoned { .. }
             | Self::FleetScaled { .. }
             | Self::FleetOrdered { .. }
-            | Self::FleetShort { .. } => true,
+            | Self::FleetShort { .. }
+            | Self::NewsRefused { .. } => true,
         }
     }
 }
@@ -90,7 +92,7 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::HostConnected { host, servers } => {
+            Self::HostConnected { host, servers, known: _ } => {
                 write!(f, "host {host} connected with {servers} gameservers")
             }
             Self::HostSilent { host } => write!(f, "host {host} is silent"),
@@ -102,7 +104,7 @@ impl fmt::Display for Notice {
             Self::Rebuilt { rooms, servers } => {
                 write!(f, "every known host has reported: {servers} gameservers, {rooms} rooms")
             }
-            Self::HostsGivenUp { hosts } => write!(f, "no longer waiting for the agents of: {hosts}"),
+            Self::HostsGivenUp { hosts } => write_given_up(f, hosts),
             Self::ServerOrdered { server, host, why } => {
                 write!(f, "gameserver {server} ordered on host {host}: {why}")
             }
@@ -111,11 +113,8 @@ impl fmt::Display for Notice {
             Self::ServerUnhealthy { server, message } => {
                 write!(f, "gameserver {server} unhealthy: {message}")
             }
-            Self::ServerRestarting { server, restarts, message } if message.is_empty() => {
-                write!(f, "gameserver {server} is started again ({restarts} so far)")
-            }
             Self::ServerRestarting { server, restarts, message } => {
-                write!(f, "gameserver {server} died and is started again ({restarts} so far): {message}")
+                write_again(f, server, *restarts, message)
             }
             Self::ServerStopping { server, reason } => {
                 write!(f, "gameserver {server} told to stop: {reason}")
@@ -158,7 +157,23 @@ impl fmt::Display for Notice {
             }
             Self::FleetOrdered { fleet, order } => write!(f, "fleet {fleet}: {}", ordered(order)),
             Self::FleetShort { fleet, reason } => write!(f, "fleet {fleet} is short: {reason}"),
+            Self::NewsRefused { reader, status } => {
+                write!(f, "a notification for {reader} was refused: {status}")
+            }
         }
+    }
+}
+
+fn write_given_up(f: &mut fmt::Formatter<'_>, hosts: &[HostName]) -> fmt::Result {
+    let names: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
+    write!(f, "no longer waiting for the agents of: {}", names.join(", "))
+}
+
+fn write_again(f: &mut fmt::Formatter<'_>, server: &ServerName, restarts: u32, how: &str) -> fmt::Result {
+    if how.is_empty() {
+        write!(f, "gameserver {server} is started again ({restarts} so far)")
+    } else {
+        write!(f, "gameserver {server} died and is started again ({restarts} so far): {how}")
     }
 }
 
@@ -200,6 +215,7 @@ impl World {
             }
             self.events.push_front(line(self.now, &notice));
         }
+        self.publish_notice(&notice);
         self.out.push(Effect::Note(notice));
     }
 }

@@ -58,9 +58,11 @@ impl World {
             events: VecDeque::new(),
             audit: VecDeque::new(),
             told_to_stop: BTreeSet::new(),
+            news: super::news::Newsroom::default(),
             dirty: BTreeSet::new(),
             out: Vec::new(),
         };
+        world.restore_news(records.news);
         world.restore_drains(records.drains);
         for host in records.hosts {
             world.await_host(host);

@@ -56,6 +56,8 @@ pub(super) struct FleetState {
     /// Nothing is started while it waits: servers could not live.
     pub(super) backoff: Backoff,
     pub(super) last_failure: Option<Failure>,
+    /// Calls that found no place in time, since this process decides.
+    pub(super) misses: u64,
 }
 
 /// A server that died or never answered.
@@ -87,6 +89,7 @@ impl FleetState {
             starts_after: Timestamp::default(),
             backoff: Backoff::default(),
             last_failure: None,
+            misses: 0,
         }
     }
 

@@ -312,7 +312,8 @@ pub(super) fn room_status(id: &RoomId, room: &RoomState) -> RoomStatus {
     }
 }
 
-fn ready(fleet: &FleetState) -> u32 {
+/// Servers of a fleet that take players.
+pub(super) fn ready(fleet: &FleetState) -> u32 {
     count(fleet.view.iter().filter(|server| server.state.takes_players()))
 }
 

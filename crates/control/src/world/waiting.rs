@@ -30,6 +30,7 @@ impl World {
             }
             if wait.is_zero() {
                 let refusal = self.why_nothing(fleet, ask.selector());
+                self.count_miss(fleet);
                 return self.reply(request, Err(refusal));
             }
         }
@@ -121,9 +122,16 @@ impl World {
             let refusal = self.why_nothing(name, &selector);
             if let Some(fleet) = self.fleets.get_mut(name) {
                 fleet.waiting.remove(&place);
+                fleet.misses += 1;
             }
             self.waiting.remove(&request);
             self.reply(request, Err(refusal));
+        }
+    }
+
+    fn count_miss(&mut self, name: &FleetName) {
+        if let Some(fleet) = self.fleets.get_mut(name) {
+            fleet.misses += 1;
         }
     }
 

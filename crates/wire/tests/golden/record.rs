@@ -2,8 +2,9 @@
 
 use greenroom_wire::api::{AuditAction, AuditEntry, RoomResult};
 use greenroom_wire::record::{
-    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, LeaseRecord, ResultRecord,
-    RoomRecord, ScaleRecord, SeatRecord, SigningKeyRecord, TermRecord,
+    AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, LeaseRecord, NewsConcern,
+    NewsEntry, NewsEvent, NewsItem, NewsReader, NewsRecord, ResultRecord, RoomRecord, ScaleRecord,
+    SeatRecord, SigningKeyRecord, TermRecord,
 };
 use greenroom_wire::rooms::EndReason;
 use serde_json::{Value, json};
@@ -54,6 +55,40 @@ fn an_entry_of_the_audit_trail_is_kept_as_it_was() {
         busy: true,
     };
     golden(Process, "record_audit", &AuditRecord { version: 1, entry });
+}
+
+#[test]
+fn what_people_outside_are_told_is_kept_as_it_was() {
+    let item = NewsItem {
+        number: 7,
+        at_ms: 1_700_000_000_000,
+        event: NewsEvent::Stop,
+        text: "gameserver arena-a1b2c told to stop: surplus".to_owned(),
+        common: "gameservers of fleet arena told to stop: surplus".to_owned(),
+        subject: "arena-a1b2c".to_owned(),
+        to: None,
+    };
+    let digest = NewsItem {
+        event: NewsEvent::Digest,
+        common: String::new(),
+        subject: String::new(),
+        to: Some("ops".to_owned()),
+        ..item.clone()
+    };
+    golden(Process, "record_news_item", &NewsRecord::new(NewsEntry::Item(item)));
+    golden(Process, "record_news_digest", &NewsRecord::new(NewsEntry::Item(digest)));
+    let reader =
+        NewsReader { name: "ops".to_owned(), told: 5, posting: Some(7), digest_at_ms: 1_700_000_000_000 };
+    golden(Process, "record_news_reader", &NewsRecord::new(NewsEntry::Reader(reader)));
+    let concern = NewsConcern {
+        about: "host/a".to_owned(),
+        since_ms: 1_700_000_000_000,
+        text: "host a is silent".to_owned(),
+    };
+    golden(Process, "record_news_concern", &NewsRecord::new(NewsEntry::Concern(concern)));
+    let newer = r#"{"version":1,"is":"item","number":7,"at_ms":1,"event":"moon","text":"full"}"#;
+    let read: NewsRecord = serde_json::from_str(newer).unwrap();
+    assert!(matches!(read.entry, NewsEntry::Item(NewsItem { event: NewsEvent::Unknown, .. })));
 }
 
 fn answer() -> AnswerRecord {

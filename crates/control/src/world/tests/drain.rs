@@ -37,6 +37,7 @@ impl Rig {
             keys: PublicKeys::default(),
             term: 1,
             results: Results::Discard,
+            news: crate::world::NewsConfig::default(),
             timings: Timings::default(),
             bounds: Bounds::default(),
         };

@@ -12,6 +12,7 @@ mod failing;
 mod hosts;
 mod kept;
 mod laws;
+mod news;
 mod recycle;
 mod restart;
 mod rig;

@@ -90,6 +90,8 @@ pub(super) struct Rig {
     pub(super) orders: Vec<ToAgent>,
     pub(super) closed: Vec<(StreamId, String)>,
     pub(super) delivered: Vec<String>,
+    /// Reader, key and text of each message.
+    pub(super) posts: Vec<(String, String, String)>,
     pub(super) answers: BTreeMap<RequestId, Result<Answer, Refusal>>,
     /// Whether the agent carries out what it is told.
     pub(super) agent_obeys: bool,
@@ -115,6 +117,7 @@ impl Rig {
             keys: PublicKeys::default(),
             term: 1,
             results: Results::Deliver,
+            news: crate::world::NewsConfig::default(),
             timings: Timings::default(),
             bounds,
         };
@@ -130,6 +133,7 @@ impl Rig {
             orders: Vec::new(),
             closed: Vec::new(),
             delivered: Vec::new(),
+            posts: Vec::new(),
             answers: BTreeMap::new(),
             agent_obeys: true,
             next: 0,
@@ -194,6 +198,7 @@ impl Rig {
                 Effect::Deliver(record) => {
                     self.delivered.push(format!("{}.{}", record.body.room, record.body.epoch));
                 }
+                Effect::Post { reader, key, text } => self.posts.push((reader, key, text)),
                 Effect::Note(_) => {}
             }
         }
@@ -228,6 +233,11 @@ impl Rig {
             Write::DeleteDrain { kind, name } => {
                 records.drains.retain(|known| (known.kind, &known.name) != (kind, &name));
             }
+            Write::PutNews(record) => {
+                records.news.retain(|known| known.key() != record.key());
+                records.news.push(record);
+            }
+            Write::DeleteNews { key } => records.news.retain(|known| known.key() != key),
             Write::PutTerm(_) => {}
         }
     }
