@@ -125,6 +125,29 @@ test('commit_first over a Redis: the same', async (t) => {
   await playTo(t, `${chat({ min: 1, recovery: '2m' })}delivery = "commit_first"\nenv = { GREENROOM_REDIS = "${redis.url}" }\n`);
 });
 
+test('commit_first over a Redis that is emptied: a room in which nothing happens is kept anew, and survives kill -9', async (t) => {
+  const redis = await Redis.start();
+  t.after(() => redis.stop());
+  const fleet = `${chat({ min: 1, recovery: '2m' })}delivery = "commit_first"\nenv = { GREENROOM_REDIS = "${redis.url}" }\n`;
+  const greenroom = await withGreenroom(t, config([fleet]));
+  const { room, server, members } = await guild(t, greenroom);
+  members[0].say();
+  await until('everybody has heard it', () => members.every(({ lines }) => lines.length === 1));
+  const isKept = async () => (await redis.ask(`HEXISTS {greenroom:chat:1:rooms:${server}} c:${room}`)) === ':1';
+  await until('it is kept', isKept);
+  const first = members.map(({ socket }) => socket.id);
+  assert.equal(await redis.ask('FLUSHALL'), '+OK');
+  await until('it is kept anew', isKept, 5_000);
+  await kill(greenroom, server);
+  await until('everybody is back', () => members.every(({ words, socket }) => words.length === 2 && socket.connected), 40_000);
+  for (const [i, { words, socket, lines }] of members.entries()) {
+    assert.deepEqual([words[1], socket.id, lines], [{ recovered: true }, first[i], ['ann 1']]);
+  }
+  members[1].say();
+  await until('it goes on', () => members.every(({ lines }) => lines.at(-1) === 'bob 1'));
+  assert.equal((await greenroom.get(`/v1/rooms/${room}`)).epoch, 1);
+});
+
 test('deliver_first: whoever has seen more than the last checkpoint is told so, and the room goes on from there', async (t) => {
   const fleet = `${chat({ min: 1, recovery: '2m' })}delivery = "deliver_first"\ncheckpoint_every = "1h"\n`;
   const greenroom = await withGreenroom(t, config([fleet]));

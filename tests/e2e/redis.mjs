@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
@@ -66,6 +67,23 @@ export class Redis {
     await this.kill();
     await pause(outMs);
     await this.begin();
+  }
+
+  /** The first line of its answer to a command without spaces in its words: `+OK`, `:1`, `$-1`. */
+  ask(command) {
+    return new Promise((resolve, reject) => {
+      const socket = net.connect(this.port, this.address, () => socket.write(`${command}\r\n`));
+      let said = '';
+      socket.setTimeout(2_000, () => socket.destroy(new Error(`no answer to ${command}`)));
+      socket.on('error', reject);
+      socket.on('data', (chunk) => {
+        said += chunk;
+        const end = said.indexOf('\r\n');
+        if (end < 0) return;
+        resolve(said.slice(0, end));
+        socket.destroy();
+      });
+    });
   }
 
   async stop() {

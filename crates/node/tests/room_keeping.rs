@@ -427,6 +427,39 @@ fn a_room_survives_its_agent_and_then_its_process() {
 }
 
 #[test]
+fn rooms_are_given_anew_at_once_when_what_was_kept_is_gone_though_nothing_happens_in_them() {
+    run(async {
+        let mut agent = Agent::listen().await;
+        let recovery =
+            Recovery { checkpoint_every: Duration::from_secs(3600), ..delivering(Delivery::CommitFirst) };
+        let mut node = Node::new(Config { recovery: Some(recovery), ..agent.config() });
+        node.rooms::<Ledger>();
+        let served = serve(node);
+        agent.welcome().await;
+        agent.send(&ToServer::Backplane(Told::Room(RoomTold::AllHeld))).await;
+        let mut ann = served.opened().await;
+        ann.send(&format!("40{}", json!({ "token": agent.signer.sign(&claims("ann", 0)) }))).await;
+        let (first, _) = step(&mut agent).await;
+        agent.send(&kept(first)).await;
+        ann.recv_starting("40{").await;
+        // Whatever comes with the seat.
+        let mut last = first;
+        while let Ok((seq, _)) = tokio::time::timeout(Duration::from_millis(300), step(&mut agent)).await {
+            last = seq;
+            agent.send(&kept(seq)).await;
+        }
+        agent.send(&ToServer::Backplane(Told::Room(RoomTold::Anew))).await;
+        let whole = agent.find(|message| match message {
+            FromServer::Backplane(Command::Room(RoomCommand::Keep { after, record, .. })) => {
+                Some((after, record.seq))
+            }
+            _ => None,
+        });
+        assert_eq!(whole.await, (None, last + 1), "all of it, after no step");
+    });
+}
+
+#[test]
 fn namespaces_that_several_nodes_may_share_are_not_delivered_first() {
     run(async {
         let agent = Agent::listen().await;

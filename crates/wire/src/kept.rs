@@ -150,6 +150,9 @@ pub enum RoomTold {
         /// The room.
         room: Text<RoomId>,
     },
+    /// What was kept of the server's rooms is gone, or as it was before this process: the node shall give all of them
+    /// anew. The command that this answers has not been carried out.
+    Anew,
     /// There are too many rooms, this one is not kept.
     TooMany {
         /// The room.

@@ -44,6 +44,7 @@ fn kept(peer: &Peer, room: &str) -> u64 {
         RoomTold::Kept { room: of, seq } => (of.as_str() == room).then_some(*seq),
         RoomTold::Held { .. }
         | RoomTold::AllHeld
+        | RoomTold::Anew
         | RoomTold::Wanted { .. }
         | RoomTold::TooMany { .. }
         | RoomTold::Lost => None,

@@ -5,14 +5,23 @@
 -- ARGV     what, node, kept_ms, then
 --   hold     '1' if it was said before   'lost', or all fields and values; none if it was said before
 --   keep     room, after ('' for none), seq, record, floor, head, rooms_max, offset of the first event, events
---                                        'kept', 'wanted', 'too_many' or 'lost'
---   forget   room
---   beat
+--                                        'kept', 'wanted', 'too_many', 'anew' or 'lost'
+--   forget   room                        'kept', 'anew' or 'lost'
+--   beat                                 the same
 --
 -- Numbers of steps and events are compared as texts or are far below 2^53.
 local key, what, node, kept_ms = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local function text(number) return string.format('%.0f', number) end
 local holder = redis.call('HGET', key, 'holder')
+
+-- Whether this node's claim is not there any more: the hash is gone, or it is that of a process before this one, out of a
+-- store that was set back. Processes of one server are numbered behind their last dot.
+local function is_set_back()
+  if not holder then return true end
+  local server, number = string.match(node, '^(.*)%.(%d+)$')
+  local other, before = string.match(holder, '^(.*)%.(%d+)$')
+  return server ~= nil and server == other and tonumber(before) < tonumber(number)
+end
 
 local function forget(room)
   local floor, head = redis.call('HGET', key, 'f:' .. room), redis.call('HGET', key, 'h:' .. room)
@@ -26,16 +35,19 @@ end
 
 if what == 'hold' then
   local is_again = ARGV[4] == '1'
-  if is_again and holder and holder ~= node then return 'lost' end
+  if is_again and holder ~= node and not is_set_back() then return 'lost' end
   local all = (is_again or not holder) and {} or redis.call('HGETALL', key)
   redis.call('HSET', key, 'holder', node)
   redis.call('PEXPIRE', key, kept_ms)
   return all
 end
 
--- A store that has lost the hash was told of this node's claim before.
-if not holder then redis.call('HSET', key, 'holder', node) end
-if holder and holder ~= node then return 'lost' end
+if holder ~= node then
+  if not is_set_back() then return 'lost' end
+  redis.call('HSET', key, 'holder', node)
+  redis.call('PEXPIRE', key, kept_ms)
+  return 'anew'
+end
 redis.call('PEXPIRE', key, kept_ms)
 if what == 'forget' then
   forget(ARGV[4])

@@ -93,6 +93,7 @@ impl Exchange {
             ExpectRooms::Kept { room, seq } => vec![outcome(value, Some((room, seq)))?],
             ExpectRooms::Nothing => match replies::text(value, "an answer about rooms")?.as_str() {
                 "lost" => vec![RoomTold::Lost],
+                "anew" => vec![RoomTold::Anew],
                 _ => return Ok(()),
             },
         };
@@ -111,6 +112,7 @@ fn outcome(value: Value, kept: Option<(RoomId, u64)>) -> Result<RoomTold, Odd> {
     let text = replies::text(value, "an answer about rooms")?;
     match (text.as_str(), kept) {
         ("lost", _) => Ok(RoomTold::Lost),
+        ("anew", _) => Ok(RoomTold::Anew),
         ("kept", Some((room, seq))) => Ok(RoomTold::Kept { room: Text(room), seq }),
         ("wanted", Some((room, _))) => Ok(RoomTold::Wanted { room: Text(room) }),
         ("too_many", Some((room, _))) => Ok(RoomTold::TooMany { room: Text(room) }),

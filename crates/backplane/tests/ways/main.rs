@@ -7,4 +7,5 @@ mod config;
 mod conformance;
 mod faults;
 mod proxy;
+mod rooms;
 mod store;

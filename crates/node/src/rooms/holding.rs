@@ -21,6 +21,10 @@ use super::live::run_ticks;
 use super::{LiveRoom, Rooms};
 use crate::state::NodeState;
 
+/// Bytes of steps on their way, of all rooms together; more wait, so that a node whose rooms are all due, because its store
+/// came back empty, say, floods nobody.
+const GIVEN_BYTES_MAX: usize = 8 << 20;
+
 /// The server that a process is one of, and which one of it.
 pub(super) fn process_of(instance: &InstanceId) -> Option<(ServerName, u64)> {
     let (server, number) = instance.as_str().rsplit_once('.')?;
@@ -67,8 +71,36 @@ impl Rooms {
     }
 
     pub(super) fn list(&self, room: &Rc<LiveRoom>) {
-        self.listed.borrow_mut().push(Rc::clone(room));
+        self.listed.borrow_mut().push_back(Rc::clone(room));
         self.work.notify_one();
+    }
+
+    /// A step of so many bytes is on its way.
+    pub(super) fn step_given(&self, bytes: usize) {
+        self.given_bytes.set(self.given_bytes.get() + bytes);
+    }
+
+    /// Steps of so many bytes are on their way no more: others may go.
+    pub(super) fn steps_answered(&self, bytes: usize) {
+        self.given_bytes.set(self.given_bytes.get().saturating_sub(bytes));
+        if !self.listed.borrow().is_empty() {
+            self.work.notify_one();
+        }
+    }
+
+    /// Gives what is listed, in the order of the asking, as far as the way may be laden.
+    fn give_listed(&self, state: &Rc<NodeState>) {
+        // Whoever is listed meanwhile has its turn in the next round.
+        let listed = self.listed.borrow().len();
+        for _ in 0..listed {
+            if self.given_bytes.get() >= GIVEN_BYTES_MAX {
+                return;
+            }
+            let next = self.listed.borrow_mut().pop_front();
+            if let Some(room) = next {
+                room.give(state);
+            }
+        }
     }
 
     fn kept(&self) -> Vec<Rc<LiveRoom>> {
@@ -89,8 +121,13 @@ impl Rooms {
         let kept_ms = u64::try_from((window + RETAINED_BESIDES).as_millis()).unwrap_or(u64::MAX);
         let is_again = self.is_held.get();
         self.say(state, |server| RoomCommand::Hold { server, is_again, kept_ms });
+        self.list_all(state);
+    }
+
+    /// All rooms are given anew, also those in which nothing happens: the backplane may know nothing of them.
+    fn list_all(&self, state: &NodeState) {
         for room in self.kept() {
-            room.give_whole(state);
+            room.list_whole(state);
         }
     }
 
@@ -109,8 +146,13 @@ impl Rooms {
             }
             RoomTold::Wanted { room } => {
                 if let Some(room) = self.kept_room(&room.0) {
-                    room.give_whole(state);
+                    room.list_whole(state);
                 }
+            }
+            RoomTold::Anew => {
+                let rooms = self.kept().len();
+                tracing::warn!(rooms, "what was kept of the rooms is gone; they are given anew");
+                self.list_all(state);
             }
             RoomTold::TooMany { room } => {
                 if let Some(room) = self.kept_room(&room.0) {
@@ -120,7 +162,7 @@ impl Rooms {
             RoomTold::Lost => {
                 tracing::warn!("another process has the rooms of this server");
                 for room in self.kept() {
-                    room.abandon();
+                    room.abandon(state);
                     room.close(state, EndReason::Superseded);
                 }
             }
@@ -203,14 +245,12 @@ pub(crate) async fn run(state: Rc<NodeState>) {
         };
         // What others do in this turn goes with it.
         tokio::task::yield_now().await;
-        for room in rooms.listed.take() {
-            room.give(&state);
-        }
         if is_checkpoint {
             for room in rooms.kept() {
-                room.give_checkpoint(&state);
+                room.list_checkpoint(&state);
             }
         }
+        rooms.give_listed(&state);
     }
 }
 

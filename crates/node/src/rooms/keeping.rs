@@ -15,7 +15,7 @@ use greenroom_wire::backplane::Pid;
 use greenroom_wire::kept::{KeptRoom, KeptSeat, RoomCommand};
 use greenroom_wire::rooms::EndReason;
 
-use super::LiveRoom;
+use super::{LiveRoom, Rooms};
 use crate::state::NodeState;
 
 /// Steps of one room on their way at once; what comes meanwhile goes as one.
@@ -24,6 +24,8 @@ const GIVEN_MAX: usize = 4;
 const HELD_BYTES_MAX: usize = 1 << 20;
 /// What an effect weighs besides what it sends.
 const EFFECT_BYTES: usize = 128;
+/// What a step weighs besides its snapshot and its events.
+const STEP_BYTES: usize = 256;
 /// Bytes of a room's state: a message to the backplane has all of it.
 const SNAPSHOT_BYTES_MAX: usize = 2 << 20;
 
@@ -34,7 +36,10 @@ type Effect = Box<dyn FnOnce(&Rc<NodeState>)>;
 struct Given {
     seq: u64,
     effects: Vec<Effect>,
+    /// Bytes that it holds back.
     bytes: usize,
+    /// Bytes that are on their way.
+    weight: usize,
 }
 
 pub(super) struct Keeping {
@@ -73,9 +78,13 @@ impl Keeping {
         }
     }
 
-    /// Takes all effects that wait, in their order.
-    fn take_all(&self) -> Vec<Effect> {
-        let given = self.given.take().into_iter().flat_map(|given| given.effects);
+    /// Takes all effects that wait, in their order. No step is on its way any more.
+    fn take_all(&self, rooms: Option<&Rooms>) -> Vec<Effect> {
+        let given = self.given.take();
+        if let Some(rooms) = rooms {
+            rooms.steps_answered(given.iter().map(|given| given.weight).sum());
+        }
+        let given = given.into_iter().flat_map(|given| given.effects);
         let all = given.chain(self.held.take()).collect();
         self.held_bytes.set(0);
         self.given_bytes.set(0);
@@ -172,8 +181,11 @@ impl LiveRoom {
         let bytes = keeping.held_bytes.take();
         keeping.given_bytes.set(keeping.given_bytes.get() + bytes);
         let effects = keeping.held.take();
-        keeping.given.borrow_mut().push_back(Given { seq, effects, bytes });
+        let sent: usize = events.iter().map(|event| event.packet.len()).sum();
+        let weight = record.snapshot.len() + sent + STEP_BYTES;
+        keeping.given.borrow_mut().push_back(Given { seq, effects, bytes, weight });
         if let Some(rooms) = &state.rooms {
+            rooms.step_given(weight);
             rooms.say(state, |server| RoomCommand::Keep {
                 server,
                 after,
@@ -184,23 +196,23 @@ impl LiveRoom {
         }
     }
 
-    /// Gives the room as a whole: the backplane may know nothing of it, or not what it was told last.
-    pub(super) fn give_whole(self: &Rc<Self>, state: &Rc<NodeState>) {
+    /// The room is given as a whole soon: the backplane may know nothing of it, or not what it was told last.
+    pub(super) fn list_whole(self: &Rc<Self>, state: &NodeState) {
         let Some(keeping) = &self.keeping else { return };
         let bytes = keeping.held_bytes.get() + keeping.given_bytes.get();
-        let effects = keeping.take_all();
+        let effects = keeping.take_all(state.rooms.as_ref());
         keeping.held.replace(effects);
         keeping.held_bytes.set(bytes);
         keeping.is_whole_due.set(true);
-        self.give(state);
+        self.list(state);
     }
 
     /// A checkpoint of a room that does not wait for them.
-    pub(super) fn give_checkpoint(self: &Rc<Self>, state: &Rc<NodeState>) {
+    pub(super) fn list_checkpoint(self: &Rc<Self>, state: &NodeState) {
         let Some(keeping) = &self.keeping else { return };
         if keeping.delivery == Delivery::DeliverFirst && keeping.given.borrow().is_empty() {
             keeping.is_whole_due.set(true);
-            self.give(state);
+            self.list(state);
         }
     }
 
@@ -217,6 +229,9 @@ impl LiveRoom {
             };
             let Some(given) = given else { break };
             keeping.given_bytes.set(keeping.given_bytes.get().saturating_sub(given.bytes));
+            if let Some(rooms) = &state.rooms {
+                rooms.steps_answered(given.weight);
+            }
             given.effects.into_iter().for_each(|effect| effect(state));
         }
         if !keeping.held.borrow().is_empty() {
@@ -241,15 +256,15 @@ impl LiveRoom {
         if let Some(rooms) = &state.rooms {
             rooms.say(state, |server| RoomCommand::Forget { server, room });
         }
-        keeping.take_all().into_iter().for_each(|effect| effect(state));
+        keeping.take_all(state.rooms.as_ref()).into_iter().for_each(|effect| effect(state));
     }
 
     /// Another process has the room: nothing more leaves this one.
-    pub(super) fn abandon(&self) {
+    pub(super) fn abandon(&self, state: &NodeState) {
         if let Some(keeping) = &self.keeping {
             keeping.is_forgotten.set(true);
             keeping.kept.set(0);
-            drop(keeping.take_all());
+            drop(keeping.take_all(state.rooms.as_ref()));
         }
     }
 

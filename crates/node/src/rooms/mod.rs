@@ -9,7 +9,7 @@ mod live;
 mod seat;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use greenroom_core::{FleetName, InstanceId, RoomId};
@@ -59,7 +59,9 @@ pub(crate) struct Rooms {
     /// Rooms that are over and whose results are on their way.
     ending: RefCell<BTreeMap<RoomId, Rc<LiveRoom>>>,
     /// Rooms with a step to be given.
-    listed: RefCell<Vec<Rc<LiveRoom>>>,
+    listed: RefCell<VecDeque<Rc<LiveRoom>>>,
+    /// Bytes of steps that are on their way.
+    given_bytes: Cell<usize>,
     work: Notify,
 }
 
@@ -79,6 +81,7 @@ impl Rooms {
             is_held: Cell::new(false),
             ending: RefCell::default(),
             listed: RefCell::default(),
+            given_bytes: Cell::new(0),
             work: Notify::new(),
             kind,
         }

@@ -176,6 +176,7 @@ fn rooms_that_outlive_their_process_are_told_of_as_ever() {
         ("all_held", RoomTold::AllHeld),
         ("kept", RoomTold::Kept { room: room(), seq: 9 }),
         ("wanted", RoomTold::Wanted { room: room() }),
+        ("anew", RoomTold::Anew),
         ("too_many", RoomTold::TooMany { room: room() }),
         ("lost", RoomTold::Lost),
     ];
