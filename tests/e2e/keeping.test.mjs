@@ -1,4 +1,5 @@
-// Rooms that outlive their process: `kill -9` of a gameserver while its players act, stock clients, real processes.
+// Rooms that outlive their process: `kill -9`, SIGTERM and restarts of a gameserver while its players act, stock clients, real
+// processes.
 import assert from 'node:assert/strict';
 import process from 'node:process';
 
@@ -9,7 +10,7 @@ import { pause, test, until, withGreenroom } from './harness.mjs';
 import { Redis } from './redis.mjs';
 
 const KILLS = 3;
-const NAMES = ['ann', 'bob', 'cid'];
+const NAMES = ['ann', 'bob', 'cid', 'dea'];
 
 /** A member of a guild who talks all the time, and comes back by itself. */
 class Member {
@@ -53,16 +54,21 @@ async function guild(t, greenroom) {
   return { room, server, members, url };
 }
 
-async function kill(greenroom, server) {
+async function signal(greenroom, server, name) {
   const { pid } = await until('the server has a process', async () => {
     const found = await greenroom.get(`/v1/gameservers/${server}`);
     return found.pid && found;
   });
-  process.kill(pid, 'SIGKILL');
-  return pid;
+  process.kill(pid, name);
 }
 
-async function playTo(t, fleet) {
+/** How a process of the fleet comes to its end. */
+const kill = (greenroom, server) => signal(greenroom, server, 'SIGKILL');
+const terminate = (greenroom, server) => signal(greenroom, server, 'SIGTERM');
+const restart = async (greenroom) => assert.equal((await greenroom.post('/v1/fleets/chat/restart', {})).status, 200);
+
+/** Plays over several ends of the process, and sees that nothing is missing. */
+async function playTo(t, fleet, end = kill) {
   const greenroom = await withGreenroom(t, config([fleet]));
   const { room, server, members } = await guild(t, greenroom);
   const first = members.map(({ socket }) => socket.id);
@@ -71,7 +77,7 @@ async function playTo(t, fleet) {
     await until('everybody hears everybody', () => members.every(({ lines }) =>
       lines.length >= 40 * nth && NAMES.every((name) => lines.slice(-30).some((line) => line.startsWith(name)))), 30_000);
     await pause(Math.random() * 200);
-    await kill(greenroom, server);
+    await end(greenroom, server);
     await until(() => `everybody is back (${nth}): ${JSON.stringify(members.map(({ ids, words, refused }) => ({ ids, words, refused })))}`,
       () => members.every(({ words, socket }) => words.length === nth + 1 && socket.connected), 40_000);
   }
@@ -125,6 +131,22 @@ test('commit_first over a Redis: the same', async (t) => {
   await playTo(t, `${chat({ min: 1, recovery: '2m' })}delivery = "commit_first"\nenv = { GREENROOM_REDIS = "${redis.url}" }\n`);
 });
 
+const never = 'delivery = "deliver_first"\ncheckpoint_every = "1h"\n';
+
+test('SIGTERM, deliver_first over the hub: the next process goes on with the room, and nobody misses anything', async (t) => {
+  await playTo(t, `${chat({ min: 1, recovery: '2m' })}${never}`, terminate);
+});
+
+test('a restart by control, deliver_first over a Redis: the same', async (t) => {
+  const redis = await Redis.start();
+  t.after(() => redis.stop());
+  await playTo(t, `${chat({ min: 1, recovery: '2m' })}${never}env = { GREENROOM_REDIS = "${redis.url}" }\n`, restart);
+});
+
+test('a restart by control, commit_first over the hub: the same', async (t) => {
+  await playTo(t, chat({ min: 1, recovery: '2m' }), restart);
+});
+
 test('commit_first over a Redis that is emptied: a room in which nothing happens is kept anew, and survives kill -9', async (t) => {
   const redis = await Redis.start();
   t.after(() => redis.stop());
@@ -149,10 +171,10 @@ test('commit_first over a Redis that is emptied: a room in which nothing happens
 });
 
 test('deliver_first: whoever has seen more than the last checkpoint is told so, and the room goes on from there', async (t) => {
-  const fleet = `${chat({ min: 1, recovery: '2m' })}delivery = "deliver_first"\ncheckpoint_every = "1h"\n`;
+  const fleet = `${chat({ min: 1, recovery: '2m' })}${never}`;
   const greenroom = await withGreenroom(t, config([fleet]));
   const { room, server, members } = await guild(t, greenroom);
-  await until('the agent has told of it', async () => (await greenroom.get(`/v1/rooms/${room}`)).seats.filter(({ state }) => state === 'connected').length === 3);
+  await until('the agent has told of it', async () => (await greenroom.get(`/v1/rooms/${room}`)).seats.filter(({ state }) => state === 'connected').length === NAMES.length);
   const before = members.map(({ socket }) => socket.id);
   members[0].say();
   await until('everybody has heard it', () => members.every(({ lines }) => lines.length === 1));

@@ -106,7 +106,7 @@ pub(crate) enum Verb {
     Allocate(AllocateArgs),
     /// Prints the output of a game server.
     Logs(LogsArgs),
-    /// Starts the game servers of a fleet anew, each in its place; their rooms are lost.
+    /// Starts the game servers of a fleet anew, each in its place; rooms that are not kept end.
     Restart {
         /// The fleet.
         fleet: String,

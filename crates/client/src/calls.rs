@@ -235,7 +235,7 @@ impl ControlClient {
         self.get(&format!("/v1/fleets/{fleet}")).await
     }
 
-    /// `POST /v1/fleets/{fleet}/restart`: each server of the fleet gets a new process, on its port; rooms are lost.
+    /// `POST /v1/fleets/{fleet}/restart`: each server of the fleet gets a new process, on its port; rooms that are not kept end.
     ///
     /// # Errors
     /// See [`ClientError`]; `fleet_not_found` among them.

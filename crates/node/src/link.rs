@@ -13,7 +13,9 @@ use futures_util::StreamExt as _;
 use greenroom_core::RoomId;
 use greenroom_socketio::packet::{DecodeError, Decoder, Draft, EncodeError, Packet, Prepared};
 use greenroom_wire::backplane::Command;
-use greenroom_wire::link::{FromServer, LINE_BYTES_MAX, MeshSend, Relay, Status, ToServer, VERSION};
+use greenroom_wire::link::{
+    FromServer, LINE_BYTES_MAX, MeshSend, Relay, Status, Successor, ToServer, VERSION,
+};
 use greenroom_wire::rooms::RoomEnded;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -41,6 +43,8 @@ const STATUS_AFTER: Duration = Duration::from_millis(20);
 const STATUS_BYTES_PER_SECOND: f64 = 1_000_000.0;
 /// A result that was not acknowledged is sent again on the same stream.
 const RESULT_EVERY: Duration = Duration::from_secs(5);
+/// Longest wait for the word what comes after this process.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Longest wait for a connection or a write.
 const PATIENCE: Duration = Duration::from_secs(5);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -60,6 +64,10 @@ pub(crate) struct Link {
     meter: RefCell<Meter>,
     work: Notify,
     acked: Notify,
+    /// This process ends and wants to know what comes after it.
+    is_ending: Cell<bool>,
+    successor: Cell<Option<Successor>>,
+    answered: Notify,
 }
 
 impl Link {
@@ -82,6 +90,9 @@ impl Link {
             meter: RefCell::default(),
             work: Notify::new(),
             acked: Notify::new(),
+            is_ending: Cell::new(false),
+            successor: Cell::new(None),
+            answered: Notify::new(),
         })
     }
 
@@ -105,6 +116,21 @@ impl Link {
         while !self.unacked.borrow().is_empty() {
             self.acked.notified().await;
         }
+    }
+
+    /// Asks the agent what comes after this process. `None`: it did not say in time.
+    pub(crate) async fn successor(&self) -> Option<Successor> {
+        self.is_ending.set(true);
+        self.push(line(&FromServer::Ending));
+        let answered = async {
+            loop {
+                match self.successor.get() {
+                    Some(successor) => return successor,
+                    None => self.answered.notified().await,
+                }
+            }
+        };
+        tokio::time::timeout(ANSWER_WITHIN, answered).await.ok()
     }
 
     /// Hands a mesh broadcast to the agent, for the other nodes.
@@ -299,6 +325,9 @@ fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
             tracing::info!(version, "the link to the agent is up");
             link.is_connected.set(true);
             link.push(link.results());
+            if link.is_ending.get() {
+                link.push(line(&FromServer::Ending));
+            }
             if let Some(rooms) = &state.rooms {
                 rooms.set_keys(&keys);
             }
@@ -317,6 +346,10 @@ fn handle(state: &Rc<NodeState>, link: &Link, message: ToServer) {
             }
             link.unacked.borrow_mut().remove(&(room.0, epoch));
             link.acked.notify_one();
+        }
+        ToServer::Ending { successor } => {
+            link.successor.set(Some(successor));
+            link.answered.notify_one();
         }
         ToServer::CloseRoom { room, epoch, reason } => {
             if let Some(rooms) = &state.rooms {

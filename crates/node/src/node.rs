@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use greenroom_room::{Delivery, Room, RoomKind};
 use greenroom_socketio::engine::DisconnectReason;
-use greenroom_wire::rooms::EndReason;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinSet, LocalSet};
 
@@ -377,10 +376,10 @@ impl BoundNode {
     }
 }
 
-/// Ends rooms, then sessions, then waits until results and last words are out.
+/// Ends rooms or leaves them to the next process, ends sessions, then waits until results and last words are out.
 async fn end(state: &Rc<NodeState>) {
     if let Some(rooms) = &state.rooms {
-        rooms.end_all(state, EndReason::Stopped);
+        rooms.end(state).await;
     }
     let sessions = || -> Vec<Rc<Session>> { state.sessions.borrow().values().cloned().collect() };
     for session in sessions().into_iter().filter(|session| !session.follows()) {
@@ -474,8 +473,9 @@ impl NodeHandle {
         tls::reload(&self.0);
     }
 
-    /// Begins the end: no new connection, rooms end as stopped, sockets hear `server shutting down`. Repeated calls
-    /// do nothing.
+    /// Begins the end: no new connection, sockets hear `server shutting down`. Rooms end as stopped, unless they are kept
+    /// beyond this process and its agent says that another one of the same server comes, which goes on with them. Repeated
+    /// calls do nothing.
     pub fn shutdown(&self) {
         self.0.stopping.cancel();
     }

@@ -8,194 +8,20 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::agent::{Agent, claims};
-use common::hub::Hub;
-use common::{Served, Tung, run, serve, until};
-use greenroom_core::{InstanceId, Timestamp};
+use common::ledger::{Host, Ledger, Person, ask, delivering};
+use common::{Tung, run, serve, until};
+use greenroom_core::InstanceId;
 use greenroom_node::config::Recovery;
-use greenroom_node::room::{Ctx, Delivery, Player, Reject, Room, Seat, To};
+use greenroom_node::room::Delivery;
 use greenroom_node::{Config, Node, NodeError};
 use greenroom_wire::Text;
 use greenroom_wire::backplane::{Command, Told};
 use greenroom_wire::kept::{RoomCommand, RoomTold};
 use greenroom_wire::link::{FromServer, ToServer};
 use greenroom_wire::rooms::EndReason;
-use greenroom_wire::token::{JoinClaims, PublicKeys, Signer};
+use greenroom_wire::token::{JoinClaims, PublicKeys};
 use rand::{RngExt as _, SeedableRng as _};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-
-/// Writes down what it is told, in order, and tells everybody.
-#[derive(Serialize, Deserialize)]
-struct Ledger {
-    entries: Vec<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum In {
-    Add(u32),
-    Finish,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Out {
-    Added { nth: usize, entry: u32 },
-    State { entries: Vec<u32> },
-}
-
-impl Room for Ledger {
-    type Init = Option<u32>;
-    type In = In;
-    type Out = Out;
-    type Timer = ();
-    const NAME: &'static str = "ledger";
-    const HZ: u16 = 100;
-
-    fn create(_: &mut Ctx<Self>, _: Option<u32>) -> Result<Self, Reject> {
-        Ok(Self { entries: vec![] })
-    }
-
-    fn join(&mut self, _: &mut Ctx<Self>, _: Seat, _: &Player) -> Result<(), Reject> {
-        Ok(())
-    }
-
-    fn message(&mut self, ctx: &mut Ctx<Self>, _: Seat, input: In) {
-        match input {
-            In::Add(entry) => {
-                self.entries.push(entry);
-                ctx.send(To::All, &Out::Added { nth: self.entries.len(), entry });
-            }
-            In::Finish => {
-                ctx.finish(&json!({ "entries": self.entries }));
-                ctx.close();
-            }
-        }
-    }
-
-    fn resumed(&mut self, ctx: &mut Ctx<Self>, seat: Seat) {
-        ctx.send(To::Only(seat), &Out::State { entries: self.entries.clone() });
-    }
-}
-
-fn delivering(delivery: Delivery) -> Recovery {
-    Recovery { delivery: Some(delivery), ..Recovery::default() }
-}
-
-/// One host: a board that outlives the server's processes, and the keys of its tokens.
-struct Host {
-    hub: Hub,
-    signer: Signer,
-    recovery: Recovery,
-}
-
-impl Host {
-    async fn new(recovery: Recovery) -> Self {
-        let record = Signer::generate(Timestamp::from_unix_ms(0)).unwrap();
-        let signer = Signer::new(&record).unwrap();
-        let hub = Hub::listen().await;
-        hub.set_keys(PublicKeys { keys: vec![signer.public()] });
-        Self { hub, signer, recovery }
-    }
-
-    /// The nth process of the server.
-    fn process(&self, nth: u32) -> Served {
-        let mut config = self.hub.config(&format!("arena-a1b2c.{nth}"));
-        config.membership.as_mut().unwrap().fleet = "arena".parse().unwrap();
-        let mut node = Node::new(Config { recovery: Some(self.recovery.clone()), ..config });
-        node.rooms::<Ledger>();
-        serve(node)
-    }
-
-    fn token(&self, player: &str, seat: u16) -> String {
-        self.signer.sign(&claims(player, seat))
-    }
-}
-
-/// Asks until the node has its keys and its rooms. An error is what the client is told as one.
-async fn ask(served: &Served, auth: &Value) -> Result<(Tung, Value), Value> {
-    loop {
-        let mut client = served.websocket().await;
-        client.recv_starting("0{").await;
-        client.send(&format!("40{auth}")).await;
-        if let Some(message) = client.next().await {
-            let text = message.into_text().unwrap();
-            if let Some(refusal) = text.strip_prefix("44") {
-                return Err(serde_json::from_str(refusal).unwrap());
-            }
-            let reply = text.strip_prefix("40").unwrap_or_else(|| panic!("{text}"));
-            return Ok((client, serde_json::from_str(reply).unwrap()));
-        }
-    }
-}
-
-/// A player as the stock client is one: shows its secret and its last place when it comes back.
-struct Person {
-    token: String,
-    client: Option<Tung>,
-    is: Value,
-    place: Option<String>,
-    /// The entries in the order in which they were seen.
-    seen: Vec<u32>,
-    acknowledged: BTreeSet<u32>,
-    words: Vec<Value>,
-    states: Vec<Vec<u32>>,
-}
-
-impl Person {
-    async fn enter(served: &Served, token: String) -> Self {
-        let (client, is) = ask(served, &json!({ "token": token })).await.unwrap();
-        let (place, client) = (None, Some(client));
-        let (seen, acknowledged, words, states) = (vec![], BTreeSet::new(), vec![], vec![]);
-        Self { token, client, is, place, seen, acknowledged, words, states }
-    }
-
-    async fn come_back(&mut self, served: &Served) -> Value {
-        let mut auth =
-            json!({ "token": self.token, "pid": self.is["pid"], "greenroom": { "recovery": true } });
-        if let Some(place) = &self.place {
-            auth["offset"] = json!(place);
-        }
-        let (client, is) = ask(served, &auth).await.unwrap();
-        (self.client, self.is) = (Some(client), is.clone());
-        is
-    }
-
-    /// Adds an entry, of which it wants to hear that it was taken.
-    async fn add(&mut self, entry: u32) {
-        self.client.as_mut().unwrap().send(&format!("42{entry}[\"add\",{entry}]")).await;
-    }
-
-    /// Takes in the next packet.
-    async fn hear(&mut self) {
-        let text = self.client.as_mut().unwrap().recv().await;
-        if let Some(ack) = text.strip_prefix("43") {
-            let (entry, answer) = ack.split_at(ack.find('[').unwrap());
-            assert_eq!(answer, "[{\"ok\":true}]");
-            self.acknowledged.insert(entry.parse().unwrap());
-            return;
-        }
-        let Some(event) = text.strip_prefix("42") else { return };
-        let mut event: Vec<Value> = serde_json::from_str(event).unwrap();
-        match event[0].as_str().unwrap() {
-            "greenroom:recovery" => return self.words.push(event.remove(1)),
-            "added" => {
-                self.seen.push(u32::try_from(event[1]["entry"].as_u64().unwrap()).unwrap());
-                let nth = usize::try_from(event[1]["nth"].as_u64().unwrap()).unwrap();
-                assert_eq!(nth, self.seen.len(), "nothing lost, doubled or out of order");
-            }
-            "state" => self.states.push(serde_json::from_value(event[1]["entries"].clone()).unwrap()),
-            other => panic!("{other}"),
-        }
-        self.place = Some(event.pop().unwrap().as_str().unwrap().to_owned());
-    }
-
-    async fn hear_until(&mut self, is_so: impl Fn(&Self) -> bool) {
-        while !is_so(self) {
-            self.hear().await;
-        }
-    }
-}
+use serde_json::json;
 
 #[test]
 fn whatever_was_seen_or_acknowledged_is_there_after_the_process_was_killed() {

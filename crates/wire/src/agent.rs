@@ -190,7 +190,7 @@ pub enum ToAgent {
         /// Why, for the log.
         reason: String,
     },
-    /// Start this server's process anew on the same port: SIGTERM, grace, SIGKILL, start. Its rooms are lost. One that
+    /// Start this server's process anew on the same port: SIGTERM, grace, SIGKILL, start. Its kept rooms go on there, others end. One that
     /// waits to be started again after a death is started at once.
     Restart {
         /// Fencing token.

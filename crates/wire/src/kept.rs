@@ -28,6 +28,10 @@ pub struct KeptRoom {
     pub snapshot: String,
     /// Its History and the last event of it.
     pub history: Text<Position>,
+    /// The process ended in order after this step: nothing was sent after it, so the History goes on with it, also that of
+    /// a room that is seen first and kept later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
     /// Taken seats.
     pub seats: Vec<KeptSeat>,
     /// Every token that opened a seat and has not expired, with its expiry in Unix seconds.

@@ -109,6 +109,8 @@ pub enum FromServer {
     Publish(Relay),
     /// Anything else for them, or an answer for one.
     Mesh(MeshSend),
+    /// This process was told to end, and asks what comes after it. The answer is [`ToServer::Ending`].
+    Ending,
     /// A command to the board in the agent, which keeps histories and sessions for the servers of this fleet.
     Backplane(Command),
 }
@@ -179,6 +181,11 @@ pub enum ToServer {
         /// Its epoch.
         epoch: u32,
     },
+    /// Answer to [`FromServer::Ending`].
+    Ending {
+        /// What comes after the process.
+        successor: Successor,
+    },
     /// End this room if it has this epoch or a lower one.
     CloseRoom {
         /// The room.
@@ -201,6 +208,16 @@ pub enum ToServer {
     },
     /// What the board says.
     Backplane(Told),
+}
+
+/// What comes after a process that ends. Its agent alone knows: the same signal comes before a restart and a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Successor {
+    /// Another process of the same server, on the same port: rooms that are kept go on there.
+    Process,
+    /// Nothing: the server ends for good, and its rooms with it.
+    Nobody,
 }
 
 /// A word from one server to its peers by way of the agent.

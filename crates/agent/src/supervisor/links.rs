@@ -26,6 +26,10 @@ impl Supervisor {
         let managed = self.servers.get_mut(&server).filter(|managed| managed.link.id == Some(link));
         if let Some(managed) = managed {
             managed.heard(now, &mut self.out);
+            if matches!(message, FromServer::Ending) {
+                let message = ToServer::Ending { successor: managed.successor(now) };
+                return self.out.effects.push(Effect::TellServer { link, message });
+            }
             if let FromServer::Status(status) = message {
                 if !status.awaits_rooms {
                     self.settling.remove(&server);
@@ -46,8 +50,8 @@ impl Supervisor {
                     self.handle_backplane(now, &fleet, &instance, command);
                 }
             }
-            // The status of a process that is gone says nothing any more.
-            FromServer::Status(_) | FromServer::Hello { .. } => {}
+            // The word of a process that is gone says nothing any more.
+            FromServer::Status(_) | FromServer::Hello { .. } | FromServer::Ending => {}
         }
     }
 

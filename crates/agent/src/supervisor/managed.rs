@@ -13,7 +13,7 @@ use std::time::Duration;
 use greenroom_core::{InstanceId, Timestamp};
 use greenroom_provider::{Handle, StopSignal};
 use greenroom_wire::agent::{ProbeWord, ProcessPhase, STOPPED, ServerReport, StartOrder};
-use greenroom_wire::link::Status;
+use greenroom_wire::link::{Status, Successor};
 
 use super::{Effect, LinkId, Process, Settings, Speech};
 use crate::journal::JournalServer;
@@ -329,6 +329,18 @@ impl Managed {
         }
         out.dirty = true;
         out.changed = true;
+    }
+
+    /// What comes after its process, should that end now.
+    pub(super) fn successor(&self, now: Timestamp) -> Successor {
+        let deaths = self.deaths.iter().filter(|at| now.since(**at) < DEATHS_WITHIN).count();
+        match (&self.stop_reason, &self.restart_reason) {
+            (Some(_), _) => Successor::Nobody,
+            (None, Some(_)) => Successor::Process,
+            // Somebody else asked it to end: that is a death like any other.
+            (None, None) if deaths < DEATHS_MAX => Successor::Process,
+            (None, None) => Successor::Nobody,
+        }
     }
 
     fn ask_to_end(&mut self, now: Timestamp, out: &mut Out) {

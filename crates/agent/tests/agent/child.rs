@@ -113,6 +113,7 @@ fn hear(message: ToServer, ended: &mut Option<String>) {
             println!("acknowledged {room}");
             *ended = None;
         }
+        ToServer::Ending { successor } => println!("followed by {successor:?}"),
         ToServer::CloseRoom { room, .. } => println!("close {room}"),
         ToServer::Deliver(relay) => println!("delivered {}", relay.packet),
         ToServer::Mesh(told) => println!("told by {}", told.from),

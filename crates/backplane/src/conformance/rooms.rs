@@ -17,6 +17,7 @@ fn record(room: &str, seq: u64) -> Box<KeptRoom> {
         seq,
         snapshot: format!("state after {seq}"),
         history: Text(Position { epoch: 7, offset: seq, n: 0 }),
+        sealed: false,
         seats: vec![],
         used: [].into(),
         ended: None,

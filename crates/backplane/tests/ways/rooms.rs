@@ -31,6 +31,7 @@ fn keep(room: &str, after: Option<u64>, seq: u64) -> Command {
         seq,
         snapshot: String::new(),
         history: Text(Position { epoch: 7, offset: 0, n: 0 }),
+        sealed: false,
         seats: vec![],
         used: [].into(),
         ended: None,

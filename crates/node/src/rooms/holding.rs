@@ -16,7 +16,7 @@ use greenroom_wire::kept::{KeptRoom, RoomCommand, RoomEvent, RoomTold};
 use greenroom_wire::rooms::{EndReason, RoomEnded};
 
 use super::history::RoomHistory;
-use super::keeping::Keeping;
+use super::keeping::{Keeping, Seal};
 use super::live::run_ticks;
 use super::{LiveRoom, Rooms};
 use crate::state::NodeState;
@@ -61,7 +61,7 @@ impl Rooms {
 
     /// How a room that opens now is kept.
     pub(super) fn keeping(&self) -> Option<Keeping> {
-        self.delivery.map(|delivery| Keeping::new(delivery, 0))
+        self.delivery.map(|delivery| Keeping::new(delivery, 0, Seal::None))
     }
 
     pub(super) fn say(&self, state: &NodeState, command: impl FnOnce(Text<ServerName>) -> RoomCommand) {
@@ -172,7 +172,9 @@ impl Rooms {
     /// Goes on with a room of a process before this one.
     fn take_up(&self, state: &Rc<NodeState>, record: KeptRoom, events: &[RoomEvent]) {
         let (Some(delivery), id) = (self.delivery, record.room.0.clone()) else { return };
-        if self.kept_room(&id).is_some() || self.ended.borrow().contains_key(&id) {
+        // One that ends leaves it to the next one.
+        let is_known = self.kept_room(&id).is_some() || self.ended.borrow().contains_key(&id);
+        if is_known || self.is_ending.get() {
             return;
         }
         let host = match self.thaw(&record) {
@@ -189,10 +191,12 @@ impl Rooms {
             }
         };
         let history = match delivery {
-            Delivery::CommitFirst => RoomHistory::restored(state, record.history.0, events),
-            // What was sent after this state is not in it.
-            Delivery::DeliverFirst => RoomHistory::new(),
+            Delivery::DeliverFirst if !record.sealed => RoomHistory::new(),
+            Delivery::CommitFirst | Delivery::DeliverFirst => {
+                RoomHistory::restored(state, record.history.0, events)
+            }
         };
+        let seal = if record.sealed { Seal::Before } else { Seal::None };
         let connected: Vec<Seat> = (0..)
             .map(Seat)
             .zip(host.seats())
@@ -200,7 +204,7 @@ impl Rooms {
             .map(|(seat, _)| seat)
             .collect();
         let (ended, seq) = (record.ended, record.seq);
-        let room = LiveRoom::taken_up(record, host, history, Keeping::new(delivery, seq));
+        let room = LiveRoom::taken_up(record, host, history, Keeping::new(delivery, seq, seal));
         state.counting.rooms_taken_up_total.one();
         tracing::info!(room = %id, ?delivery, "room taken up from the process before this one");
         self.live.borrow_mut().insert(id, Rc::clone(&room));
@@ -214,6 +218,7 @@ impl Rooms {
             room.call(state, |host| host.drop_seat(seat));
         }
         room.settle(state);
+        room.list(state);
         state.status_changed();
     }
 

@@ -33,7 +33,7 @@ const SNAPSHOT_BYTES_MAX: usize = 2 << 20;
 type Effect = Box<dyn FnOnce(&Rc<NodeState>)>;
 
 /// A step on its way.
-struct Given {
+pub(super) struct Given {
     seq: u64,
     effects: Vec<Effect>,
     /// Bytes that it holds back.
@@ -42,8 +42,21 @@ struct Given {
     weight: usize,
 }
 
+/// Where a room stands in going over from one process to the next in order; see [`super::sealing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seal {
+    None,
+    /// The process before this one sealed it, and no step of this one is kept yet.
+    Before,
+    /// It stands still, and its last step is to be given.
+    Due,
+    /// That step was given last.
+    Given,
+}
+
 pub(super) struct Keeping {
     delivery: Delivery,
+    pub(super) seal: Cell<Seal>,
     /// The last step that was given.
     seq: Cell<u64>,
     /// The last one that is kept; 0: none.
@@ -53,18 +66,19 @@ pub(super) struct Keeping {
     /// The next step is to be given with all events.
     is_whole_due: Cell<bool>,
     is_listed: Cell<bool>,
-    is_forgotten: Cell<bool>,
+    pub(super) is_forgotten: Cell<bool>,
     held: RefCell<Vec<Effect>>,
     held_bytes: Cell<usize>,
-    given: RefCell<VecDeque<Given>>,
+    pub(super) given: RefCell<VecDeque<Given>>,
     given_bytes: Cell<usize>,
 }
 
 impl Keeping {
     /// Of a room whose last kept step is `seq`; 0 for a new one.
-    pub(super) fn new(delivery: Delivery, seq: u64) -> Self {
+    pub(super) fn new(delivery: Delivery, seq: u64, seal: Seal) -> Self {
         Self {
             delivery,
+            seal: Cell::new(seal),
             seq: Cell::new(seq),
             kept: Cell::new(seq),
             given_to: Cell::new(0),
@@ -76,6 +90,11 @@ impl Keeping {
             given: RefCell::default(),
             given_bytes: Cell::new(0),
         }
+    }
+
+    /// Whether what it does leaves it once it is kept.
+    fn commits(&self) -> bool {
+        self.delivery == Delivery::CommitFirst || self.seal.get() == Seal::Before
     }
 
     /// Takes all effects that wait, in their order. No step is on its way any more.
@@ -94,9 +113,7 @@ impl Keeping {
 
 impl LiveRoom {
     fn commits(&self) -> Option<&Keeping> {
-        self.keeping
-            .as_ref()
-            .filter(|keeping| keeping.delivery == Delivery::CommitFirst && !keeping.is_forgotten.get())
+        self.keeping.as_ref().filter(|keeping| keeping.commits() && !keeping.is_forgotten.get())
     }
 
     /// Whether what the room does leaves it later.
@@ -158,24 +175,26 @@ impl LiveRoom {
             && keeping.given.borrow().len() < GIVEN_MAX
             && !keeping.is_forgotten.get();
         // The answer to a step before, or the way's return, asks for it again.
-        if !is_ready || (keeping.held.borrow().is_empty() && !keeping.is_whole_due.get()) {
+        let is_seal_due = keeping.seal.get() == Seal::Due;
+        if !is_ready || (keeping.held.borrow().is_empty() && !keeping.is_whole_due.get() && !is_seal_due) {
             return;
         }
         let seq = keeping.seq.get() + 1;
         let Some(record) = self.record(seq) else { return self.crash(state) };
         let is_whole = keeping.is_whole_due.replace(false);
-        let head = record.history.offset;
+        let (head, floor) = (record.history.offset, self.history.floor());
         let (after, floor, events) = match (keeping.delivery, is_whole) {
-            (Delivery::CommitFirst, true) => {
-                let floor = self.history.floor();
-                (None, floor, self.history.events_after(floor))
-            }
             (Delivery::CommitFirst, false) => {
-                (Some(seq - 1), self.history.floor(), self.history.events_after(keeping.given_to.get()))
+                (Some(seq - 1), floor, self.history.events_after(keeping.given_to.get()))
             }
+            (Delivery::CommitFirst, true) => (None, floor, self.history.events_after(floor)),
+            (Delivery::DeliverFirst, _) if record.sealed => (None, floor, self.history.events_after(floor)),
             // Whoever goes on with it begins another History.
             (Delivery::DeliverFirst, _) => (None, head, Vec::new()),
         };
+        if is_seal_due {
+            keeping.seal.set(Seal::Given);
+        }
         keeping.given_to.set(head);
         keeping.seq.set(seq);
         let bytes = keeping.held_bytes.take();
@@ -204,6 +223,9 @@ impl LiveRoom {
         keeping.held.replace(effects);
         keeping.held_bytes.set(bytes);
         keeping.is_whole_due.set(true);
+        if keeping.seal.get() == Seal::Given {
+            keeping.seal.set(Seal::Due);
+        }
         self.list(state);
     }
 
@@ -234,7 +256,14 @@ impl LiveRoom {
             }
             given.effects.into_iter().for_each(|effect| effect(state));
         }
-        if !keeping.held.borrow().is_empty() {
+        if keeping.seal.get() == Seal::Before {
+            // Nobody takes the sealed step any more for the last one that was seen.
+            keeping.seal.set(Seal::None);
+            if keeping.delivery == Delivery::DeliverFirst {
+                return keeping.take_all(state.rooms.as_ref()).into_iter().for_each(|effect| effect(state));
+            }
+        }
+        if !keeping.held.borrow().is_empty() || keeping.seal.get() == Seal::Due {
             self.list(state);
         }
     }
@@ -311,6 +340,7 @@ impl LiveRoom {
             seq,
             snapshot: STANDARD.encode(snapshot),
             history: Text(self.history.position()),
+            sealed: self.is_sealed(),
             seats: seats.collect(),
             used: self.used.borrow().clone(),
             ended: self.ended.get(),

@@ -115,13 +115,14 @@ impl LiveRoom {
             .ok()
     }
 
-    /// Calls the game. `None`: it panicked, and the room has ended; or it had ended before.
+    /// Calls the game. `None`: it panicked, and the room has ended; or it had ended before, or stands still for the next
+    /// process.
     pub(super) fn call<T>(
         self: &Rc<Self>,
         state: &Rc<NodeState>,
         run: impl FnOnce(&mut dyn HostedRoom) -> T,
     ) -> Option<T> {
-        if self.has_ended.get() {
+        if self.has_ended.get() || self.is_sealed() {
             return None;
         }
         let called = {
@@ -426,7 +427,7 @@ impl LiveRoom {
 
     /// One turn of the clock: the ticks that are due, then all they sent in one flush.
     fn turn(self: &Rc<Self>, state: &Rc<NodeState>, ticks: u64) {
-        if self.is_choked() {
+        if self.is_choked() || self.is_sealed() {
             // It must not run away from what can be kept of it.
             return state.counting.ticks_skipped_total.add(ticks);
         }

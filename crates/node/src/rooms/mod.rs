@@ -6,6 +6,7 @@ mod history;
 mod holding;
 mod keeping;
 mod live;
+mod sealing;
 mod seat;
 
 use std::cell::{Cell, RefCell};
@@ -110,9 +111,8 @@ impl Rooms {
         }
     }
 
-    /// Ends every room, and opens none any more.
-    pub(crate) fn end_all(&self, state: &Rc<NodeState>, reason: EndReason) {
-        self.is_ending.set(true);
+    /// Ends every room.
+    fn end_all(&self, state: &Rc<NodeState>, reason: EndReason) {
         let live: Vec<_> = self.live.borrow().values().cloned().collect();
         for room in live {
             room.close(state, reason);

@@ -11,7 +11,7 @@ use greenroom_node::Config;
 use greenroom_node::config::{LinkConfig, Membership, Recovery, Secret};
 use greenroom_wire::backplane::{Command, Told};
 use greenroom_wire::kept::RoomCommand;
-use greenroom_wire::link::{FromServer, Status, ToServer, VERSION};
+use greenroom_wire::link::{FromServer, Status, Successor, ToServer, VERSION};
 use greenroom_wire::rooms::RoomEnded;
 use greenroom_wire::token::PublicKeys;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -32,6 +32,7 @@ struct Inner {
     /// Steps of rooms that were given.
     steps: usize,
     status: BTreeMap<String, Status>,
+    successor: Successor,
 }
 
 impl Inner {
@@ -78,6 +79,7 @@ impl Hub {
             acknowledges: true,
             steps: 0,
             status: BTreeMap::new(),
+            successor: Successor::Nobody,
         }));
         let serving = Rc::clone(&inner);
         let task = tokio::task::spawn_local(async move {
@@ -119,6 +121,11 @@ impl Hub {
     /// Whether results are acknowledged.
     pub(crate) fn acknowledge(&self, acknowledges: bool) {
         self.inner.borrow_mut().acknowledges = acknowledges;
+    }
+
+    /// What comes after processes that end. Nobody, unless it is said.
+    pub(crate) fn set_successor(&self, successor: Successor) {
+        self.inner.borrow_mut().successor = successor;
     }
 
     /// The rooms that were told to have ended.
@@ -196,6 +203,10 @@ async fn serve(stream: TcpStream, inner: Rc<RefCell<Inner>>) {
                             outbox.send(line(&ack)).unwrap();
                         }
                         inner.ended.push(ended);
+                    }
+                    FromServer::Ending => {
+                        let successor = inner.borrow().successor;
+                        outbox.send(line(&ToServer::Ending { successor })).unwrap();
                     }
                     FromServer::Status(status) => drop(inner.borrow_mut().status.insert(node.clone(), status)),
                     _ => {}

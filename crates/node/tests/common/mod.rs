@@ -5,6 +5,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod hub;
+pub(crate) mod ledger;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;

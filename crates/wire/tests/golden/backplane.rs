@@ -131,6 +131,7 @@ fn kept_room() -> Box<KeptRoom> {
         seq: 9,
         snapshot: "R1JSTQ==".to_owned(),
         history: place(0),
+        sealed: false,
         seats: vec![seat],
         used: [("token-1".to_owned(), 1_700_000_030)].into(),
         ended: Some(EndReason::Finished),
@@ -173,6 +174,10 @@ fn rooms_that_outlive_their_process_are_told_of_as_ever() {
     }
     let told = [
         ("held", RoomTold::Held { record: kept_room(), events: room_events() }),
+        (
+            "held_sealed",
+            RoomTold::Held { record: Box::new(KeptRoom { sealed: true, ..*kept_room() }), events: vec![] },
+        ),
         ("all_held", RoomTold::AllHeld),
         ("kept", RoomTold::Kept { room: room(), seq: 9 }),
         ("wanted", RoomTold::Wanted { room: room() }),

@@ -3,7 +3,7 @@
 use greenroom_wire::backplane::{Pid, Shout};
 use greenroom_wire::link::{
     FromServer, Measured, MeshMessage, MeshReply, MeshScope, MeshSend, MeshSocket, MeshTold, Relay, Status,
-    ToServer, VERSION,
+    Successor, ToServer, VERSION,
 };
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatReport};
 use serde_json::json;
@@ -74,6 +74,7 @@ fn a_server_speaks_as_ever() {
     golden(Process, "link_status_awaits_rooms", &FromServer::Status(status));
     golden(Process, "link_room_ended", &FromServer::RoomEnded(room_ended()));
     golden(Process, "link_publish", &FromServer::Publish(relay()));
+    golden(Process, "link_ending", &FromServer::Ending);
 }
 
 #[test]
@@ -84,6 +85,9 @@ fn an_agent_answers_its_servers_as_ever() {
     let close = ToServer::CloseRoom { room: text("room-1"), epoch: 1, reason: EndReason::Superseded };
     golden(Process, "link_close_room", &close);
     golden(Process, "link_deliver", &ToServer::Deliver(relay()));
+    for (name, successor) in [("process", Successor::Process), ("nobody", Successor::Nobody)] {
+        golden(Process, &format!("link_ending_{name}"), &ToServer::Ending { successor });
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Links: who may speak, results until acknowledged, broadcasts.
 
 use greenroom_core::{InstanceId, RoomId};
-use greenroom_wire::link::{MeshMessage, MeshSend, MeshTold, Relay, Status, ToServer};
+use greenroom_wire::link::{MeshMessage, MeshSend, MeshTold, Relay, Status, Successor, ToServer};
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport};
 
 use super::*;
@@ -241,4 +241,65 @@ fn keys_reach_every_linked_server_once() {
     bench.linked(1, "arena-1.0", "secret-1");
     let message = ToServer::Welcome { version: 1, keys: keys("k2") };
     assert_eq!(bench.take(), [(0, Effect::TellServer { link: LinkId(1), message })]);
+}
+
+/// What a process is told that asks what comes after it.
+fn successor(bench: &mut Bench) -> Successor {
+    bench.take();
+    bench.link(1, FromServer::Ending);
+    let told = bench.take().into_iter().find_map(|(_, effect)| match effect {
+        Effect::TellServer { message: ToServer::Ending { successor }, .. } => Some(successor),
+        _ => None,
+    });
+    told.expect("an answer")
+}
+
+#[test]
+fn a_process_that_ends_is_told_whether_another_one_comes() {
+    let restart = |bench: &mut Bench| {
+        let server = name("arena-1").into();
+        bench.control(ToAgent::Restart { term: 5, server, reason: "somebody asked for it".to_owned() });
+    };
+    let stop = |bench: &mut Bench| {
+        let server = name("arena-1").into();
+        bench.control(ToAgent::Stop { term: 5, server, reason: "idle".to_owned() });
+    };
+    type Told = fn(&mut Bench);
+    let cases: [(&str, Told, Successor); 5] = [
+        ("somebody signalled it", |_| {}, Successor::Process),
+        ("it is restarted", restart, Successor::Process),
+        ("it is stopped", stop, Successor::Nobody),
+        ("its agent stops", |bench| bench.event(Event::StopAll), Successor::Nobody),
+        (
+            "it is restarted, and its agent stops",
+            |bench| {
+                let server = name("arena-1").into();
+                bench.control(ToAgent::Restart { term: 5, server, reason: String::new() });
+                bench.event(Event::StopAll);
+            },
+            Successor::Nobody,
+        ),
+    ];
+    for (case, told, expected) in cases {
+        let mut bench = Bench::welcomed();
+        bench.ready("arena-1");
+        bench.linked(1, "arena-1.0", "secret-1");
+        told(&mut bench);
+        assert_eq!(successor(&mut bench), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_process_whose_death_will_be_the_last_one_is_told_that_nobody_comes() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    for death in 0..5 {
+        bench.exited("arena-1", &format!("arena-1.{death}"), Exit::Code(1));
+        bench.pass(5_000);
+        bench.started("arena-1", &format!("arena-1.{}", death + 1));
+    }
+    bench.linked(1, "arena-1.5", "secret-1");
+    assert_eq!(successor(&mut bench), Successor::Nobody);
+    bench.pass(60_000);
+    assert_eq!(successor(&mut bench), Successor::Process, "those are long ago");
 }
