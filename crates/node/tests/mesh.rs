@@ -18,6 +18,7 @@ fn published(message: FromServer) -> Option<Relay> {
     match message {
         FromServer::Publish(relay) => Some(relay),
         FromServer::Hello { .. }
+        | FromServer::Ending
         | FromServer::Status(_)
         | FromServer::RoomEnded(_)
         | FromServer::Mesh(_)
@@ -105,6 +106,7 @@ fn sent(message: FromServer) -> Option<MeshSend> {
     match message {
         FromServer::Mesh(send) => Some(send),
         FromServer::Hello { .. }
+        | FromServer::Ending
         | FromServer::Status(_)
         | FromServer::RoomEnded(_)
         | FromServer::Publish(_)

@@ -1,5 +1,4 @@
 //! Rooms whose process ends in order: they go on in the next one without a loss, or end where none comes.
-#![expect(clippy::unwrap_used, reason = "the functions beside the tests are tests too")]
 
 mod common;
 

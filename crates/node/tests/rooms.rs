@@ -142,6 +142,7 @@ fn ended(message: FromServer) -> Option<RoomEnded> {
     match message {
         FromServer::RoomEnded(ended) => Some(ended),
         FromServer::Hello { .. }
+        | FromServer::Ending
         | FromServer::Status(_)
         | FromServer::Publish(_)
         | FromServer::Mesh(_)
@@ -274,6 +275,7 @@ fn a_newer_token_of_the_same_player_takes_the_seat_over() {
         let report = agent.find(|message| match message {
             FromServer::Status(status) => status.rooms.into_iter().find(|room| room.seats.len() == 1),
             FromServer::Hello { .. }
+            | FromServer::Ending
             | FromServer::RoomEnded(_)
             | FromServer::Publish(_)
             | FromServer::Mesh(_)
@@ -297,6 +299,7 @@ fn seats_are_kept_for_the_lost_and_freed_by_those_who_leave() {
                     (seats == wanted).then_some(())
                 }),
                 FromServer::Hello { .. }
+                | FromServer::Ending
                 | FromServer::RoomEnded(_)
                 | FromServer::Publish(_)
                 | FromServer::Mesh(_)
@@ -413,6 +416,35 @@ fn inputs_that_do_not_fit_are_told_and_the_room_goes_on() {
         ann.send("42[\"add\",{\"n\":1}]").await;
         assert_eq!(ann.recv().await, "42[\"total\",{\"total\":1}]");
         assert_eq!(served.handle.counters().inputs_refused_total, 3);
+    });
+}
+
+#[test]
+fn an_input_that_the_room_has_no_place_for_is_not_acknowledged_as_taken() {
+    run(async {
+        let (served, agent) = start(|_| {}).await;
+        let query = served.open_polling().await;
+        let auth = json!({ "token": agent.signer.sign(&claims("ann", 0)) });
+        served.http("POST", &query, &format!("40{auth}")).await;
+        served.http("GET", &query, "").await;
+        // One body is taken in between two ticks.
+        let adds: Vec<String> = (0..40).map(|n| format!("42{n}[\"add\",{{\"n\":1}}]")).collect();
+        served.http("POST", &query, &adds.join("\x1e")).await;
+        let (mut taken, mut refused, mut total) = (0, 0, String::new());
+        while taken + refused < 40 || total != "42[\"total\",{\"total\":32}]" {
+            for packet in served.http("GET", &query, "").await.body.split('\x1e') {
+                if packet.ends_with("[{\"ok\":true}]") {
+                    taken += 1;
+                } else if packet.starts_with("43") {
+                    assert!(packet.contains("\"code\":\"not_now\""), "{packet}");
+                    refused += 1;
+                } else if packet.starts_with("42") {
+                    packet.clone_into(&mut total);
+                }
+            }
+        }
+        assert_eq!((taken, refused), (32, 8));
+        assert_eq!(served.handle.counters().inputs_refused_total, 8);
     });
 }
 

@@ -89,6 +89,14 @@ pub enum InputError {
     /// The event is not one the room knows, or has the wrong argument.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The seat has sent as much as a tick takes. Worth repeating after the next tick.
+    #[error("seat {seat} has {inputs_max} inputs that wait for the next tick; send it later")]
+    Full {
+        /// Which.
+        seat: Seat,
+        /// [`Room::INBOX_MAX`].
+        inputs_max: usize,
+    },
     /// The room is over.
     #[error("the room is closed")]
     Closed,
@@ -317,13 +325,10 @@ impl<R: Room> HostedRoom for RoomHost<R> {
             return Err(InputError::NotConnected { seat });
         }
         let decoded = decode(event, argument)?;
+        // Never one that was taken before: its sender may have been told so.
         if self.inbox.iter().filter(|input| input.seat == seat).count() >= R::INBOX_MAX {
-            let oldest = self.inbox.iter().position(|input| input.seat == seat);
             self.inputs_dropped_total += 1;
-            match oldest {
-                Some(oldest) => drop(self.inbox.remove(oldest)),
-                None => return Ok(()), // INBOX_MAX is 0: this very input is the one dropped
-            }
+            return Err(InputError::Full { seat, inputs_max: R::INBOX_MAX });
         }
         let (event, argument) = (event.to_owned(), argument.map(str::to_owned));
         self.inbox.push_back(Input { seat, event, argument, decoded });

@@ -67,7 +67,7 @@ pub trait HostedRoom: Send {
     /// somebody holds a seat.
     fn empty_ticks(&self) -> u64;
 
-    /// Inputs dropped because a seat sent more than [`Room::INBOX_MAX`] in one tick, since creation.
+    /// Inputs refused because a seat sent more than [`Room::INBOX_MAX`] in one tick, since creation.
     fn inputs_dropped_total(&self) -> u64;
 
     /// The whole room as bytes for [`RoomKind::restore`], with inputs and outputs not yet taken.

@@ -34,7 +34,7 @@ pub trait Room: Serialize + DeserializeOwned + Send + 'static {
     /// When what the room sends reaches its players, where they can come back to it. Whoever runs the room may say
     /// otherwise. Default: at once.
     const DELIVERY: Delivery = Delivery::DeliverFirst;
-    /// Inputs of one seat kept for the next tick; one more drops that seat's oldest, counted. Default 32.
+    /// Inputs of one seat kept for the next tick; further ones are refused, and counted. Default 32.
     const INBOX_MAX: usize = 32;
 
     /// Makes the room. Called once; a refusal means there is no room.

@@ -4,7 +4,9 @@
 
 mod sandbox;
 
-use greenroom_room::{Drain, HostedRoom, Output, Player, Presence, RoomHost, RoomKind, Seat, To, Why};
+use greenroom_room::{
+    Drain, HostedRoom, InputError, Output, Player, Presence, RoomHost, RoomKind, Seat, To, Why,
+};
 use sandbox::Sandbox;
 
 type Host = RoomHost<Sandbox>;
@@ -98,16 +100,25 @@ fn a_bad_input_is_refused_and_the_room_unharmed() {
 }
 
 #[test]
-fn a_seat_that_floods_loses_its_own_oldest_inputs_only() {
+fn a_seat_that_floods_is_told_of_each_input_that_was_not_taken() {
     let mut host = host(&["ann", "bob"]);
     host.handle(Seat(1), "step", Some(r#"{"dx":5,"dy":5}"#)).unwrap();
     for colour in 0..10 {
-        host.handle(Seat(0), "paint", Some(&colour.to_string())).unwrap();
+        let taken = host.handle(Seat(0), "paint", Some(&colour.to_string()));
+        match (colour, taken) {
+            (0..3, Ok(())) => {}
+            (3.., Err(error @ InputError::Full { .. })) => {
+                let told = "seat 0 has 3 inputs that wait for the next tick; send it later";
+                assert_eq!(error.to_string(), told);
+            }
+            (_, taken) => panic!("{colour}: {taken:?}"),
+        }
     }
     host.tick();
     assert_eq!(host.inputs_dropped_total(), 7);
-    assert_eq!(host.room().cells[&(0, 0)], 9);
+    assert_eq!(host.room().cells[&(0, 0)], 2, "what was taken is done");
     assert_eq!(host.room().at[&Seat(1)], (5, 5));
+    host.handle(Seat(0), "paint", Some("9")).unwrap();
 }
 
 #[test]

@@ -17,6 +17,11 @@ use crate::recovery::tell_word;
 use crate::socket::Socket;
 use crate::state::NodeState;
 
+/// Code of an input that is wrong and stays so.
+const BAD_INPUT: &str = "bad_input";
+/// Code of an input that may be sent again: the room has as much as it takes, until its next tick.
+const NOT_NOW: &str = "not_now";
+
 /// Who holds a seat, by which token and which session.
 pub(super) struct Chair {
     pub(super) player: PlayerId,
@@ -98,9 +103,10 @@ impl Seated {
             let argument = args.next();
             match (args.next(), self.room.holds(self.seat, socket)) {
                 (_, false) => return,
-                (Some(_), true) => Some("an event of a room takes one argument".to_owned()),
+                (Some(_), true) => Some((BAD_INPUT, "an event of a room takes one argument".to_owned())),
                 (None, true) if self.room.is_choked() => {
-                    Some("the room waits until what it sent is kept; repeat the event later".to_owned())
+                    let why = "the room waits until what it sent is kept; repeat the event later";
+                    Some((NOT_NOW, why.to_owned()))
                 }
                 (None, true) => {
                     let handled =
@@ -109,8 +115,9 @@ impl Seated {
                         None | Some(Err(InputError::Closed)) => return,
                         Some(Ok(())) => None,
                         Some(Err(error @ (InputError::NotConnected { .. } | InputError::Decode(_)))) => {
-                            Some(error.to_string())
+                            Some((BAD_INPUT, error.to_string()))
                         }
+                        Some(Err(error @ InputError::Full { .. })) => Some((NOT_NOW, error.to_string())),
                     }
                 }
             }
@@ -122,9 +129,9 @@ impl Seated {
                     self.room.act(state, 0, move |_| ack.send(&json!({ "ok": true })));
                 }
             }
-            Some(message) => {
+            Some((code, message)) => {
                 state.counting.inputs_refused_total.one();
-                let told = json!({ "event": event.name(), "code": "bad_input", "message": message });
+                let told = json!({ "event": event.name(), "code": code, "message": message });
                 match event.ack() {
                     Some(ack) => ack.send(&json!({ "ok": false, "error": told })),
                     None => socket.emit_volatile("greenroom:refused", &told),
