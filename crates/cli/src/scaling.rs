@@ -247,13 +247,10 @@ fn decision_words(decision: &DecisionBody) -> String {
         seen.connections,
         seen.waiting
     );
-    let measured = match (seen.arrivals_per_1000_s, seen.start_p95_ms) {
-        (None, None) => String::new(),
-        (arrivals, start) => {
-            let known = |value: Option<u64>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
-            format!("\n{} rooms in 1000 s; 95 % start within {} ms", known(arrivals), known(start))
-        }
-    };
+    let arrivals = seen.arrivals_per_1000_s.map(|arrivals| format!("{arrivals} rooms in 1000 s"));
+    let start = seen.start_p95_ms.map(|start| format!("95 % start within {start} ms"));
+    let known: Vec<String> = arrivals.into_iter().chain(start).collect();
+    let measured = if known.is_empty() { String::new() } else { format!("\n{}", known.join("; ")) };
     let table = table::render(&["POLICY", "WANTS", "BECAUSE"], &rows);
     format!("now: {}\n{facts}{measured}\n\n{table}", decision.reason)
 }
