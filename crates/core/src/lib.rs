@@ -15,8 +15,6 @@ pub mod fleet;
 pub mod matchmake;
 pub mod placement;
 
-pub mod trigger;
-
 pub use ids::{
     FleetName, HostName, IdempotencyKey, InstanceId, InvalidId, PlayerId, Revision, RoomEpoch, RoomId,
     RoomKey, SeatIndex, ServerName, Term, TicketId,

@@ -12,4 +12,3 @@ mod fleet;
 mod matchmake;
 mod measure;
 mod recycle;
-mod trigger;
