@@ -25,9 +25,7 @@ impl World {
                 fleet.keys.insert(key.clone(), id.clone());
             }
         }
-        let on = self.rooms_of.entry(room.server.clone()).or_default();
-        on.ids.insert(id.clone());
-        on.live += usize::from(room.counted.live);
+        self.rooms_of.entry(room.server.clone()).or_default().insert(id, &room);
         self.rooms.insert(id.clone(), Box::new(room));
     }
 
@@ -39,10 +37,8 @@ impl World {
         if before == counted {
             return;
         }
-        if before.live != counted.live
-            && let Some(on) = self.rooms_of.get_mut(&room.server)
-        {
-            on.live = on.live + usize::from(counted.live) - usize::from(before.live);
+        if let Some(on) = self.rooms_of.get_mut(&room.server) {
+            on.recount(id, before, counted);
         }
         if let Some(fleet) = self.fleets.get_mut(&room.fleet) {
             fleet.recount(id, before, counted);
@@ -72,6 +68,11 @@ impl World {
         server: &ServerName,
         is_gone: impl Fn(&greenroom_core::InstanceId) -> bool,
     ) {
+        // Every report asks this of every server.
+        let process = self.rooms_of.get(server).and_then(|on| on.process.as_ref());
+        if process.is_some_and(|process| !is_gone(process)) {
+            return;
+        }
         for id in self.rooms_on(server) {
             match self.rooms.get(&id) {
                 Some(room) if !is_gone(&room.instance) => {}
@@ -86,6 +87,10 @@ impl World {
                 None => {}
             }
         }
+        let Some(on) = self.rooms_of.get_mut(server) else { return };
+        let mut processes = on.ids.iter().filter_map(|id| self.rooms.get(id)).map(|room| &room.instance);
+        let first = processes.next().cloned();
+        on.process = first.filter(|first| processes.all(|process| process == first));
     }
 
     /// Ends the rooms that no process came for in time.
@@ -123,16 +128,15 @@ impl World {
         if !self.servers.get(server).is_some_and(tells) {
             return;
         }
-        for id in self.rooms_on(server) {
-            if told.contains(&id) {
-                continue;
-            }
-            if self.orphans.contains_key(&id) {
+        let over = self.promises_over(made_at);
+        let Some(missable) = self.rooms_of.get(server).map(|on| on.missable(over)) else { return };
+        for id in missable.difference(&told) {
+            if self.orphans.contains_key(id) {
                 // The next process is here, and has it not.
-                self.end_room(&id, EndReason::ServerLost, Value::Null);
+                self.end_room(id, EndReason::ServerLost, Value::Null);
             } else {
-                self.observe_seats(&id, &[], made_at);
-                self.end_vacant(&id);
+                self.observe_seats(id, &[], made_at);
+                self.end_vacant(id);
             }
         }
     }
@@ -147,8 +151,11 @@ impl World {
                 let is_other = process.is_some_and(|process| *process != room.instance);
                 let is_changed = is_other || room.kept != report.kept;
                 room.kept = report.kept;
-                if let Some(process) = process {
+                if let Some(process) = process.filter(|_| is_other) {
                     room.instance.clone_from(process);
+                    if let Some(on) = self.rooms_of.get_mut(server) {
+                        on.process = None;
+                    }
                 }
                 if self.orphans.remove(&id).is_some() {
                     self.note(Notice::RoomTakenUp { room: id.clone(), server: server.clone() });
@@ -286,8 +293,7 @@ impl World {
             }
         }
         if let Some(on) = self.rooms_of.get_mut(&room.server) {
-            on.ids.remove(id);
-            on.live -= usize::from(room.counted.live);
+            on.remove(id, room.counted);
             if on.ids.is_empty() {
                 self.rooms_of.remove(&room.server);
             }

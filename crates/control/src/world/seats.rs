@@ -29,10 +29,15 @@ impl World {
         seats
     }
 
+    /// Promises until this moment have run out when a report was made at `made_at`.
+    pub(super) fn promises_over(&self, made_at: Timestamp) -> Timestamp {
+        made_at - self.config.timings.reservation_slack
+    }
+
     /// Takes in which seats of a room were taken at `made_at`, as its server told it then. A report may have waited, for a
     /// control process that stood still: what ran out meanwhile is only free when one was made after that.
     pub(super) fn observe_seats(&mut self, id: &RoomId, reports: &[SeatReport], made_at: Timestamp) {
-        let free_at = made_at - self.config.timings.reservation_slack;
+        let free_at = self.promises_over(made_at);
         let Some(room) = self.rooms.get_mut(id) else { return };
         let mut overruled = false;
         for report in reports {

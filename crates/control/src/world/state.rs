@@ -259,6 +259,9 @@ pub(super) struct Counted {
     pub(super) open: usize,
     /// Seats that are promised or taken.
     pub(super) taken: usize,
+    /// Until when nothing follows from a report that does not tell of it: nobody has come yet, and the first promise
+    /// runs out then. `None`: something may follow at any time.
+    pub(super) promised_until: Option<Timestamp>,
 }
 
 /// What is on a server. One with nothing on it has none.
@@ -268,6 +271,62 @@ pub(super) struct RoomsOn {
     pub(super) ids: BTreeSet<RoomId>,
     /// Those in which a player has been seen.
     pub(super) live: usize,
+    /// Those that are promised until some moment, by that moment: a report every second passes most of them by.
+    promised: BTreeSet<(Timestamp, RoomId)>,
+    /// All others.
+    watched: BTreeSet<RoomId>,
+    /// The process that all of them are on; `None` when that is not known to be one.
+    pub(super) process: Option<InstanceId>,
+}
+
+impl RoomsOn {
+    /// A room is here.
+    pub(super) fn insert(&mut self, id: &RoomId, room: &RoomState) {
+        if self.ids.is_empty() {
+            self.process = Some(room.instance.clone());
+        } else if self.process.as_ref() != Some(&room.instance) {
+            self.process = None;
+        }
+        self.ids.insert(id.clone());
+        self.live += usize::from(room.counted.live);
+        self.watch(id, room.counted);
+    }
+
+    /// A room is not here any more.
+    pub(super) fn remove(&mut self, id: &RoomId, counted: Counted) {
+        self.ids.remove(id);
+        self.live -= usize::from(counted.live);
+        self.unwatch(id, counted);
+    }
+
+    /// What is counted of a room has changed.
+    pub(super) fn recount(&mut self, id: &RoomId, before: Counted, now: Counted) {
+        self.live = self.live + usize::from(now.live) - usize::from(before.live);
+        if before.promised_until != now.promised_until {
+            self.unwatch(id, before);
+            self.watch(id, now);
+        }
+    }
+
+    fn watch(&mut self, id: &RoomId, counted: Counted) {
+        match counted.promised_until {
+            Some(until) => self.promised.insert((until, id.clone())),
+            None => self.watched.insert(id.clone()),
+        };
+    }
+
+    fn unwatch(&mut self, id: &RoomId, counted: Counted) {
+        match counted.promised_until {
+            Some(until) => self.promised.remove(&(until, id.clone())),
+            None => self.watched.remove(id),
+        };
+    }
+
+    /// The rooms of which something may follow when they are not told of and promises until `over` have run out.
+    pub(super) fn missable(&self, over: Timestamp) -> BTreeSet<RoomId> {
+        let run_out = self.promised.iter().take_while(|(until, _)| *until <= over).map(|(_, id)| id);
+        run_out.chain(&self.watched).cloned().collect()
+    }
 }
 
 /// One taken or promised seat.
@@ -307,7 +366,21 @@ impl RoomState {
     /// What should be counted of it.
     pub(super) fn to_count(&self) -> Counted {
         let taken = self.taken().count();
-        Counted { live: self.is_live(), open: if self.open { self.seats.len() - taken } else { 0 }, taken }
+        Counted {
+            live: self.is_live(),
+            open: if self.open { self.seats.len() - taken } else { 0 },
+            taken,
+            promised_until: self.promised_until(),
+        }
+    }
+
+    fn promised_until(&self) -> Option<Timestamp> {
+        let awaited = |seat: &SeatState| seat.outstanding && seat.phase.is_none();
+        // One that outlives its process may have none at any time.
+        if self.kept || !self.taken().all(|(_, seat)| awaited(seat)) {
+            return None;
+        }
+        self.taken().map(|(_, seat)| seat.expires_at).min()
     }
 
     pub(super) fn seats_max(&self) -> u16 {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use greenroom_core::allocate::Candidates;
-use greenroom_core::{FleetName, RoomId, ServerName};
+use greenroom_core::{FleetName, RoomId, ServerName, Timestamp};
 use greenroom_wire::api::{AllocateRequest, Allocation, RoomPhase, SeatWord};
 use greenroom_wire::rooms::EndReason;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::rig::*;
+use crate::world::state::{RoomState, RoomsOn, SeatState};
 use crate::world::{Call, World};
 
 /// One thing that happens.
@@ -214,6 +215,9 @@ impl World {
         let counted: BTreeMap<_, _> =
             self.rooms_of.iter().map(|(server, on)| (server, (on.ids.clone(), on.live))).collect();
         assert_eq!(counted, live);
+        for (server, on) in &self.rooms_of {
+            on.check(server, &self.rooms);
+        }
         let indexed = self.fleets.iter().flat_map(|(fleet, state)| {
             state.open.iter().map(move |(free, rooms)| ((fleet, *free), rooms.clone()))
         });
@@ -223,6 +227,27 @@ impl World {
             let rooms: Vec<_> = self.rooms.values().filter(|room| room.fleet == *name).collect();
             let players = rooms.iter().map(|room| room.taken().count()).sum();
             assert_eq!((fleet.rooms, fleet.players), (rooms.len(), players));
+        }
+    }
+}
+
+impl RoomsOn {
+    /// A room is passed by when it is not told of only while nothing follows from that.
+    fn check(&self, server: &ServerName, rooms: &BTreeMap<RoomId, Box<RoomState>>) {
+        let on: Vec<_> = rooms.iter().filter(|(_, room)| room.server == *server).collect();
+        assert!(
+            self.process.as_ref().is_none_or(|process| on.iter().all(|(_, room)| room.instance == *process))
+        );
+        let moments = on.iter().flat_map(|(_, room)| room.taken()).map(|(_, seat)| seat.expires_at);
+        for over in moments.chain([Timestamp::default()]) {
+            let follows = |room: &RoomState| {
+                let mut taken = room.taken().peekable();
+                let awaited =
+                    |seat: &SeatState| seat.outstanding && seat.phase.is_none() && seat.expires_at > over;
+                room.kept || taken.peek().is_none() || !taken.all(|(_, seat)| awaited(seat))
+            };
+            let found = on.iter().filter(|(_, room)| follows(room)).map(|(id, _)| (*id).clone());
+            assert_eq!(self.missable(over), found.collect(), "{server} at {over:?}");
         }
     }
 }
