@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 
-use crate::{Batch, BoxFuture, CommitError, Kind, ReadError, Store, Stored, Version, Write};
+use crate::{Batch, BoxFuture, CommitError, Expect, Kind, ReadError, Store, Stored, Version, Write};
 
 /// The store's file in its folder.
 const FILE: &str = "store.redb";
@@ -171,6 +171,9 @@ fn commit(database: &Database, batch: &Batch) -> Result<Version, CommitError> {
     let writing = database.begin_write().map_err(unavailable)?;
     for write in batch.writes() {
         let (kind, key, expected) = write.condition();
+        if expected == Expect::Any {
+            continue;
+        }
         let found = version_of(&writing, kind, key).map_err(CommitError::Unavailable)?;
         if !expected.holds(found) {
             return Err(CommitError::Conflict { kind, key: key.to_owned(), expected, found });
@@ -194,15 +197,23 @@ fn write_all(writing: &redb::WriteTransaction, writes: &[Write]) -> Result<Versi
         meta.insert("commits", commits)?;
         commits
     };
-    for write in writes {
-        match write {
-            Write::Put { kind, key, bytes, .. } => {
-                writing.open_table(table(*kind))?.insert(key.as_str(), (version, bytes.as_slice()))?;
+    for kind in Kind::ALL {
+        let mut writes = writes.iter().filter(|write| write.condition().0 == kind).peekable();
+        if writes.peek().is_none() {
+            continue;
+        }
+        // Opening a table costs as much as writing a record.
+        let mut records = writing.open_table(table(kind))?;
+        for write in writes {
+            match write {
+                Write::Put { key, bytes, .. } => {
+                    records.insert(key.as_str(), (version, bytes.as_slice()))?;
+                }
+                Write::Delete { key, .. } => {
+                    records.remove(key.as_str())?;
+                }
+                Write::Check { .. } => {}
             }
-            Write::Delete { kind, key, .. } => {
-                writing.open_table(table(*kind))?.remove(key.as_str())?;
-            }
-            Write::Check { .. } => {}
         }
     }
     Ok(Version(version))

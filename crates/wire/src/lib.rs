@@ -17,4 +17,6 @@ pub mod secret;
 pub mod text;
 pub mod token;
 
+mod ed25519;
+
 pub use text::Text;

@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{Signer as _, SigningKey};
 use greenroom_core::{FleetName, InstanceId, PlayerId, RoomId, RoomKey, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
+use crate::ed25519::Secret;
 use crate::record::SigningKeyRecord;
 
 /// Issuer of every JoinToken.
 pub const ISSUER: &str = "greenroom";
+/// Room for a token without growing.
+const TOKEN_BYTES: usize = 1_024;
 
 /// What a JoinToken says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,8 +106,7 @@ pub enum KeyError {
 pub struct Signer {
     /// The header of every token, encoded, with the dot after it.
     header: String,
-    /// Kept expanded: reading it anew for each token would cost three times what signing does.
-    secret: SigningKey,
+    secret: Secret,
     public: PublicKey,
 }
 
@@ -135,12 +136,12 @@ impl Signer {
         let malformed = || KeyError::Malformed { kid: record.kid.clone() };
         let bytes = URL_SAFE_NO_PAD.decode(&record.secret).map_err(|_| malformed())?;
         let secret: [u8; 32] = bytes.try_into().map_err(|_| malformed())?;
-        let secret = SigningKey::from_bytes(&secret);
-        let public = secret.verifying_key();
+        let secret = Secret::new(&secret);
+        let public = secret.public();
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(record.kid.clone());
         Ok(Self {
-            header: format!("{}.", part(&header)),
+            header: format!("{}.", URL_SAFE_NO_PAD.encode(json(&header))),
             secret,
             public: PublicKey {
                 kty: "OKP".to_owned(),
@@ -148,7 +149,7 @@ impl Signer {
                 alg: "EdDSA".to_owned(),
                 usage: "sig".to_owned(),
                 kid: record.kid.clone(),
-                x: URL_SAFE_NO_PAD.encode(public.as_bytes()),
+                x: URL_SAFE_NO_PAD.encode(public),
             },
         })
     }
@@ -156,9 +157,10 @@ impl Signer {
     /// The token of these claims.
     #[must_use]
     pub fn sign(&self, claims: &JoinClaims) -> String {
-        let mut token = self.header.clone();
-        token.push_str(&part(claims));
-        let signature = self.secret.sign(token.as_bytes()).to_bytes();
+        let mut token = String::with_capacity(TOKEN_BYTES);
+        token.push_str(&self.header);
+        URL_SAFE_NO_PAD.encode_string(json(claims), &mut token);
+        let signature = self.secret.sign(token.as_bytes());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         token
@@ -171,9 +173,9 @@ impl Signer {
     }
 }
 
-/// One part of a JWT.
-fn part(value: &impl Serialize) -> String {
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).expect("headers and claims have text keys only"))
+/// What a part of a JWT says, before it is encoded.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("headers and claims have text keys only")
 }
 
 /// Why a token was not believed. The texts go to the client.
