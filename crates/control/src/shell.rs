@@ -1,4 +1,5 @@
-//! The one loop: takes the events that wait, lets the world decide, stores what it promised, then tells it.
+//! The one loop: takes the events that wait, lets the world decide, stores what it promised, then tells it. While one batch is
+//! being stored the world decides the next.
 //!
 //! Never decides by itself, and never tells a promise that is not stored: when the store fails the loop ends, and its
 //! successor begins from what is stored.
@@ -8,14 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greenroom_core::Timestamp;
-use greenroom_store::Store;
+use greenroom_store::{BoxFuture, CommitError, Store, Version};
 use greenroom_wire::record::ResultRecord;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::fence::Fence;
+use crate::fence::{Draft, Fence, Pledge};
 use crate::notify::{self, Message};
 use crate::office::Office;
 use crate::run::{Input, Post, RunError, StreamOrder, clock};
@@ -43,6 +44,41 @@ pub(crate) struct Shell {
     notify: mpsc::UnboundedSender<Message>,
     /// Messages of which that is not known yet.
     posts: usize,
+    keeping: Option<Keeping>,
+    decided: Decided,
+}
+
+/// A batch on its way to the store. At most one: what one batch promises, the next may take for granted.
+struct Keeping {
+    commit: BoxFuture<'static, Result<Version, CommitError>>,
+    pledge: Pledge,
+    /// What is told when it is stored.
+    effects: Vec<Effect>,
+}
+
+/// What was decided since: the next batch. None of it is told before the one on its way is stored, not even what needs
+/// no batch of its own: it may rest on that.
+#[derive(Default)]
+struct Decided {
+    effects: Vec<Effect>,
+    inputs: usize,
+    ticked: bool,
+}
+
+impl Decided {
+    const fn is_nothing(&self) -> bool {
+        self.effects.is_empty() && self.inputs == 0 && !self.ticked
+    }
+}
+
+/// What the loop goes on with.
+enum Next {
+    Stop,
+    Kept(Result<Version, CommitError>),
+    Tick,
+    Inputs,
+    /// Nobody is left who could ask.
+    Closed,
 }
 
 impl Shell {
@@ -66,6 +102,8 @@ impl Shell {
             deliver,
             notify,
             posts: 0,
+            keeping: None,
+            decided: Decided::default(),
         }
     }
 
@@ -77,31 +115,37 @@ impl Shell {
         mut events: mpsc::Receiver<Input>,
         stop: CancellationToken,
     ) -> Result<(), RunError> {
-        self.carry_out(first).await?;
+        self.decided.effects = first;
+        self.settle().await?;
         self.take_in(here, false).await?;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
-            let ticked = tokio::select! {
+            let room = BATCH_MAX.saturating_sub(self.decided.inputs);
+            let next = tokio::select! {
                 biased;
-                () = stop.cancelled() => {
+                () = stop.cancelled() => Next::Stop,
+                kept = kept(&mut self.keeping) => Next::Kept(kept),
+                _ = ticks.tick(), if !self.decided.ticked => Next::Tick,
+                taken = events.recv_many(&mut batch, room), if room > 0 => {
+                    if taken == 0 { Next::Closed } else { Next::Inputs }
+                }
+            };
+            match next {
+                Next::Stop => {
                     self.hear_of_posts(&mut events).await?;
                     return self.hand_back(events).await;
                 }
-                _ = ticks.tick() => true,
-                taken = events.recv_many(&mut batch, BATCH_MAX) => {
-                    if taken == 0 {
-                        return Ok(());
-                    }
-                    false
-                }
-            };
-            self.take_in(batch.drain(..), ticked).await?;
+                Next::Kept(kept) => self.kept(kept)?,
+                Next::Tick => self.take_in([], true).await?,
+                Next::Inputs => self.take_in(batch.drain(..), false).await?,
+                Next::Closed => return self.settle().await,
+            }
         }
     }
 
-    /// Lets the world handle what has come, and carries out what it says.
+    /// Lets the world handle what has come, while the batch before is being stored.
     async fn take_in(
         &mut self,
         inputs: impl IntoIterator<Item = Input>,
@@ -109,28 +153,37 @@ impl Shell {
     ) -> Result<(), RunError> {
         // Who was held up for longer than its lease asks the store first whether it still leads.
         if self.fence.is_doubtful(self.begun.elapsed()) {
-            self.carry_out(Vec::new()).await?;
+            self.settle().await?;
+            if self.fence.is_doubtful(self.begun.elapsed()) {
+                self.keep(Vec::new());
+                self.settle().await?;
+            }
         }
         let now = clock();
-        let mut effects = Vec::new();
         for input in inputs {
             let event = self.event(input);
-            effects.extend(self.world.handle(now, event));
+            self.decided.effects.extend(self.world.handle(now, event));
+            self.decided.inputs += 1;
         }
         if ticked {
-            effects.extend(self.sweep(now));
-            effects.extend(self.world.handle(now, Event::Tick));
+            let swept = self.sweep(now);
+            self.decided.effects.extend(swept);
+            self.decided.effects.extend(self.world.handle(now, Event::Tick));
+            self.decided.ticked = true;
         }
-        self.carry_out(effects).await
+        self.keep_decided();
+        Ok(())
     }
 
     /// What is being posted should be known to be told, so that the next process does not tell it again.
     async fn hear_of_posts(&mut self, events: &mut mpsc::Receiver<Input>) -> Result<(), RunError> {
         let until = tokio::time::Instant::now() + notify::LAST_POSTS;
+        self.settle().await?;
         while self.posts > 0
             && let Ok(Some(input)) = tokio::time::timeout_at(until, events.recv()).await
         {
             self.take_in([input], false).await?;
+            self.settle().await?;
         }
         Ok(())
     }
@@ -138,7 +191,7 @@ impl Shell {
     /// Answers what was asked so far; a replica then gives its lease back, so that another one leads at once.
     async fn hand_back(mut self, mut events: mpsc::Receiver<Input>) -> Result<(), RunError> {
         if self.fence.release().is_none() {
-            return Ok(());
+            return self.settle().await;
         }
         // From here on new calls are held until another replica leads.
         self.office.leave();
@@ -148,6 +201,7 @@ impl Shell {
             rest.push(input);
         }
         self.take_in(rest, false).await?;
+        self.settle().await?;
         let Some(batch) = self.fence.release() else { return Ok(()) };
         self.store.commit(batch).await.map_err(RunError::Store)?;
         Ok(())
@@ -190,19 +244,52 @@ impl Shell {
         effects
     }
 
-    /// Stores first, tells then.
-    async fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), RunError> {
-        if let Some(draft) = self.fence.draft(self.begun.elapsed(), &effects) {
-            let version = self.store.commit(draft.batch).await.map_err(|failed| {
-                error!(error = %failed, "the store failed; what was decided since is void");
-                RunError::Store(failed)
-            })?;
-            self.fence.stored(draft.pledge, version);
+    /// Until all that was decided is stored and told.
+    async fn settle(&mut self) -> Result<(), RunError> {
+        self.keep_decided();
+        while self.keeping.is_some() {
+            let kept = kept(&mut self.keeping).await;
+            self.kept(kept)?;
         }
+        Ok(())
+    }
+
+    fn keep_decided(&mut self) {
+        if self.keeping.is_none() && !self.decided.is_nothing() {
+            let decided = std::mem::take(&mut self.decided);
+            self.keep(decided.effects);
+        }
+    }
+
+    /// Stores first, tells then. Nothing is on its way to the store.
+    fn keep(&mut self, effects: Vec<Effect>) {
+        let Some(Draft { batch, pledge }) = self.fence.draft(self.begun.elapsed(), &effects) else {
+            return self.tell_all(effects);
+        };
+        let store = Arc::clone(&self.store);
+        let commit = Box::pin(async move { store.commit(batch).await });
+        self.keeping = Some(Keeping { commit, pledge, effects });
+    }
+
+    /// The store has said what became of the batch on its way. When it failed nothing of it is told, and nothing of what was
+    /// decided since.
+    fn kept(&mut self, kept: Result<Version, CommitError>) -> Result<(), RunError> {
+        let version = kept.map_err(|failed| {
+            error!(error = %failed, "the store failed; what was decided since is void");
+            RunError::Store(failed)
+        })?;
+        if let Some(Keeping { pledge, effects, .. }) = self.keeping.take() {
+            self.fence.stored(pledge, version);
+            self.tell_all(effects);
+        }
+        self.keep_decided();
+        Ok(())
+    }
+
+    fn tell_all(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             self.tell(effect);
         }
-        Ok(())
     }
 
     fn tell(&mut self, effect: Effect) {
@@ -244,5 +331,13 @@ impl Shell {
             }
             Err(mpsc::error::TrySendError::Closed(_)) => debug!(stream = stream.0, "stream is gone"),
         }
+    }
+}
+
+/// The answer of the store; never, when nothing is on its way there.
+async fn kept(keeping: &mut Option<Keeping>) -> Result<Version, CommitError> {
+    match keeping {
+        Some(keeping) => keeping.commit.as_mut().await,
+        None => std::future::pending().await,
     }
 }

@@ -35,8 +35,11 @@ pub(crate) struct Lead {
     fence: Fence,
     line: Arc<Line>,
     first: Option<Vec<Effect>>,
+    /// What the start asks for is on its way to the store: nothing is decided yet.
+    starts: bool,
     inbox: VecDeque<Event>,
     storing: Option<Storing>,
+    decided: Decided,
     tick_ms: u64,
     stop: Stop,
     laws: Laws,
@@ -53,6 +56,16 @@ enum Stop {
     HandedBack,
 }
 
+/// What was decided while a batch was on its way to the store.
+#[derive(Default)]
+struct Decided {
+    effects: Vec<Effect>,
+    /// To each effect the fleet of the start that it orders, as it was right after the decision.
+    fleets: Vec<Option<FleetStatus>>,
+    ticked: bool,
+    any: bool,
+}
+
 struct Storing {
     since_ms: u64,
     storing: Waiting<Result<Version, CommitError>>,
@@ -67,8 +80,10 @@ impl Lead {
             fence,
             line,
             first: Some(first),
+            starts: false,
             inbox: VecDeque::new(),
             storing: None,
+            decided: Decided::default(),
             tick_ms: 0,
             stop: Stop::No,
             laws: Laws::default(),
@@ -125,9 +140,16 @@ impl Lead {
         loop {
             if let Some(storing) = &mut self.storing {
                 match poll(&mut storing.storing) {
-                    None => return Ok(true),
+                    None => {
+                        let decides = self.stop != Stop::HandedBack && !self.starts;
+                        if decides && !self.fence.is_doubtful(clock(now)) && self.has_work(now) {
+                            self.decide(now, said)?;
+                        }
+                        return Ok(true);
+                    }
                     Some(Err(_)) => return Ok(false),
                     Some(Ok(version)) => {
+                        self.starts = false;
                         self.stored(version, now, said)?;
                         if self.stop == Stop::HandedBack {
                             return Ok(false);
@@ -140,15 +162,19 @@ impl Lead {
                 continue;
             }
             if let Some(first) = self.first.take() {
-                self.carry_out(first, now, said)?;
+                let fleets = self.in_detail(&first, now);
+                self.decided = Decided { effects: first, fleets, ticked: false, any: true };
+                self.starts = true;
+            }
+            if self.decided.any {
+                self.carry_out(now, said)?;
                 continue;
             }
             if self.fence.is_doubtful(clock(now)) {
-                self.carry_out(Vec::new(), now, said)?;
+                self.decided.any = true;
                 continue;
             }
-            let ticks = now.unix_ms() >= self.tick_ms && self.stop == Stop::No;
-            if !ticks && self.inbox.is_empty() {
+            if !self.has_work(now) {
                 if self.stop != Stop::Asked {
                     return Ok(true);
                 }
@@ -157,31 +183,48 @@ impl Lead {
                 self.store(batch, None, Vec::new(), now);
                 continue;
             }
-            let mut effects = Vec::new();
-            let inbox = std::mem::take(&mut self.inbox);
-            said.push(Said::Handled { events: inbox.len() as u64 + u64::from(ticks) });
-            for event in inbox {
-                effects.extend(self.world.handle(now, event));
-            }
-            if ticks {
-                self.tick_ms = now.unix_ms() + TICK_MS;
-                effects.extend(self.world.handle(now, Event::Tick));
-                for fleet in self.fleets(now) {
-                    short_fleet_says_why(&fleet)?;
-                }
-            }
-            self.carry_out(effects, now, said)?;
+            self.decide(now, said)?;
         }
     }
 
-    fn carry_out(
-        &mut self,
-        effects: Vec<Effect>,
-        now: Timestamp,
-        said: &mut Vec<Said>,
-    ) -> Result<(), Broken> {
+    const fn ticks(&self, now: Timestamp) -> bool {
+        now.unix_ms() >= self.tick_ms && matches!(self.stop, Stop::No) && !self.decided.ticked
+    }
+
+    fn has_work(&self, now: Timestamp) -> bool {
+        self.ticks(now) || !self.inbox.is_empty()
+    }
+
+    /// As the real loop: also while a batch is on its way to the store.
+    fn decide(&mut self, now: Timestamp, said: &mut Vec<Said>) -> Result<(), Broken> {
+        let ticks = self.ticks(now);
+        let mut effects = Vec::new();
+        let inbox = std::mem::take(&mut self.inbox);
+        said.push(Said::Handled { events: inbox.len() as u64 + u64::from(ticks) });
+        for event in inbox {
+            effects.extend(self.world.handle(now, event));
+        }
+        if ticks {
+            self.tick_ms = now.unix_ms() + TICK_MS;
+            effects.extend(self.world.handle(now, Event::Tick));
+            for fleet in self.fleets(now) {
+                short_fleet_says_why(&fleet)?;
+            }
+            self.decided.ticked = true;
+        }
+        let fleets = self.in_detail(&effects, now);
+        self.decided.effects.extend(effects);
+        self.decided.fleets.extend(fleets);
+        self.decided.any = true;
+        Ok(())
+    }
+
+    /// Stores what was decided, or tells it where nothing need be stored. Nothing is on its way to the store.
+    fn carry_out(&mut self, now: Timestamp, said: &mut Vec<Said>) -> Result<(), Broken> {
+        let Decided { effects, fleets, .. } = std::mem::take(&mut self.decided);
         let draft = self.fence.draft(clock(now), &effects);
-        let told = self.in_detail(effects, now);
+        let told = effects.into_iter().zip(fleets).map(|(effect, fleet)| Told { effect, fleet });
+        let told = told.filter(|told| !matches!(told.effect, Effect::Write(_))).collect();
         match draft {
             Some(Draft { batch, pledge }) => self.store(batch, Some(pledge), told, now),
             None => self.tell(told, now, said)?,
@@ -211,24 +254,21 @@ impl Lead {
         self.tell(told, now, said)
     }
 
-    /// What is told besides the writes, and how a fleet stood when a start was decided.
-    fn in_detail(&mut self, effects: Vec<Effect>, now: Timestamp) -> Vec<Told> {
-        let mut fleets = None;
-        let mut told = Vec::with_capacity(effects.len());
+    /// How a fleet stood when a start was decided.
+    fn in_detail(&mut self, effects: &[Effect], now: Timestamp) -> Vec<Option<FleetStatus>> {
+        let mut known = None;
+        let mut fleets = Vec::with_capacity(effects.len());
         for effect in effects {
-            if matches!(effect, Effect::Write(_)) {
-                continue;
-            }
             let mut fleet = None;
-            if let Effect::Order { message, .. } = &effect
+            if let Effect::Order { message, .. } = effect
                 && let ToAgent::Start { order, .. } = &**message
             {
-                let fleets = fleets.get_or_insert_with(|| self.fleets(now));
-                fleet = fleets.iter().find(|fleet| fleet.name == order.fleet).cloned();
+                let known = known.get_or_insert_with(|| self.fleets(now));
+                fleet = known.iter().find(|fleet| fleet.name == order.fleet).cloned();
             }
-            told.push(Told { effect, fleet });
+            fleets.push(fleet);
         }
-        told
+        fleets
     }
 
     fn tell(&mut self, told: Vec<Told>, now: Timestamp, said: &mut Vec<Said>) -> Result<(), Broken> {
