@@ -76,10 +76,14 @@ async fn plain<R: Record>(store: &dyn Store) -> Result<Vec<R>, LoadError> {
     Ok(records::load::<R>(store).await?.into_iter().map(|loaded| loaded.record).collect())
 }
 
+/// The key that tokens are signed with: the youngest that is stored.
+pub(crate) async fn youngest_key(store: &dyn Store) -> Result<Option<SigningKeyRecord>, LoadError> {
+    Ok(plain::<SigningKeyRecord>(store).await?.into_iter().max_by_key(|record| record.created_at_ms))
+}
+
 /// The youngest stored key, or a new one that is stored before its first use.
 async fn signer(store: &dyn Store, held: &HeldTerm, now: Timestamp) -> Result<Signer, StartError> {
-    let stored = plain::<SigningKeyRecord>(store).await?;
-    let record = match stored.into_iter().max_by_key(|record| record.created_at_ms) {
+    let record = match youngest_key(store).await? {
         Some(record) => record,
         None => {
             let record = Signer::generate(now)?;

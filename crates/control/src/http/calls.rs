@@ -173,16 +173,19 @@ pub(crate) async fn allocate(
     headers: HeaderMap,
     Told(mut body): Told<AllocateRequest>,
 ) -> Outcome {
-    if let Some(key) = header_key(&headers)? {
-        match &body.idempotency_key {
-            Some(in_body) if in_body.0 != key => {
-                let message = "the Idempotency-Key header and idempotency_key in the body differ";
-                return Err(ApiError::bad_request(message));
-            }
-            Some(_) | None => body.idempotency_key = Some(Text(key)),
-        }
-    }
+    take_key(&headers, &mut body)?;
     face.answer(Call::Allocate { fleet, body }).await
+}
+
+/// The key of the header goes into the body, where it must not contradict one.
+pub(super) fn take_key(headers: &HeaderMap, body: &mut AllocateRequest) -> Result<(), ApiError> {
+    let Some(key) = header_key(headers)? else { return Ok(()) };
+    if body.idempotency_key.as_ref().is_some_and(|in_body| in_body.0 != key) {
+        let message = "the Idempotency-Key header and idempotency_key in the body differ";
+        return Err(ApiError::bad_request(message));
+    }
+    body.idempotency_key = Some(Text(key));
+    Ok(())
 }
 
 pub(super) fn header_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {

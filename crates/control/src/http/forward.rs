@@ -34,7 +34,7 @@ use crate::world::Call;
 pub(super) const FORWARDED: HeaderName = HeaderName::from_static("x-greenroom-forwarded-by");
 /// On the refusal of a replica that does not lead.
 const NOT_LEADER: HeaderName = HeaderName::from_static("x-greenroom-not-leader");
-pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Largest body that is passed on, in bytes; no call takes a larger one.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Largest answer that is passed on, in bytes.

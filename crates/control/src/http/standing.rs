@@ -12,17 +12,18 @@ use axum::response::{IntoResponse as _, Response};
 use greenroom_core::{FleetName, RoomId};
 use greenroom_store::Store;
 use greenroom_store::records::{self, LoadError};
-use greenroom_wire::Text;
 use greenroom_wire::api::AllocateRequest;
-use greenroom_wire::record::{AnswerRecord, KeyRecord, RoomRecord, SigningKeyRecord};
+use greenroom_wire::record::{AnswerRecord, KeyRecord, RoomRecord};
 use greenroom_wire::token::{PublicKeys, Signer};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::forward::{Asked, IDEMPOTENCY_KEY};
+use super::calls::take_key;
+use super::forward::Asked;
 use crate::config::ControlConfig;
 use crate::run::clock;
+use crate::start::youngest_key;
 use crate::world::{Grant, Place, Standing};
 
 /// Calls that read at once; more take their turn. The lease is read over the same line.
@@ -103,13 +104,7 @@ impl Reader {
         }
         let fleet: FleetName = fleet.parse().ok()?;
         let mut body: AllocateRequest = serde_json::from_slice(&asked.body).ok()?;
-        if let Some(key) = asked.headers.get(&IDEMPOTENCY_KEY) {
-            let key = key.to_str().ok()?.parse().ok()?;
-            if body.idempotency_key.as_ref().is_some_and(|own| own.0 != key) {
-                return None;
-            }
-            body.idempotency_key = Some(Text(key));
-        }
+        take_key(&asked.headers, &mut body).ok()?;
         let kind = self.config.fleets.iter().find(|known| known.name == fleet)?.kind;
         let standing = Standing::of(&fleet, kind, &self.config.timings, &self.config.bounds, body)?;
         Some(Question::Room(Box::new(standing)))
@@ -158,8 +153,7 @@ impl Reader {
 
     /// The youngest key, as the leader takes it.
     async fn signer(&self) -> Result<Option<Signer>, Unread> {
-        let keys = records::load::<SigningKeyRecord>(&*self.store).await?;
-        let youngest = keys.into_iter().map(|loaded| loaded.record).max_by_key(|record| record.created_at_ms);
+        let youngest = youngest_key(&*self.store).await?;
         youngest.map(|record| Signer::new(&record).map_err(|_| Unread::Key)).transpose()
     }
 }

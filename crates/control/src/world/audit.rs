@@ -65,7 +65,10 @@ impl World {
         self.audit.push_back(entry);
         while self.audit.len() > self.config.bounds.audit_max {
             if let Some(oldest) = self.audit.pop_front() {
-                self.told_to_stop.remove(&oldest.subject);
+                // A stop is forgotten with its own entry, not with that of the server's start.
+                if oldest.action == AuditAction::ServerStopped {
+                    self.told_to_stop.remove(&oldest.subject);
+                }
                 self.write(Write::DeleteAudit(oldest.number));
             }
         }

@@ -40,7 +40,7 @@ impl World {
             in_flight: VecDeque::new(),
             rooms: BTreeMap::new(),
             rooms_of: BTreeMap::new(),
-            orphans: std::collections::BTreeMap::new(),
+            orphans: BTreeMap::new(),
             ended: BTreeMap::new(),
             ended_order: VecDeque::new(),
             answers: BTreeMap::new(),

@@ -29,6 +29,9 @@ pub const CORDON_WAIT: Duration = Duration::from_secs(3);
 /// Servers on a drained host ([`StopReason::HostDrained`]) do not count: others are started for them at once. One that has been
 /// empty for [`CORDON_WAIT`] is stopped when enough others take players, or when `replicas_max` leaves no room for them.
 ///
+/// A starting server whose former process answered waits for [`CORDON_WAIT`] too before it is stopped: who was on it, or was
+/// sent there, comes back to it.
+///
 /// Outdated servers (another revision) count and are handed out until they are idle. Worn ones count, and are replaced
 /// even while somebody is on them: they get nothing new and run until the last one has left. Either goes once enough
 /// others are ready, so a replacement is started first, one at a time. With no room for it below `replicas_max` one goes
@@ -338,7 +341,9 @@ impl<'a> Census<'a> {
     }
 }
 
-/// Whether a process of it answered before the one that starts now.
+/// Whether a process of it answered before the one that starts now. `starting_since` is of the control plane's clock and
+/// `started_at` of the agent's, once the agent has told it: with the agent's behind, a first start waits like one that was
+/// up; with the agent's ahead by more than the former process lived, that one is taken for a first start.
 fn was_up(server: &GameServer) -> bool {
     server.starting_since.is_some_and(|since| since > server.started_at)
 }

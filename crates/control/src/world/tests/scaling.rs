@@ -14,7 +14,7 @@ use greenroom_wire::rooms::EndReason;
 use serde_json::Value;
 
 use super::rig::{Rig, allocation, mesh_fleet, request, room_fleet, text};
-use crate::world::{Actor, Answer, Call, Refusal};
+use crate::world::{Actor, Answer, Bounds, Call, Refusal};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -162,6 +162,29 @@ fn a_stop_whose_order_was_lost_with_its_leader_is_carried_out_by_the_next_one_an
     assert_eq!((stops(&rig), rig.servers_of("arena")), (1, vec![next.server.0]));
     let told = rig.kept.records.audit.iter().filter(|kept| kept.entry.action == AuditAction::ServerStopped);
     assert_eq!(told.count(), 1);
+}
+
+#[test]
+fn a_stop_is_remembered_while_its_own_entry_is_in_the_trail_though_older_ones_are_let_go() {
+    let mut rig = Rig::new(vec![quick((0, 3))], Bounds { audit_max: 2, ..Bounds::default() });
+    rig.connect();
+    let given = played(&mut rig);
+    rig.agent_obeys = false;
+    while stops(&rig) == 0 {
+        rig.run_ms(100);
+    }
+    rig.restart();
+    // Lets the entry of the server's start go, which is the oldest.
+    rig.now_answered(Call::Restart { fleet: text("arena"), by: Actor::Anonymous }).unwrap();
+    let kept: Vec<_> = rig.kept.records.audit.iter().map(|kept| kept.entry.action).collect();
+    assert_eq!(kept, [AuditAction::ServerStopped, AuditAction::FleetRestarted]);
+    rig.agent_obeys = true;
+    rig.connect();
+    let call = rig.ask(waits(&["b"]));
+    rig.run_ms(3_000);
+    let next = allocation(rig.answer(call).unwrap());
+    assert_ne!(next.server, given.server, "nothing is given to one that was told to stop");
+    assert_eq!(rig.servers_of("arena"), [next.server.0]);
 }
 
 #[test]
