@@ -131,6 +131,10 @@ pub(crate) enum Verb {
     Swarm(Box<crate::swarm::SwarmArgs>),
     /// Plays scaling policies against a recorded flow of rooms: who had to wait, and what stood idle for it.
     Simulate(crate::simulate::SimulateArgs),
+    /// Writes all that a control plane has promised into a file: its backup, or its way to another store.
+    Export(ExportArgs),
+    /// Stores what an export holds, for a control plane that is started on that store then.
+    Import(ImportArgs),
     /// Checks configuration files.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -265,6 +269,46 @@ pub(crate) struct SharedArgs {
     /// Where the token is, of the role operate, with which this replica asks the leader for players: env:NAME or file:PATH. Not needed under mutual TLS.
     #[arg(long, value_name = "REFERENCE", requires = "store")]
     pub(crate) replica_token_from: Option<SecretRef>,
+}
+
+/// `greenroom export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The file, which must not be there yet, for its owner alone to read; `-` is the standard output.
+    pub(crate) file: PathBuf,
+    /// From which store, without asking a control plane; else the one that --server names is asked.
+    #[command(flatten)]
+    pub(crate) from: StoreArgs,
+    /// Leaves out the keys that join tokens are signed with; what is given out already is refused after an import then.
+    #[arg(long)]
+    pub(crate) without_keys: bool,
+}
+
+/// `greenroom import`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("into").required(true).args(["store", "data_dir"])))]
+pub(crate) struct ImportArgs {
+    /// The file that `greenroom export` wrote; `-` is the standard input.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) into: StoreArgs,
+    /// Deletes all that the store holds now, in the same step.
+    #[arg(long)]
+    pub(crate) replace: bool,
+}
+
+/// A store that no control plane runs on.
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// A Redis: `redis://host:port`.
+    #[arg(long, value_name = "URL", conflicts_with = "data_dir")]
+    pub(crate) store: Option<String>,
+    /// What all keys in that Redis begin with.
+    #[arg(long, value_name = "WORD", default_value = "greenroom", requires = "store")]
+    pub(crate) store_prefix: String,
+    /// The folder of a control plane without a Redis: `.greenroom`, where `greenroom control --data-dir` names no other one.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// `greenroom agent`.

@@ -194,7 +194,7 @@ fn json(answer: &impl Serialize) -> String {
     serde_json::to_string_pretty(answer).expect("a wire value has only string keys")
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

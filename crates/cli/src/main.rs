@@ -6,6 +6,7 @@ mod args;
 mod ask;
 mod config;
 mod dev;
+mod export;
 mod failure;
 mod logging;
 mod pages;
@@ -75,6 +76,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Verb::Restart { fleet } => on_runtime(ask::restart(fleet, global)),
         Verb::Scale(args) => on_runtime(scaling::scale(args, global)),
         Verb::Explain(verb) => on_runtime(scaling::explain(verb, global)),
+        Verb::Export(args) => on_runtime(export::export(args, global)),
+        Verb::Import(args) => on_runtime(export::import(args, global)),
         Verb::Swarm(args) => on_runtime(swarm::swarm(args, global)),
     }
 }
@@ -131,6 +134,9 @@ mod tests {
             "greenroom scale game=9 --dry-run",
             "greenroom explain fleet game --limit 3 -o json",
             "greenroom explain fleet game --dry-run new.toml",
+            "greenroom export backup.jsonl",
+            "greenroom export backup.jsonl --data-dir .greenroom --without-keys",
+            "greenroom import backup.jsonl --store redis://10.0.0.9:6379 --store-prefix eu --replace",
             "greenroom version",
         ];
         for line in lines {
@@ -138,8 +144,15 @@ mod tests {
                 panic!("{line}: {error}");
             }
         }
-        for line in ["greenroom", "greenroom get", "greenroom allocate arena", "greenroom get fleets -o yaml"]
-        {
+        let wrong = [
+            "greenroom",
+            "greenroom get",
+            "greenroom allocate arena",
+            "greenroom get fleets -o yaml",
+            "greenroom import backup.jsonl",
+            "greenroom import backup.jsonl --store redis://10.0.0.9 --data-dir .greenroom",
+        ];
+        for line in wrong {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

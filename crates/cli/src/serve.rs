@@ -47,14 +47,22 @@ fn store(args: &ControlArgs) -> Result<Arc<dyn Store>, Failure> {
     if let Some(url) = &args.shared.store {
         let mut config = RedisConfig::new(url);
         config.prefix.clone_from(&args.shared.store_prefix);
-        let store = RedisStore::open(config)
-            .map_err(|error| Failure::usage(chain(&error), "Name a Redis with --store redis://host:port."))?;
-        return Ok(Arc::new(store));
+        return redis_store(config);
     }
-    let folder = args.data_dir.join("control");
-    let store = FileStore::open(&folder).map_err(|error| {
+    file_store(&args.data_dir)
+}
+
+/// The store of a control plane without a Redis.
+pub(crate) fn file_store(data_dir: &Path) -> Result<Arc<dyn Store>, Failure> {
+    let store = FileStore::open(&data_dir.join("control")).map_err(|error| {
         Failure::new(chain(&error), "Stop the other control plane, or name another folder with --data-dir.")
     })?;
+    Ok(Arc::new(store))
+}
+
+pub(crate) fn redis_store(config: RedisConfig) -> Result<Arc<dyn Store>, Failure> {
+    let store = RedisStore::open(config)
+        .map_err(|error| Failure::usage(chain(&error), "Name a Redis with --store redis://host:port."))?;
     Ok(Arc::new(store))
 }
 

@@ -15,6 +15,7 @@ use greenroom_wire::api::{
     TicketsRequest,
 };
 use greenroom_wire::error::ErrorBody;
+use greenroom_wire::export::SigningKeys;
 use greenroom_wire::secret::Secret;
 use greenroom_wire::token::PublicKeys;
 use reqwest::{Method, RequestBuilder};
@@ -25,6 +26,8 @@ use crate::{ClientError, auth};
 
 /// How long an unused connection is kept: less than the control plane keeps it.
 const POOL_IDLE: Duration = Duration::from_secs(10);
+/// How long an export may take beyond what any call may.
+const EXPORT_WAIT: Duration = Duration::from_secs(55);
 /// Most bytes of a strange answer that are told.
 const TEXT_BYTES_MAX: usize = 200;
 
@@ -326,6 +329,20 @@ impl ControlClient {
     pub async fn audit(&self, before: Option<u64>, limit: usize) -> Result<AuditList, ClientError> {
         let before = before.map(|before| format!("&before={before}")).unwrap_or_default();
         self.get(&format!("/v1/audit?limit={limit}{before}")).await
+    }
+
+    /// `GET /v1/export`: all that is stored, as a file for `greenroom import`. May take a minute.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the signing keys are refused to a caller without a token.
+    pub async fn export(&self, signing_keys: SigningKeys) -> Result<Vec<u8>, ClientError> {
+        let keys = match signing_keys {
+            SigningKeys::Included => "included",
+            SigningKeys::LeftOut => "left_out",
+        };
+        let path = format!("/v1/export?signing_keys={keys}");
+        let (status, file) = self.raw(self.request(Method::GET, &path, EXPORT_WAIT)).await?;
+        if (200..300).contains(&status) { Ok(file) } else { Err(self.refusal(status, &file)) }
     }
 
     /// `GET /v1/keys`: what join tokens are checked with.

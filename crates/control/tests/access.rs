@@ -58,6 +58,7 @@ const CALLS: &[(&str, &str, &str, [bool; 4])] = &[
     ("DELETE", "/v1/tickets/nope", "", [false, true, true, false]),
     ("POST", "/v1/rooms/r-nope/finish", r#"{"epoch":1}"#, [false, true, true, false]),
     ("POST", "/v1/fleets/arena/restart", "", [false, false, true, false]),
+    ("GET", "/v1/export?signing_keys=left_out", "", [false, false, true, false]),
     ("GET", "/v1/agents/stream", "", [false, false, true, true]),
     ("GET", "/v1/keys", "", [true, true, true, true]),
     ("GET", "/livez", "", [true, true, true, true]),

@@ -216,6 +216,9 @@ const BAD: &[Bad] = &[
     ("POST", "/v1/hosts/h1/drain", r#"{"unod":true}"#, &[], Code::BadRequest),
     ("POST", "/v1/zones/nope/drain", r#"{"undo":true}"#, &[], Code::NotFound),
     ("POST", "/v1/zones/a/drain", "{", &[], Code::BadRequest),
+    ("GET", "/v1/export", "", &[], Code::Forbidden),
+    ("GET", "/v1/export?signing_keys=some", "", &[], Code::BadRequest),
+    ("GET", "/v1/export?keys=left_out", "", &[], Code::BadRequest),
     ("GET", "/v1/agents/stream", "", &[], Code::BadRequest),
 ];
 
@@ -374,8 +377,8 @@ async fn an_address_that_cannot_be_used_is_told() {
 struct FailingStore(MemoryStore);
 
 impl Store for FailingStore {
-    fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>> {
-        self.0.load(kind)
+    fn load_all<'a>(&'a self, kinds: &'a [Kind]) -> BoxFuture<'a, Result<Vec<Vec<Stored>>, ReadError>> {
+        self.0.load_all(kinds)
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Version, CommitError>> {

@@ -102,7 +102,7 @@ struct Op {
 
 #[derive(Debug)]
 enum What {
-    Load(Kind),
+    Load(Vec<Kind>),
     Commit(Batch),
 }
 
@@ -339,7 +339,7 @@ impl Inner {
     fn judge(&mut self, id: u64, op: &Op) -> Judged {
         let known = self.known.entry(op.process).or_default();
         match &op.what {
-            What::Load(kind) => self.contents.load(known, *kind, op.process),
+            What::Load(kinds) => self.contents.load(known, kinds, op.process),
             What::Commit(batch) => {
                 match self.failing.take_if(|_| op.term.is_some() && !self.is_remote) {
                     Some(Failing::Lost) => return Judged::Unavailable,
@@ -428,8 +428,8 @@ impl Drop for Asked {
 }
 
 impl Store for Line {
-    fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>> {
-        let asked = self.ask(What::Load(kind));
+    fn load_all<'a>(&'a self, kinds: &'a [Kind]) -> BoxFuture<'a, Result<Vec<Vec<Stored>>, ReadError>> {
+        let asked = self.ask(What::Load(kinds.to_vec()));
         Box::pin(async { asked.await.loaded() })
     }
 

@@ -97,6 +97,12 @@ impl FileStore {
         Ok(Self { database: Arc::new(database), path })
     }
 
+    /// Whether there is one in `folder`, whoever holds it.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(FILE).exists()
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -146,8 +152,7 @@ fn layout(database: &Database) -> Result<u64, Error> {
     Ok(found)
 }
 
-fn load(database: &Database, kind: Kind) -> Result<Vec<Stored>, Error> {
-    let reading = database.begin_read()?;
+fn load(reading: &redb::ReadTransaction, kind: Kind) -> Result<Vec<Stored>, Error> {
     let records = reading.open_table(table(kind))?;
     let mut stored = Vec::new();
     for record in records.iter()? {
@@ -224,10 +229,14 @@ fn unavailable(error: impl Into<Error>) -> CommitError {
 }
 
 impl Store for FileStore {
-    fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>> {
-        let database = Arc::clone(&self.database);
+    fn load_all<'a>(&'a self, kinds: &'a [Kind]) -> BoxFuture<'a, Result<Vec<Vec<Stored>>, ReadError>> {
+        let (database, kinds) = (Arc::clone(&self.database), kinds.to_vec());
         Box::pin(async move {
-            let work = tokio::task::spawn_blocking(move || load(&database, kind));
+            let work = tokio::task::spawn_blocking(move || {
+                // One transaction sees one moment.
+                let reading = database.begin_read()?;
+                kinds.into_iter().map(|kind| load(&reading, kind)).collect::<Result<Vec<_>, Error>>()
+            });
             work.await.map_err(|ended| ReadError::Unavailable(ended.into()))?.map_err(ReadError::Unavailable)
         })
     }

@@ -2,6 +2,7 @@
 //!
 //! Never decides what a promise is and never reads one: records pass through as bytes, [`records`] gives them types.
 
+pub mod export;
 pub mod lease;
 pub mod records;
 #[cfg(feature = "redis")]
@@ -165,8 +166,14 @@ fn found_text(found: Option<Version>) -> String {
 /// Keeps records durably. Shared as `Arc<dyn Store>`; several processes may use one store where the implementation
 /// allows it, and [`Expect`] keeps them from overwriting each other.
 pub trait Store: fmt::Debug + Send + Sync {
+    /// All records of these kinds, as of one moment: one list for each kind, in the order in which they are asked for, each in
+    /// the order of its keys.
+    fn load_all<'a>(&'a self, kinds: &'a [Kind]) -> BoxFuture<'a, Result<Vec<Vec<Stored>>, ReadError>>;
+
     /// All records of a kind, in the order of their keys, as of one moment.
-    fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>>;
+    fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>> {
+        Box::pin(async move { Ok(self.load_all(&[kind]).await?.pop().unwrap_or_default()) })
+    }
 
     /// One record, as of one moment between the call and the answer; `None`: there is none. It tells a caller of a rewind, but
     /// not in the place of whoever loads or commits: they are told of it all the same.

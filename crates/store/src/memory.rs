@@ -71,8 +71,9 @@ impl Store for MemoryStore {
         Box::pin(std::future::ready(Ok(stored)))
     }
 
-    fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>> {
-        let stored = self.state.lock().unwrap_or_else(PoisonError::into_inner).load(kind);
+    fn load_all<'a>(&'a self, kinds: &'a [Kind]) -> BoxFuture<'a, Result<Vec<Vec<Stored>>, ReadError>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = kinds.iter().map(|kind| state.load(*kind)).collect();
         Box::pin(std::future::ready(Ok(stored)))
     }
 

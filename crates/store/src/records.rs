@@ -158,7 +158,28 @@ pub async fn get<R: Record>(store: &dyn Store, key: &str) -> Result<Option<R>, L
     stored.map(|stored| decode(&stored.key, &stored.bytes)).transpose()
 }
 
-fn decode<R: Record>(key: &str, bytes: &[u8]) -> Result<R, LoadError> {
+/// Whether a record of this kind is one that this program reads.
+///
+/// # Errors
+/// When it is damaged, or of a newer program.
+pub(crate) fn check(kind: Kind, key: &str, bytes: &[u8]) -> Result<(), LoadError> {
+    match kind {
+        Kind::Room => decode::<RoomRecord>(key, bytes).map(drop),
+        Kind::Key => decode::<KeyRecord>(key, bytes).map(drop),
+        Kind::Answer => decode::<AnswerRecord>(key, bytes).map(drop),
+        Kind::Result => decode::<ResultRecord>(key, bytes).map(drop),
+        Kind::SigningKey => decode::<SigningKeyRecord>(key, bytes).map(drop),
+        Kind::Host => decode::<HostRecord>(key, bytes).map(drop),
+        Kind::Decision => decode::<DecisionRecord>(key, bytes).map(drop),
+        Kind::Scale => decode::<ScaleRecord>(key, bytes).map(drop),
+        Kind::Drain => decode::<DrainRecord>(key, bytes).map(drop),
+        Kind::Term => decode::<TermRecord>(key, bytes).map(drop),
+        Kind::Lease => decode::<LeaseRecord>(key, bytes).map(drop),
+        Kind::Audit => decode::<AuditRecord>(key, bytes).map(drop),
+    }
+}
+
+pub(crate) fn decode<R: Record>(key: &str, bytes: &[u8]) -> Result<R, LoadError> {
     let malformed = |source| LoadError::Malformed { kind: R::KIND, key: key.to_owned(), source };
     let found = serde_json::from_slice::<Versioned>(bytes).map_err(malformed)?.version;
     if found > R::VERSION_MAX {

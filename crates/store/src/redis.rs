@@ -90,7 +90,7 @@ impl fmt::Debug for RedisStore {
 
 /// What the thread is asked for.
 enum Op {
-    Load { kind: Kind, done: oneshot::Sender<Result<Vec<Stored>, ReadError>> },
+    Load { kinds: Vec<Kind>, done: oneshot::Sender<Result<Vec<Vec<Stored>>, ReadError>> },
     Get { kind: Kind, key: String, done: oneshot::Sender<Result<Option<Stored>, ReadError>> },
     Commit { batch: Batch, done: oneshot::Sender<Result<Version, CommitError>> },
 }
@@ -121,10 +121,10 @@ fn full() -> Box<dyn std::error::Error + Send + Sync> {
 }
 
 impl Store for RedisStore {
-    fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>> {
+    fn load_all<'a>(&'a self, kinds: &'a [Kind]) -> BoxFuture<'a, Result<Vec<Vec<Stored>>, ReadError>> {
         Box::pin(async move {
             let (done, answer) = oneshot::channel();
-            let asked = self.ops.send(Op::Load { kind, done }).await;
+            let asked = self.ops.send(Op::Load { kinds: kinds.to_vec(), done }).await;
             asked.map_err(|_| ReadError::Unavailable(gone()))?;
             answer.await.map_err(|_| ReadError::Unavailable(gone()))?
         })

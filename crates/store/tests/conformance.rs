@@ -214,6 +214,47 @@ async fn a_load_sees_a_batch_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_load_of_several_kinds_sees_one_moment_and_answers_in_the_order_of_the_question() {
+    each_store(|name, store| async move {
+        let kinds = [Kind::Result, Kind::Room, Kind::Answer, Kind::Audit];
+        let writer = {
+            let store = Arc::clone(&store);
+            async move {
+                for round in 0..40 {
+                    let text = round.to_string();
+                    // One kind has a record in each second round only.
+                    let odd = match round % 2 {
+                        0 => put(Kind::Answer, "a", &text, Expect::Any),
+                        _ => delete(Kind::Answer, "a", Expect::Any),
+                    };
+                    let both = [Kind::Room, Kind::Result].map(|kind| put(kind, "a", &text, Expect::Any));
+                    commit(&store, both.into_iter().chain([odd])).await;
+                }
+            }
+        };
+        let mut writing = JoinSet::new();
+        writing.spawn(writer);
+        let mut seen = 0;
+        while writing.try_join_next().is_none() {
+            let all = store.load_all(&kinds).await.unwrap();
+            let [results, rooms, answers, audit] = &all[..] else { panic!("{name}: {} lists", all.len()) };
+            assert_eq!(results, rooms, "{name}");
+            assert!(audit.is_empty(), "{name}");
+            let round =
+                rooms.first().map(|room| String::from_utf8_lossy(&room.bytes).parse::<u32>().unwrap());
+            let is_even = round.is_some_and(|round| round % 2 == 0);
+            assert_eq!(answers.first(), rooms.first().filter(|_| is_even), "{name}");
+            seen += usize::from(round.is_some());
+            tokio::task::yield_now().await;
+        }
+        let last = store.load_all(&kinds).await.unwrap();
+        assert_eq!(last.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 0, 0], "{name}, seen {seen} times");
+        assert!(store.load_all(&[]).await.unwrap().is_empty(), "{name}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn of_replicas_that_take_a_lease_together_one_gets_it() {
     each_store(|name, store| async move {
         let holder = |name: &str| lease::Holder { name: name.to_owned(), url: format!("http://{name}") };

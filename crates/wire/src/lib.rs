@@ -7,6 +7,7 @@ pub mod agent;
 pub mod api;
 pub mod backplane;
 pub mod error;
+pub mod export;
 pub mod kept;
 pub mod link;
 pub mod record;

@@ -132,6 +132,7 @@ impl Desk {
             Answer::Restarted(body) => Json(body).into_response(),
             Answer::Scaled(body) => Json(body).into_response(),
             Answer::Drained(body) => Json(body).into_response(),
+            Answer::MayExport => StatusCode::NO_CONTENT.into_response(),
             Answer::Decisions(body) => Json(body).into_response(),
             Answer::DryRun(body) => Json(body).into_response(),
             Answer::Fleets(body) => Json(body).into_response(),
@@ -261,7 +262,7 @@ pub(crate) async fn restart(
 }
 
 /// Who calls, as the audit trail names them.
-fn actor(caller: Caller) -> Actor {
+pub(super) fn actor(caller: Caller) -> Actor {
     caller.name.map_or(Actor::Anonymous, Actor::Token)
 }
 

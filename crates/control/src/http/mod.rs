@@ -16,6 +16,7 @@ mod seldom;
 mod standing;
 
 mod calls;
+mod export;
 mod pages;
 mod players;
 mod stream;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
+use greenroom_store::Store;
 use greenroom_tls::Tls;
 use greenroom_wire::error::Code;
 use tokio::net::TcpListener;
@@ -51,6 +53,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(75);
 /// What every handler needs. One per process, shared.
 pub(crate) struct Face {
     office: Arc<Office>,
+    store: Arc<dyn Store>,
     /// The other replicas; `None` where there are none.
     peers: Option<forward::Peers>,
     pages: BTreeMap<String, StaticPage>,
@@ -69,11 +72,12 @@ impl Face {
         config: ControlConfig,
         peers: Option<forward::Peers>,
         tokens: Arc<Tokens>,
-        office: Arc<Office>,
+        (office, store): (Arc<Office>, Arc<dyn Store>),
         stop: CancellationToken,
     ) -> Self {
         Self {
             office,
+            store,
             peers,
             pages: config.pages.into_iter().map(|page| (page.path.clone(), page)).collect(),
             tokens: tokens.clone(),
@@ -142,9 +146,10 @@ pub(crate) fn face(
 ) -> Result<Arc<Face>, RunError> {
     let Post { config: whole, store, office } = post;
     let peers = config.replica.clone();
-    let peers = peers.map(|replica| forward::Peers::new(replica, tls, standing::Reader::new(store, whole)));
+    let peers =
+        peers.map(|replica| forward::Peers::new(replica, tls, standing::Reader::new(store.clone(), whole)));
     let peers = peers.transpose()?;
-    Ok(Arc::new(Face::new(config, peers, tokens, office, stop)))
+    Ok(Arc::new(Face::new(config, peers, tokens, (office, store), stop)))
 }
 
 /// A listener, and its TLS if it has any.

@@ -13,6 +13,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use super::export;
 use super::players;
 use super::route::{Caller, Route};
 use super::routes;
@@ -113,7 +114,7 @@ fn operation<S>(route: &Route<S>, schemas: &mut SchemaGenerator) -> Value {
     }
     if !route.query.is_empty() {
         let query = route.query.iter().map(|query| {
-            let text = matches!(query.0, "fleet" | "labels" | "revision");
+            let text = matches!(query.0, "fleet" | "labels" | "revision" | "signing_keys");
             let kind = if text { "string" } else { "integer" };
             json!({ "name": query.0, "in": "query", "description": query.1, "schema": { "type": kind } })
         });
@@ -134,10 +135,13 @@ fn operation_id<S>(route: &Route<S>) -> String {
 
 fn answers<S>(route: &Route<S>, schemas: &mut SchemaGenerator) -> Value {
     let Some(shape) = route.answers else {
-        return json!({
-            "101": { "description": "The stream is open." },
-            "default": { "$ref": "#/components/responses/Refused" },
-        });
+        let (status, answer) = if route.path == "/v1/export" {
+            let content = json!({ export::CONTENT: { "schema": { "type": "string" } } });
+            ("200", json!({ "description": "Lines of JSON; docs/backup.md says more.", "content": content }))
+        } else {
+            ("101", json!({ "description": "The stream is open." }))
+        };
+        return json!({ status: answer, "default": { "$ref": "#/components/responses/Refused" } });
     };
     let content = json!({ "application/json": { "schema": shape(schemas) } });
     let mut answers = json!({

@@ -17,7 +17,7 @@ use greenroom_wire::token::PublicKeys;
 use serde_json::Value as AnyJson;
 
 use super::route::{Caller, Query, Route};
-use super::{Face, calls, openapi, stream};
+use super::{Face, calls, export, openapi, stream};
 use crate::access::Role;
 
 /// Largest body of calls that carry up to 1,000 tickets.
@@ -55,6 +55,7 @@ pub(crate) static ROUTES: LazyLock<Vec<Route<Face>>> = LazyLock::new(|| vec![
     Route::new(Method::POST, "/v1/zones/{zone}/drain", ADMIN, "The same with all hosts of a zone, also those that come later").by(|| post(calls::drain_zone)).asks::<DrainRequest>().answers::<DrainStatus>(),
     Route::new(Method::GET, "/v1/overview", READ, "One screen's worth of everything").by(|| get(calls::overview)).answers::<Overview>(),
     Route::new(Method::GET, "/v1/audit", READ, "Who changed what, and why gameservers started and stopped, newest first").by(|| get(calls::audit)).answers::<AuditList>().query(&[Query("before", "Only entries below this number"), Query("limit", "1 to 1,000; 100 by default")]),
+    Route::new(Method::GET, "/v1/export", ADMIN, "All that is stored, as a file for `greenroom import`").by(|| get(export::export)).query(&[Query("signing_keys", "`included`, which needs a token, or `left_out`; included by default")]),
     Route::new(Method::GET, "/v1/agents/stream", AGENT, "The agents' stream: a WebSocket of JSON messages").by(|| any(stream::agents)),
     Route::new(Method::GET, "/v1/keys", OPEN, "Public keys of the join tokens, a JWK set").by(|| get(calls::keys)).answers::<PublicKeys>(),
     Route::new(Method::GET, "/v1/openapi.json", OPEN, "This document").by(|| get(openapi::of_control)).answers::<AnyJson>(),

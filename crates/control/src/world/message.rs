@@ -10,6 +10,7 @@ use greenroom_wire::api::{
     GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer, RoomList, RoomStatus,
     ScaleOrder, ScaleRequest, SelectorBody, TicketsAnswer, TicketsRequest,
 };
+use greenroom_wire::export::SigningKeys;
 use greenroom_wire::record::{
     AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, NewsRecord, ResultRecord,
     RoomRecord, ScaleRecord,
@@ -159,6 +160,13 @@ pub enum Call {
         /// Who calls, for the audit trail.
         by: Actor,
     },
+    /// Somebody is about to be given all that is stored: told in the audit trail first, which only who decides can do.
+    Export {
+        /// Whether the signing keys are given too.
+        signing_keys: SigningKeys,
+        /// Who calls, for the audit trail.
+        by: Actor,
+    },
     /// Why a fleet has as many servers as it has.
     Decisions {
         /// The fleet.
@@ -230,6 +238,8 @@ pub enum Answer {
     Restarted(RestartAnswer),
     Scaled(ScaleOrder),
     Drained(DrainStatus),
+    /// It is in the trail; what is stored is read by whoever asked.
+    MayExport,
     Decisions(Box<DecisionList>),
     DryRun(Box<DecisionBody>),
     Fleets(FleetList),

@@ -48,6 +48,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use greenroom_core::{FleetName, HostName, PlayerId, RoomId, ServerName, TicketId, Timestamp};
 use greenroom_wire::agent::{FromAgent, ToAgent};
 use greenroom_wire::api::{AuditAction, AuditEntry, DrainKind, EventLine};
+use greenroom_wire::export::SigningKeys;
 use greenroom_wire::record::{AnswerRecord, DrainRecord};
 
 pub use audit::Actor;
@@ -205,6 +206,14 @@ impl World {
             Call::Drain { kind, name, body, by } => {
                 let answer = self.drain(kind, &name, body, &by).map(Answer::Drained);
                 self.reply(request, answer);
+            }
+            Call::Export { signing_keys, by } => {
+                let reason = match signing_keys {
+                    SigningKeys::Included => "with the signing keys",
+                    SigningKeys::LeftOut => "without the signing keys",
+                };
+                self.audit(&by, AuditAction::StateExported, "state", reason, false);
+                self.reply(request, Ok(Answer::MayExport));
             }
             Call::Logs { server, offset, bytes_max } => self.ask_logs(request, server, offset, bytes_max),
             Call::Fleets

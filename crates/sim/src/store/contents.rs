@@ -13,7 +13,7 @@ const MARKS_MAX: usize = 64;
 /// The answer to one operation.
 #[derive(Debug)]
 pub(super) enum Judged {
-    Loaded { history: u64, commits: u64, records: Vec<Stored> },
+    Loaded { history: u64, commits: u64, records: Vec<Vec<Stored>> },
     Stored { history: u64, version: u64 },
     Conflict(CommitError),
     Rewound(&'static str),
@@ -21,7 +21,7 @@ pub(super) enum Judged {
 }
 
 impl Judged {
-    pub(super) fn loaded(self) -> Result<Vec<Stored>, ReadError> {
+    pub(super) fn loaded(self) -> Result<Vec<Vec<Stored>>, ReadError> {
         match self {
             Self::Loaded { records, .. } => Ok(records),
             Self::Rewound(what) => Err(ReadError::Rewound(what.to_owned())),
@@ -132,7 +132,7 @@ impl Contents {
         batches.find(|(stored, _)| *stored == number).map(|(_, version)| *version)
     }
 
-    pub(super) fn load(&self, known: &mut Known, kind: Kind, process: u64) -> Judged {
+    pub(super) fn load(&self, known: &mut Known, kinds: &[Kind], process: u64) -> Judged {
         if matches!(known, Known::Rewound(_)) {
             *known = Known::Nothing;
         }
@@ -141,13 +141,18 @@ impl Contents {
             *known = Known::Nothing;
             return Judged::Rewound(what);
         }
+        let records = kinds.iter().map(|kind| self.of(*kind)).collect();
+        Judged::Loaded { history: self.history, commits: self.commits, records }
+    }
+
+    fn of(&self, kind: Kind) -> Vec<Stored> {
         let of_kind = self.records.iter().filter(|((of, _), _)| *of == kind);
-        let records = of_kind.map(|((_, key), (version, bytes))| Stored {
+        let stored = of_kind.map(|((_, key), (version, bytes))| Stored {
             key: key.clone(),
             version: *version,
             bytes: bytes.clone(),
         });
-        Judged::Loaded { history: self.history, commits: self.commits, records: records.collect() }
+        stored.collect()
     }
 
     pub(super) fn commit(&mut self, known: &Known, process: u64, number: u64, batch: &Batch) -> Judged {

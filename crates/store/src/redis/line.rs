@@ -55,7 +55,7 @@ struct Pending {
 }
 
 enum What {
-    Load { kind: Kind, done: oneshot::Sender<Result<Vec<Stored>, ReadError>> },
+    Load { kinds: Vec<Kind>, done: oneshot::Sender<Result<Vec<Vec<Stored>>, ReadError>> },
     Get { kind: Kind, key: String, done: oneshot::Sender<Result<Option<Stored>, ReadError>> },
     Commit { number: u64, writes: Vec<Write>, done: oneshot::Sender<Result<Version, CommitError>> },
 }
@@ -147,7 +147,7 @@ impl Line {
 
     fn take(&mut self, op: Op) {
         let what = match op {
-            Op::Load { kind, done } => What::Load { kind, done },
+            Op::Load { kinds, done } => What::Load { kinds, done },
             Op::Get { kind, key, done } => What::Get { kind, key, done },
             Op::Commit { batch, done } => {
                 self.batches += 1;
@@ -233,8 +233,9 @@ impl Line {
             .map_or_else(Default::default, |mark| (mark.number.to_string(), mark.version.to_string()));
         let mut call = cmd("EVALSHA");
         match what {
-            What::Load { kind, .. } => {
-                call.arg(&connection.load).arg(1).arg(&self.base).arg(kind.as_str());
+            What::Load { kinds, .. } => {
+                let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+                call.arg(&connection.load).arg(1).arg(&self.base).arg(kinds.join(","));
                 call.arg(history).arg(commits).arg(&self.writer).arg(mark.0).arg(mark.1);
             }
             What::Get { kind, key, .. } => {
@@ -294,7 +295,7 @@ impl Line {
             (Outcome::Loaded { history, commits, records }, What::Get { done, .. }) => {
                 let mark = self.mark();
                 self.learn(history, commits, mark);
-                drop(done.send(Ok(records.into_iter().next())));
+                drop(done.send(Ok(records.into_iter().flatten().next())));
             }
             (_, what) => {
                 // Asked again, at its place.

@@ -1,5 +1,5 @@
--- All records of a kind, of one moment, or one of them. Writes nothing.
--- KEYS: what all keys begin with. ARGV: kind, then what the reader knows, as in batch.lua: history, commits, writer,
+-- All records of some kinds, of one moment, a list for each kind, or one record of one kind. Writes nothing.
+-- KEYS: what all keys begin with. ARGV: the kinds between commas, then what the reader knows, as in batch.lua: history, commits, writer,
 -- number of a stored batch and its version; then the key, if one record is asked for.
 local base, known = KEYS[1], ARGV[2]
 local found = redis.call('HMGET', base .. 'meta', 'history', 'commits')
@@ -13,11 +13,13 @@ end
 if ARGV[5] ~= '' and redis.call('HGET', base .. 'writer:' .. ARGV[4], ARGV[5]) ~= ARGV[6] then
   return {'rewound', 'commit ' .. ARGV[6] .. ' is gone or another one'}
 end
-local records
+local records = {}
 if ARGV[7] then
   local value = redis.call('HGET', base .. 'kind:' .. ARGV[1], ARGV[7])
-  records = value and {ARGV[7], value} or {}
+  records[1] = value and {ARGV[7], value} or {}
 else
-  records = redis.call('HGETALL', base .. 'kind:' .. ARGV[1])
+  for kind in string.gmatch(ARGV[1], '[^,]+') do
+    records[#records + 1] = redis.call('HGETALL', base .. 'kind:' .. kind)
+  end
 end
 return {'loaded', history, commits, records}

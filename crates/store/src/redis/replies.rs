@@ -35,7 +35,8 @@ pub(super) enum Outcome {
     Loaded {
         history: String,
         commits: u64,
-        records: Vec<Stored>,
+        /// A list for each kind that was asked for.
+        records: Vec<Vec<Stored>>,
     },
     /// The store is not what it was.
     Rewound(String),
@@ -59,7 +60,9 @@ pub(super) fn outcome(answer: Value) -> Result<Outcome, Odd> {
         }
         "loaded" => {
             let (history, commits) = (text(next()?)?, number(&next()?)?);
-            Ok(Outcome::Loaded { history, commits, records: records(next()?)? })
+            let Value::Array(kinds) = next()? else { return Err(Odd::Shape) };
+            let records = kinds.into_iter().map(records).collect::<Result<_, _>>()?;
+            Ok(Outcome::Loaded { history, commits, records })
         }
         "rewound" => Ok(Outcome::Rewound(text(next()?)?)),
         _ => Err(Odd::Shape),
@@ -106,6 +109,11 @@ mod tests {
         Value::BulkString(text.as_bytes().to_vec())
     }
 
+    /// The records of one kind.
+    fn kinds(records: Vec<Value>) -> Value {
+        Value::Array(vec![Value::Array(records)])
+    }
+
     #[test]
     fn what_is_no_answer_is_an_error() {
         let cases = [
@@ -120,11 +128,15 @@ mod tests {
                 Odd::Shape,
             ),
             (
+                Value::Array(vec![bulk("loaded"), bulk("h"), Value::Int(1), kinds(vec![bulk("k")])]),
+                Odd::Shape,
+            ),
+            (
                 Value::Array(vec![
                     bulk("loaded"),
                     bulk("h"),
                     Value::Int(1),
-                    Value::Array(vec![bulk("k"), bulk("no version")]),
+                    kinds(vec![bulk("k"), bulk("no version")]),
                 ]),
                 Odd::Shape,
             ),

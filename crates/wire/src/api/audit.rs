@@ -27,7 +27,7 @@ pub struct AuditEntry {
     pub who: String,
     /// What was done.
     pub action: AuditAction,
-    /// To which thing: a gameserver, a fleet or a room.
+    /// To which thing: a gameserver, a fleet, a room, a host or zone, or `state` for all that is stored.
     pub subject: String,
     /// Why, in words.
     pub reason: String,
@@ -59,6 +59,8 @@ pub enum AuditAction {
     Undrained,
     /// A room was ended by a call.
     RoomFinished,
+    /// Somebody was given all that is stored, as a file.
+    StateExported,
     /// What a newer version wrote that ran beside this one: its trail must not keep this one from taking over.
     #[serde(other)]
     Unknown,
