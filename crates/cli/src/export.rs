@@ -167,10 +167,8 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 /// Writes a new file that only its owner may read: whole and on the disk, or not at all.
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failed = |error: io::Error| {
-        let next = match error.kind() {
-            io::ErrorKind::AlreadyExists => "Name another file, or remove this one.",
-            _ => "",
-        };
+        let is_there = error.kind() == io::ErrorKind::AlreadyExists;
+        let next = if is_there { "Name another file, or remove this one." } else { "" };
         Failure::new(format!("{} cannot be written: {error}", file.display()), next)
     };
     let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;

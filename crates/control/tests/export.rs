@@ -1,5 +1,7 @@
 //! An export of a control plane that runs, and what another one begins with.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's")]
+
 mod support;
 
 use std::collections::BTreeMap;
