@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use greenroom_control::lease::LeaseTimes;
 use greenroom_control::{ControlConfig, ReplicaConfig};
+use greenroom_store::export::Export;
 use greenroom_store::{Expect, Kind, MemoryStore, Store, Write};
 use greenroom_wire::agent::ServerReport;
 use greenroom_wire::api::{AllocateRequest, Allocation};
+use greenroom_wire::export::SigningKeys;
 use greenroom_wire::token::Verifier;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -87,6 +89,8 @@ async fn a_follower_passes_calls_on_and_takes_over_when_the_leader_dies() {
     assert_eq!(second.get_json("/v1/overview").await["leader"], "a");
     let keys = first.get_json("/v1/keys").await;
     assert_eq!(second.get_json("/v1/keys").await, keys);
+    let file = second.client.export(SigningKeys::LeftOut).await.unwrap();
+    assert!(!Export::read(&file).unwrap().is_empty(), "and what is stored is told as one file");
     let term = readiness(&second).await.1["replica"]["term"].as_u64().unwrap();
 
     // As by kill -9: without a word.

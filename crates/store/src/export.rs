@@ -15,8 +15,8 @@ use sha2::{Digest as _, Sha256};
 use crate::records::{self, LoadError};
 use crate::{Batch, CommitError, Expect, Kind, ReadError, Store, Stored, Version, Write, lease, term};
 
-/// Steps of one import: a Redis takes about a million words in one script, and a step has five.
-const STEPS_MAX: usize = 200_000;
+/// Records that one import stores and deletes at most: a Redis takes about a million words in one script, and a step has five.
+pub const STEPS_MAX: usize = 200_000;
 
 /// Everything that a store has promised, as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +163,8 @@ impl Export {
                     | Kind::Decision
                     | Kind::Scale
                     | Kind::Drain
-                    | Kind::Audit => exported.push((kind, key, bytes)),
+                    | Kind::Audit
+                    | Kind::News => exported.push((kind, key, bytes)),
                 }
             }
         }
@@ -345,4 +346,33 @@ fn sha256(bytes: &[u8]) -> String {
         let _infallible = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryStore;
+
+    fn of(records: usize) -> Export {
+        let header = ExportHeader {
+            greenroom_export: VERSION,
+            written_by: String::new(),
+            taken_at_ms: 0,
+            term: 3,
+            signing_keys: SigningKeys::Included,
+        };
+        Export { header, records: (0..records).map(|n| (Kind::Host, n.to_string(), Vec::new())).collect() }
+    }
+
+    #[tokio::test]
+    async fn more_than_one_step_takes_is_refused_whole() {
+        let store = MemoryStore::default();
+        let refused = of(STEPS_MAX + 1).import(&store, Existing::Refuse, Duration::ZERO).await.unwrap_err();
+        assert!(matches!(refused, ImportError::TooMany { steps } if steps == STEPS_MAX + 1), "{refused}");
+        let imported = of(STEPS_MAX).import(&store, Existing::Refuse, Duration::ZERO).await.unwrap();
+        assert_eq!((imported.records, imported.term), (STEPS_MAX, Term(4)));
+        // What is deleted counts too, and the term is a record.
+        let refused = of(0).import(&store, Existing::Replace, Duration::ZERO).await.unwrap_err();
+        assert!(matches!(refused, ImportError::TooMany { steps } if steps == STEPS_MAX + 1), "{refused}");
+    }
 }

@@ -176,6 +176,7 @@ pub(crate) fn check(kind: Kind, key: &str, bytes: &[u8]) -> Result<(), LoadError
         Kind::Term => decode::<TermRecord>(key, bytes).map(drop),
         Kind::Lease => decode::<LeaseRecord>(key, bytes).map(drop),
         Kind::Audit => decode::<AuditRecord>(key, bytes).map(drop),
+        Kind::News => decode::<NewsRecord>(key, bytes).map(drop),
     }
 }
 

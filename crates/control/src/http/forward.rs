@@ -269,7 +269,7 @@ async fn pass_on(
         Ok((_, headers, _)) if headers.contains_key(NOT_LEADER) => Sent::Untouched,
         Ok((status, headers, body)) if body.len() <= ANSWER_BYTES_MAX => {
             let mut response = (status, Body::from(body)).into_response();
-            for name in [header::CONTENT_TYPE, header::RETRY_AFTER] {
+            for name in [header::CONTENT_TYPE, header::CACHE_CONTROL, header::RETRY_AFTER] {
                 if let Some(value) = headers.get(&name) {
                     response.headers_mut().insert(name, value.clone());
                 }

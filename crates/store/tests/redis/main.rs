@@ -10,6 +10,7 @@ mod server;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use greenroom_store::export::STEPS_MAX;
 use greenroom_store::redis::{RedisConfig, RedisStore};
 use greenroom_store::{Batch, CommitError, Expect, Kind, ReadError, Store, Version, Write};
 use tokio::task::JoinSet;
@@ -275,4 +276,21 @@ async fn a_store_that_is_full_stores_all_of_a_batch_or_nothing() {
     };
     assert!(matches!(full, CommitError::Unavailable(_)), "{full}");
     assert_eq!(store.load(Kind::Result).await.unwrap().len(), stored * 2);
+}
+
+#[tokio::test]
+async fn an_import_of_the_largest_size_is_one_step_of_the_store() {
+    let server = Server::start(&[]);
+    let mut config = RedisConfig::new(format!("redis://127.0.0.1:{}", server.port));
+    // As `greenroom import` waits for it.
+    (config.answer_within, config.give_up_after) = (PATIENCE, PATIENCE * 3);
+    let store = RedisStore::open(config).unwrap();
+    let put = |n: usize| Write::Put {
+        kind: Kind::Host,
+        key: n.to_string(),
+        bytes: b"{}".to_vec(),
+        expect: Expect::Absent,
+    };
+    assert_eq!(store.commit((0..STEPS_MAX + 2).map(put).collect()).await.unwrap(), Version(1));
+    assert!(store.get(Kind::Host, &(STEPS_MAX + 1).to_string()).await.unwrap().is_some());
 }

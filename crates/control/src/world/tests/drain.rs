@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use greenroom_core::{HostName, ServerName, Timestamp};
 use greenroom_wire::Text;
-use greenroom_wire::agent::{FromAgent, Hello, Report, ServerReport, ToAgent, VERSION};
+use greenroom_wire::agent::{FromAgent, Report, ServerReport, ToAgent};
 use greenroom_wire::api::{Allocation, DrainKind, DrainRequest, DrainStatus, HostList, StateWord};
 use greenroom_wire::error::Code;
 use greenroom_wire::rooms::{RoomReport, SeatPhase, SeatReport};
-use greenroom_wire::token::PublicKeys;
 
 use super::rig::{START_MS, request, room_fleet, text};
-use super::zones::running;
+use super::zones::{hello, of_one, running};
 use crate::world::{
-    Actor, Answer, Bounds, Call, Effect, Event, IdSource, Records, Refusal, RequestId, Results, StreamId,
-    Timings, World, WorldConfig, Write,
+    Actor, Answer, Call, Effect, Event, IdSource, Records, Refusal, RequestId, StreamId, World, WorldConfig,
+    Write,
 };
 
 /// Hosts h1 in zone a and h2 in zone b, whose agents obey.
@@ -32,15 +31,7 @@ struct Rig {
 
 impl Rig {
     fn new(replicas: (u32, u32)) -> Self {
-        let config = WorldConfig {
-            fleets: vec![room_fleet("arena", replicas, 2, 4)],
-            keys: PublicKeys::default(),
-            term: 1,
-            results: Results::Discard,
-            news: crate::world::NewsConfig::default(),
-            timings: Timings::default(),
-            bounds: Bounds::default(),
-        };
+        let config = of_one(room_fleet("arena", replicas, 2, 4));
         let now = Timestamp::from_unix_ms(START_MS);
         let (world, _) = World::restore(Records::default(), config.clone(), IdSource::new([3; 32]), now);
         let hosts = ["h1", "h2"].map(|name| (text(name), StreamId(0), BTreeMap::new())).into_iter().collect();
@@ -55,14 +46,7 @@ impl Rig {
         for (at, zone) in ["a", "b"].into_iter().enumerate() {
             self.next += 1;
             self.hosts[at].1 = StreamId(self.next);
-            let hello = Hello {
-                version: VERSION,
-                host: Text(self.hosts[at].0.clone()),
-                boot: "boot".to_owned(),
-                labels: [("zone".to_owned(), zone.to_owned())].into(),
-                servers_max: 10,
-                term_seen: 0,
-            };
+            let hello = hello(&self.hosts[at].0, zone, 10);
             self.event(Event::StreamOpened { stream: self.hosts[at].1, hello });
         }
         self.report();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use greenroom_core::autoscale::Autoscale;
+use greenroom_core::fleet::Fleet;
 use greenroom_core::placement::{Spread, ZONE};
 use greenroom_core::{HostName, ServerName, Timestamp};
 use greenroom_wire::Text;
@@ -86,15 +87,7 @@ impl Rig {
             settle_in: Duration::ZERO,
             ..Autoscale::default()
         };
-        let config = WorldConfig {
-            fleets: vec![fleet],
-            keys: PublicKeys::default(),
-            term: 1,
-            results: Results::Discard,
-            news: crate::world::NewsConfig::default(),
-            timings: Timings::default(),
-            bounds: Bounds::default(),
-        };
+        let config = of_one(fleet);
         let now = Timestamp::from_unix_ms(START_MS);
         let (world, _) = World::restore(Records::default(), config, IdSource::new([3; 32]), now);
         let machine =
@@ -172,15 +165,7 @@ impl Rig {
             Step::Come(at) => {
                 let stream = StreamId(self.number());
                 self.machines[at].stream = Some(stream);
-                let zone = ["a", "b", "c"][at % 3].to_owned();
-                let hello = Hello {
-                    version: VERSION,
-                    host: Text(self.machines[at].name.clone()),
-                    boot: "boot".to_owned(),
-                    labels: [(ZONE.to_owned(), zone)].into(),
-                    servers_max: 3,
-                    term_seen: 0,
-                };
+                let hello = hello(&self.machines[at].name, ["a", "b", "c"][at % 3], 3);
                 self.event(Event::StreamOpened { stream, hello });
                 self.report(at);
             }
@@ -208,6 +193,31 @@ impl Rig {
         let servers = self.machines[at].servers.values().cloned().collect();
         let message = Box::new(FromAgent::Report(Report { at_ms: None, servers }));
         self.event(Event::StreamSaid { stream, message });
+    }
+}
+
+/// A world of one fleet, whose results nobody wants.
+pub(super) fn of_one(fleet: Fleet) -> WorldConfig {
+    WorldConfig {
+        fleets: vec![fleet],
+        keys: PublicKeys::default(),
+        term: 1,
+        results: Results::Discard,
+        timings: Timings::default(),
+        bounds: Bounds::default(),
+        news: crate::world::NewsConfig::default(),
+    }
+}
+
+/// The first word of the agent of a host in a zone.
+pub(super) fn hello(host: &HostName, zone: &str, servers_max: u32) -> Hello {
+    Hello {
+        version: VERSION,
+        host: Text(host.clone()),
+        boot: "boot".to_owned(),
+        labels: [(ZONE.to_owned(), zone.to_owned())].into(),
+        servers_max,
+        term_seen: 0,
     }
 }
 
