@@ -49,10 +49,11 @@ impl World {
             AuditAction::Undrained => {
                 (NewsEvent::Order, format!("{subject} in use again, by {who}: {reason}"), String::new())
             }
-            // Told with the fleet's, with the decision that asked for it, or by a room's result.
+            // Told with the fleet's, with the decision that asked for it, or by a room's result; an export changes nothing.
             AuditAction::ServerRestarted
             | AuditAction::ServerStarted
             | AuditAction::RoomFinished
+            | AuditAction::StateExported
             | AuditAction::Unknown => return,
         };
         self.publish(event, Draft { text, common, subject: subject.clone(), to: None });
