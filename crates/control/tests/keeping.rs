@@ -65,8 +65,8 @@ impl HeldStore {
 }
 
 impl Store for HeldStore {
-    fn load(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Stored>, ReadError>> {
-        self.store.load(kind)
+    fn load_all<'a>(&'a self, kinds: &'a [Kind]) -> BoxFuture<'a, Result<Vec<Vec<Stored>>, ReadError>> {
+        self.store.load_all(kinds)
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Version, CommitError>> {
