@@ -5,7 +5,9 @@ import { sdk } from '../../docs/recipes/sdk.mjs';
 
 process.on('SIGTERM', () => process.exit(0));
 const { peers } = await sdk.peers();
-await sdk.setLabel('role', peers.length > 1 ? 'later' : 'first');
+// What is told is up to a second old: this one may not be among them yet.
+const others = peers.filter(({ name }) => name !== process.env.GREENROOM_SERVER);
+await sdk.setLabel('role', others.length > 0 ? 'later' : 'first');
 await sdk.ready();
 sdk.keepTelling(() => ({ connections: 0, rooms: [] }));
 for await (const { event, peer, name } of sdk.watchPeers()) {
