@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use crate::config::{ControlConfig, NotifyConfig};
 use crate::run::{Input, RunError};
+use crate::webhook::poster;
 use crate::world::{NewsConfig, Posted};
 
 /// How long one post may take.
@@ -63,13 +64,7 @@ impl Notifier {
         if readers.is_empty() {
             return Ok(None);
         }
-        // Another part of the process may have installed it before; either is the same.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let posts = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(RunError::Notify)?;
+        let posts = poster(TIMEOUT).map_err(RunError::Notify)?;
         let urls = readers.iter().map(|reader| (reader.wants.name.clone(), reader.url.clone())).collect();
         Ok(Some(Self { posts, urls }))
     }

@@ -39,12 +39,7 @@ struct Pending {
 
 impl Webhook {
     pub(crate) fn new(config: &WebhookConfig) -> Result<Self, reqwest::Error> {
-        // Another part of the process may have installed it before; either is the same.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let posts = reqwest::Client::builder()
-            .timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+        let posts = poster(config.timeout)?;
         Ok(Self { posts, url: config.url.clone(), due: BTreeMap::new(), next: 0 })
     }
 
@@ -108,6 +103,13 @@ impl Webhook {
         self.put(Instant::now() + pause, pending);
         None
     }
+}
+
+/// What posts to addresses of other people: each post takes no longer than this, and is never led elsewhere.
+pub(crate) fn poster(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    // Another part of the process may have installed it before; either is the same.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none()).build()
 }
 
 async fn sleep_until(at: Option<Instant>) {

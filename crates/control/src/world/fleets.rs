@@ -247,7 +247,7 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         revision: spec.revision.clone(),
         phase: ProcessPhase::Starting,
         ordered_at: Some(now),
-        labels: std::collections::BTreeMap::new(),
+        labels: BTreeMap::new(),
         asked_at: Some(now),
         cordoned: None,
         stop: None,
