@@ -1,5 +1,5 @@
-//! The way to a Redis that several machines share: Histories as streams, sessions as hashes, one script call for all
-//! commands of a namespace that are waiting.
+//! The way to a Redis that several machines share: Histories as streams, those of rooms too, sessions as hashes, one
+//! script call for all commands of a namespace that are waiting.
 //!
 //! "Kept" means the store's reply: it survives what the store's own settings survive. A store that comes back shorter
 //! than a node knows it begins a new epoch. Never more than one pipeline is under way, so what waits meanwhile goes as one.

@@ -36,7 +36,9 @@ impl Exchange {
                     self.tell(FromBackplane::Asked { ask, peers });
                     self.mesh(*send);
                 }
-                Expected::Rooms(expect) => self.handle_rooms(expect, value).map_err(|odd| odd.to_string())?,
+                Expected::Rooms(expect) => {
+                    self.handle_rooms(now, expect, value).map_err(|odd| odd.to_string())?;
+                }
                 Expected::Unblocked => self.is_unblocked = matches!(value, Value::Int(1)),
                 Expected::Nothing => {
                     if let Value::ServerError(error) = value {

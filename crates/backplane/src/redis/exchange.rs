@@ -123,7 +123,7 @@ impl Exchange {
     pub(super) fn begin(&mut self, connections: &Connections) {
         self.heading.script.clone_from(&connections.history);
         self.nodes_script.clone_from(&connections.nodes);
-        self.rooms.script.clone_from(&connections.rooms);
+        self.rooms.begin(&connections.rooms);
         self.reader_id = connections.reader_id;
         self.batch = Batch::default();
         self.follows.clear();
@@ -252,7 +252,7 @@ impl Exchange {
             }
             Command::Close { pid, generation } => self.close(&pid, generation),
             Command::Take { ask, namespace, pid } => self.adding(&namespace).take(ask, pid),
-            Command::Room(command) => self.room_command(command),
+            Command::Room(command) => self.room_command(now, command),
         }
     }
 
@@ -277,7 +277,7 @@ impl Exchange {
         for namespace in namespaces {
             self.adding(&namespace).beat(was_there);
         }
-        self.beat_rooms();
+        self.beat_rooms(now);
         let beat = self.nodes_call("beat");
         self.batch.push(beat, Expected::Nothing);
         self.held.retain(|_, held| {

@@ -35,7 +35,7 @@ pub(super) fn array(value: Value, what: &'static str) -> Result<Vec<Value>, Odd>
     }
 }
 
-fn fields<const N: usize>(value: Value, what: &'static str) -> Result<[Value; N], Odd> {
+pub(super) fn fields<const N: usize>(value: Value, what: &'static str) -> Result<[Value; N], Odd> {
     array(value, what)?.try_into().map_err(|_| Odd::Shape(what))
 }
 

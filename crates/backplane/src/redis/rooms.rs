@@ -1,7 +1,9 @@
-//! Rooms that outlive their process, in a store: one hash for each server, one script call for each command.
+//! Rooms that outlive their process, in a store: of each server a hash with its rooms' states, of each room a stream with its
+//! events; one script call for each command. The rooms of a process before are read a few at a time.
 //! Never waits for events: an answer of the script is told at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use ::redis::{Cmd, Value, cmd};
 use greenroom_core::{RoomId, ServerName};
@@ -14,10 +16,14 @@ use super::exchange::Exchange;
 use super::replies::{self, Odd};
 use crate::way::FromBackplane;
 
+/// Rooms of a process before this one that are read at once; each weighs up to some MiB.
+const READS_MAX: usize = 8;
+
 /// What a call about rooms will answer.
 #[derive(Debug)]
 pub(super) enum ExpectRooms {
     Held { is_again: bool },
+    Read,
     Kept { room: RoomId, seq: u64 },
     Nothing,
 }
@@ -26,13 +32,40 @@ pub(super) enum ExpectRooms {
 #[derive(Debug, Default)]
 pub(super) struct RoomKeys {
     /// Hash of the script.
-    pub(super) script: String,
+    script: String,
     /// The server whose rooms this node has, and how long they are kept, in milliseconds.
     held: Option<(ServerName, u64)>,
+    /// Rooms of the process before that were not read yet.
+    unread: VecDeque<String>,
+    /// Of them, reads under way.
+    reads: usize,
+    /// When the events of each room were last kept from running out.
+    renewed_at: BTreeMap<String, Instant>,
+}
+
+impl RoomKeys {
+    /// A new connection: what was asked for on the one before has no answer.
+    pub(super) fn begin(&mut self, script: &str) {
+        script.clone_into(&mut self.script);
+        self.unread.clear();
+        self.reads = 0;
+    }
+
+    /// Rooms that would run out some time after this.
+    fn silent(&mut self, now: Instant, within: Duration) -> Vec<String> {
+        let mut silent = Vec::new();
+        for (room, renewed_at) in &mut self.renewed_at {
+            if now.duration_since(*renewed_at) >= within {
+                *renewed_at = now;
+                silent.push(room.clone());
+            }
+        }
+        silent
+    }
 }
 
 impl Exchange {
-    pub(super) fn room_command(&mut self, command: RoomCommand) {
+    pub(super) fn room_command(&mut self, now: Instant, command: RoomCommand) {
         match command {
             RoomCommand::Hold { server, is_again, kept_ms } => {
                 self.rooms.held = Some((server.0.clone(), kept_ms));
@@ -43,10 +76,11 @@ impl Exchange {
             RoomCommand::Keep { server, after, record, floor, events } => {
                 let mut call = self.rooms_call("keep", &server.0, self.kept_ms());
                 let (room, seq) = (record.room.0.clone(), record.seq);
+                self.rooms.renewed_at.insert(room.to_string(), now);
                 call.arg(room.as_str())
                     .arg(after.map(|after| after.to_string()).unwrap_or_default())
                     .arg(seq);
-                call.arg(json(&record)).arg(floor).arg(record.history.offset).arg(self.rooms_max);
+                call.arg(json(&record)).arg(floor).arg(self.rooms_max);
                 call.arg(events.first().map_or(0, |event| event.offset));
                 for event in &events {
                     call.arg(json(event));
@@ -54,6 +88,7 @@ impl Exchange {
                 self.batch.push(call, Expected::Rooms(ExpectRooms::Kept { room, seq }));
             }
             RoomCommand::Forget { server, room } => {
+                self.rooms.renewed_at.remove(room.as_str());
                 let mut call = self.rooms_call("forget", &server.0, self.kept_ms());
                 call.arg(room.as_str());
                 self.batch.push(call, Expected::Rooms(ExpectRooms::Nothing));
@@ -62,9 +97,11 @@ impl Exchange {
     }
 
     /// Keeps the rooms of this node from running out.
-    pub(super) fn beat_rooms(&mut self) {
+    pub(super) fn beat_rooms(&mut self, now: Instant) {
         if let Some((server, kept_ms)) = self.rooms.held.clone() {
-            let call = self.rooms_call("beat", &server, kept_ms);
+            let mut call = self.rooms_call("beat", &server, kept_ms);
+            // They have twice that time, so they outlive whoever renews them by all of it.
+            call.arg(self.rooms.silent(now, Duration::from_millis(kept_ms / 2)));
             self.batch.push(call, Expected::Rooms(ExpectRooms::Nothing));
         }
     }
@@ -81,24 +118,61 @@ impl Exchange {
         call
     }
 
-    pub(super) fn handle_rooms(&mut self, expect: ExpectRooms, value: Value) -> Result<(), Odd> {
-        let told = match expect {
-            ExpectRooms::Held { is_again } => {
-                if let Value::Array(fields) = value {
-                    if is_again { Vec::new() } else { held(fields)? }
-                } else {
-                    vec![outcome(value, None)?]
-                }
+    pub(super) fn handle_rooms(
+        &mut self,
+        now: Instant,
+        expect: ExpectRooms,
+        value: Value,
+    ) -> Result<(), Odd> {
+        match (expect, value) {
+            (ExpectRooms::Held { is_again: true }, Value::Array(_)) => {}
+            (ExpectRooms::Held { .. }, Value::Array(names)) => {
+                let names = names.into_iter().map(|name| replies::text(name, "the name of a room"));
+                self.rooms.unread = names.collect::<Result<_, _>>()?;
+                self.read_rooms();
             }
-            ExpectRooms::Kept { room, seq } => vec![outcome(value, Some((room, seq)))?],
-            ExpectRooms::Nothing => match replies::text(value, "an answer about rooms")?.as_str() {
-                "lost" => vec![RoomTold::Lost],
-                "anew" => vec![RoomTold::Anew],
-                _ => return Ok(()),
-            },
-        };
-        for told in told {
-            self.tell(FromBackplane::Told(Told::Room(told)));
+            (ExpectRooms::Read, Value::Array(fields)) => {
+                let (record, events) = held(fields)?;
+                self.rooms.renewed_at.insert(record.room.to_string(), now);
+                self.tell_room(RoomTold::Held { record, events });
+                self.rooms.reads -= 1;
+                self.read_rooms();
+            }
+            (ExpectRooms::Read, word) => {
+                // It is gone, or all of them are.
+                self.tell_outcome(word, None)?;
+                self.rooms.reads -= 1;
+                self.read_rooms();
+            }
+            (ExpectRooms::Kept { room, seq }, word) => self.tell_outcome(word, Some((room, seq)))?,
+            (ExpectRooms::Held { .. } | ExpectRooms::Nothing, word) => self.tell_outcome(word, None)?,
+        }
+        Ok(())
+    }
+
+    /// Reads on, until all rooms of the process before are told.
+    fn read_rooms(&mut self) {
+        let Some((server, kept_ms)) = self.rooms.held.clone() else { return };
+        while self.rooms.reads < READS_MAX
+            && let Some(room) = self.rooms.unread.pop_front()
+        {
+            let mut call = self.rooms_call("read", &server, kept_ms);
+            call.arg(room);
+            self.batch.push(call, Expected::Rooms(ExpectRooms::Read));
+            self.rooms.reads += 1;
+        }
+        if self.rooms.reads == 0 {
+            self.tell_room(RoomTold::AllHeld);
+        }
+    }
+
+    fn tell_room(&self, told: RoomTold) {
+        self.tell(FromBackplane::Told(Told::Room(told)));
+    }
+
+    fn tell_outcome(&self, word: Value, kept: Option<(RoomId, u64)>) -> Result<(), Odd> {
+        if let Some(told) = outcome(word, kept)? {
+            self.tell_room(told);
         }
         Ok(())
     }
@@ -108,39 +182,36 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("records of texts and numbers are JSON")
 }
 
-fn outcome(value: Value, kept: Option<(RoomId, u64)>) -> Result<RoomTold, Odd> {
-    let text = replies::text(value, "an answer about rooms")?;
-    match (text.as_str(), kept) {
-        ("lost", _) => Ok(RoomTold::Lost),
-        ("anew", _) => Ok(RoomTold::Anew),
-        ("kept", Some((room, seq))) => Ok(RoomTold::Kept { room: Text(room), seq }),
-        ("wanted", Some((room, _))) => Ok(RoomTold::Wanted { room: Text(room) }),
-        ("too_many", Some((room, _))) => Ok(RoomTold::TooMany { room: Text(room) }),
-        _ => Err(Odd::Shape("an answer about rooms")),
-    }
+/// What a word of the script means for the node, of a step of a room or of all rooms.
+fn outcome(word: Value, kept: Option<(RoomId, u64)>) -> Result<Option<RoomTold>, Odd> {
+    let word = replies::text(word, "an answer about rooms")?;
+    Ok(match (word.as_str(), kept) {
+        ("lost", _) => Some(RoomTold::Lost),
+        ("anew", _) => Some(RoomTold::Anew),
+        ("kept", Some((room, seq))) => Some(RoomTold::Kept { room: Text(room), seq }),
+        ("wanted", Some((room, _))) => Some(RoomTold::Wanted { room: Text(room) }),
+        ("too_many", Some((room, _))) => Some(RoomTold::TooMany { room: Text(room) }),
+        ("kept" | "none", None) => None,
+        _ => return Err(Odd::Shape("an answer about rooms")),
+    })
 }
 
-/// All rooms out of the fields of a server's hash.
-fn held(fields: Vec<Value>) -> Result<Vec<RoomTold>, Odd> {
+/// A room out of its record, what is gone of its events, and the others.
+fn held(fields: Vec<Value>) -> Result<(Box<KeptRoom>, Vec<RoomEvent>), Odd> {
     const WHAT: &str = "a kept room";
-    let mut records: BTreeMap<String, Box<KeptRoom>> = BTreeMap::new();
-    let mut events: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
-    let mut fields = fields.into_iter();
-    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        let name = replies::text(name, WHAT)?;
-        let Value::BulkString(bytes) = value else { return Err(Odd::Shape(WHAT)) };
-        let odd = |_| Odd::Shape(WHAT);
-        if let Some(room) = name.strip_prefix("c:") {
-            records.insert(room.to_owned(), serde_json::from_slice(&bytes).map_err(odd)?);
-        } else if let Some((room, _)) = name.strip_prefix("e:").and_then(|rest| rest.split_once(':')) {
-            let event = serde_json::from_slice(&bytes).map_err(odd)?;
-            events.entry(room.to_owned()).or_default().push(event);
-        }
+    let odd = |_| Odd::Shape(WHAT);
+    let [record, floor, entries] = <[Value; 3]>::try_from(fields).map_err(|_| Odd::Shape(WHAT))?;
+    let record: Box<KeptRoom> = serde_json::from_str(&replies::text(record, WHAT)?).map_err(odd)?;
+    let mut events: Vec<RoomEvent> = Vec::new();
+    for entry in replies::array(entries, WHAT)? {
+        let [_, pairs] = replies::fields(entry, WHAT)?;
+        let [_, event] = replies::fields(pairs, WHAT)?;
+        events.push(serde_json::from_str(&replies::text(event, WHAT)?).map_err(odd)?);
     }
-    let held = records.into_iter().map(|(room, record)| {
-        let mut events = events.remove(&room).unwrap_or_default();
-        events.sort_by_key(|event| event.offset);
-        RoomTold::Held { record, events }
-    });
-    Ok(held.chain([RoomTold::AllHeld]).collect())
+    let floor = replies::number(floor, WHAT)?;
+    if !(floor + 1..=record.history.offset).eq(events.iter().map(|event| event.offset)) {
+        // The store has let go of some by itself. The room goes on; whoever wants them is told that they are gone.
+        events.clear();
+    }
+    Ok((record, events))
 }
