@@ -32,6 +32,7 @@ kind = "mesh"
 command = ["${BIN}", "example", "lobby"]
 replicas_min = 2
 replicas_max = 2
+spread = "host"
 `;
 
 /** Runs a process whose output is kept; ended by `stop`. */

@@ -2,6 +2,7 @@
 //!
 //! Never looks at players: that is allocation.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -18,11 +19,14 @@ pub enum Spread {
     Hosts,
     /// Over zones first, so that the loss of one takes as few servers of the fleet as can be; then as over hosts.
     Zones,
+    /// Not at all: all on one host, because nothing carries the broadcasts of one server to those of another host. A new home is
+    /// chosen as over hosts, once none that is in use has servers of the fleet.
+    OneHost,
 }
 
 impl Spread {
-    /// Both, as configured.
-    pub const ALL: [Self; 2] = [Self::Hosts, Self::Zones];
+    /// All, as configured.
+    pub const ALL: [Self; 3] = [Self::Hosts, Self::Zones, Self::OneHost];
 
     /// The word in a configuration.
     #[must_use]
@@ -30,6 +34,7 @@ impl Spread {
         match self {
             Self::Hosts => "host",
             Self::Zones => "zone",
+            Self::OneHost => "one_host",
         }
     }
 }
@@ -41,7 +46,9 @@ pub struct Host {
     pub name: HostName,
     /// Its label [`ZONE`]; empty without one. Hosts without one are a zone together.
     pub zone: String,
-    /// Whether its agent is connected and takes orders.
+    /// Whether its servers count: it was heard lately, and is not drained.
+    pub in_use: bool,
+    /// Whether its agent takes orders now: never for one that is not in use.
     pub accepts: bool,
     /// Servers on it, ordered ones included.
     pub servers: u32,
@@ -77,6 +84,36 @@ pub enum Why {
         /// Zones that it was chosen among.
         zones: usize,
     },
+    /// Servers of the fleet are there, and all are kept together.
+    Home {
+        /// How many.
+        of_fleet: u32,
+    },
+}
+
+/// Why no host was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoPlace {
+    /// Nothing accepts, or all are full.
+    Anywhere,
+    /// Not on the one host that all servers of the fleet are kept on.
+    AtHome {
+        /// Which.
+        home: HostName,
+    },
+}
+
+impl fmt::Display for NoPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anywhere => f.write_str("without a host that has a free place"),
+            Self::AtHome { home } => write!(
+                f,
+                "without a place on host {home}, where all servers of the fleet are kept, because nothing carries their broadcasts \
+                 to another host: set GREENROOM_REDIS in its env, or spread = \"host\" if they need not hear each other"
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Why {
@@ -86,40 +123,64 @@ impl fmt::Display for Why {
             Self::Zone { zone, of_fleet, zones } => {
                 write!(f, "zone {zone:?} had {of_fleet} of the fleet, the fewest of {zones} with a place")
             }
+            Self::Home { of_fleet } => {
+                write!(f, "{of_fleet} of the fleet are there, and all are kept together")
+            }
         }
     }
 }
 
 /// The host that runs the next server: of those that accept and have a place, the one with the smallest taken share,
-/// the first by name of equals; spread over zones, of those in the zone with the fewest servers of the fleet. `None` when
-/// nothing accepts or all are full.
+/// the first by name of equals; spread over zones, of those in the zone with the fewest servers of the fleet; kept on one host,
+/// that with the most of them.
 ///
 /// Asking again without counting the server gives the same answer.
-#[must_use]
-pub fn choose(hosts: &[Host], spread: Spread) -> Option<Placed> {
+///
+/// # Errors
+/// Nothing that is allowed has a place.
+pub fn choose(hosts: &[Host], spread: Spread) -> Result<Placed, NoPlace> {
+    let has_place = |host: &&Host| host.accepts && host.servers < host.servers_max;
+    if spread == Spread::OneHost
+        && let Some(home) = home(hosts)
+    {
+        let why = Why::Home { of_fleet: home.of_fleet };
+        let placed = Some(home).filter(has_place).map(|home| Placed { host: home.name.clone(), why });
+        return placed.ok_or_else(|| NoPlace::AtHome { home: home.name.clone() });
+    }
     let mut in_zone: BTreeMap<&str, u32> = BTreeMap::new();
     for host in hosts {
         *in_zone.entry(&host.zone).or_default() += host.of_fleet;
     }
     let of_fleet = |host: &Host| in_zone.get(host.zone.as_str()).copied().unwrap_or_default();
-    let free: Vec<&Host> =
-        hosts.iter().filter(|host| host.accepts && host.servers < host.servers_max).collect();
+    let free: Vec<&Host> = hosts.iter().filter(has_place).collect();
     let chosen = free.iter().min_by(|a, b| {
         let by_zone = match spread {
-            Spread::Hosts => std::cmp::Ordering::Equal,
+            Spread::Hosts | Spread::OneHost => Ordering::Equal,
             Spread::Zones => of_fleet(a).cmp(&of_fleet(b)),
         };
-        // servers / servers_max compared without a division: the same on every machine.
-        let left = u64::from(a.servers) * u64::from(b.servers_max);
-        let right = u64::from(b.servers) * u64::from(a.servers_max);
-        by_zone.then_with(|| left.cmp(&right)).then_with(|| a.name.cmp(&b.name))
-    })?;
+        by_zone.then_with(|| by_share_taken(a, b)).then_with(|| a.name.cmp(&b.name))
+    });
+    let chosen = chosen.ok_or(NoPlace::Anywhere)?;
     let why = match spread {
-        Spread::Hosts => Why::LeastTaken { hosts: free.len() },
+        Spread::Hosts | Spread::OneHost => Why::LeastTaken { hosts: free.len() },
         Spread::Zones => {
             let zones: BTreeSet<&str> = free.iter().map(|host| host.zone.as_str()).collect();
             Why::Zone { zone: chosen.zone.clone(), of_fleet: of_fleet(chosen), zones: zones.len() }
         }
     };
-    Some(Placed { host: chosen.name.clone(), why })
+    Ok(Placed { host: chosen.name.clone(), why })
+}
+
+/// `servers / servers_max` compared without a division: the same on every machine.
+fn by_share_taken(a: &Host, b: &Host) -> Ordering {
+    let (left, right) =
+        (u64::from(a.servers) * u64::from(b.servers_max), u64::from(b.servers) * u64::from(a.servers_max));
+    left.cmp(&right)
+}
+
+/// Where a fleet is that is kept on one host: most of it, and the first by name of equals. One that is silent for the moment
+/// only is still its home.
+fn home(hosts: &[Host]) -> Option<&Host> {
+    let homes = hosts.iter().filter(|host| host.in_use && host.of_fleet > 0);
+    homes.max_by(|a, b| a.of_fleet.cmp(&b.of_fleet).then_with(|| b.name.cmp(&a.name)))
 }

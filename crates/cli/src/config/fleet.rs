@@ -87,6 +87,7 @@ pub(super) fn read(
         stop_grace: stop_grace.map_or(Duration::from_secs(10), |found| found.value),
     };
     let kind = kind?;
+    let usual_spread = usual_spread(kind, &template);
     let fleet = Fleet {
         name: fleet_name?,
         kind,
@@ -97,7 +98,7 @@ pub(super) fn read(
         match_players,
         autoscale,
         allocation: allocation.unwrap_or_else(|| Preference::of(kind)),
-        spread: spread.unwrap_or_default(),
+        spread: spread.unwrap_or(usual_spread),
         start_timeout: start_timeout.map_or(Duration::from_secs(60), |found| found.value),
         recycle,
         ports: ports.map(|found| found.value),
@@ -263,6 +264,13 @@ fn spread(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Option<Spread> 
         })
     });
     found.map(|found| found.value)
+}
+
+/// Broadcasts of a mesh reach the servers of other hosts by a store alone.
+fn usual_spread(kind: FleetKind, template: &Template) -> Spread {
+    let Template { env, secrets, .. } = template;
+    let has_store = env.contains_key(options::STORE) || secrets.contains_key(options::STORE);
+    if kind == FleetKind::Mesh && !has_store { Spread::OneHost } else { Spread::Hosts }
 }
 
 fn probe(text: &str) -> Result<Probe, String> {

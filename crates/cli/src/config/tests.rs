@@ -1,5 +1,6 @@
 //! Tests of the configuration file: what is taken, and every sentence a person can be told.
 
+use greenroom_core::placement::Spread;
 use proptest::prelude::*;
 
 use super::*;
@@ -218,6 +219,23 @@ seats_per_room = 70000
 level = "debug"
 "#;
     insta::assert_snapshot!(faults(text));
+}
+
+#[test]
+fn servers_are_kept_together_where_nothing_carries_their_broadcasts_to_another_host() {
+    let mesh = "kind = \"mesh\"\ncommand = [\"./a\"]\n";
+    let cases = [
+        ("kind = \"room\"\ncommand = [\"./a\"]\nseats_per_room = 4\n".to_owned(), Spread::Hosts),
+        (mesh.to_owned(), Spread::OneHost),
+        (format!("{mesh}env = {{ GREENROOM_REDIS = \"redis://10.0.0.9\" }}\n"), Spread::Hosts),
+        (format!("{mesh}env = {{ GREENROOM_REDIS = {{ from = \"env:REDIS\" }} }}\n"), Spread::Hosts),
+        (format!("{mesh}spread = \"zone\"\n"), Spread::Zones),
+        (format!("{mesh}spread = \"one_host\"\n"), Spread::OneHost),
+    ];
+    for (fleet, expected) in cases {
+        let config = parse("greenroom.toml", &format!("[fleets.a]\n{fleet}")).expect("the text is valid");
+        assert_eq!(config.fleets[0].spread, expected, "{fleet}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use greenroom_wire::revision::sizes;
 use greenroom_wire::rooms::EndReason;
 use greenroom_wire::secret::SecretRef;
 
-use super::state::{Failure, ServerState};
+use super::state::{Failure, HostState, ServerState};
 use super::{Actor, Notice, Refusal, World};
 
 impl World {
@@ -43,7 +43,7 @@ impl World {
         };
         let newly_short = at_maximum(&plan.waiting_on).filter(|_| at_maximum(&state.waiting_on).is_none());
         state.waiting_on = plan.waiting_on;
-        state.unplaced = 0;
+        state.unplaced = None;
         if let Some(reason) = newly_short {
             self.note(Notice::FleetShort { fleet: name.clone(), reason });
         }
@@ -70,9 +70,13 @@ impl World {
             return;
         }
         let spec = state.spec.clone();
-        let Some(Placed { host, why }) = placement::choose(&hosts, spec.spread) else {
-            state.unplaced += 1;
-            return;
+        let Placed { host, why } = match placement::choose(&hosts, spec.spread) {
+            Ok(placed) => placed,
+            Err(no_place) => {
+                let so_far = state.unplaced.take().map_or(0, |(servers, _)| servers);
+                state.unplaced = Some((so_far + 1, no_place));
+                return;
+            }
         };
         let server = self.new_server_name(name);
         let order = start_order(&server, &spec);
@@ -93,18 +97,19 @@ impl World {
             self.servers.get(*server).is_some_and(|server| server.fleet == *fleet && server.stop.is_none())
         };
         let count = |servers: usize| u32::try_from(servers).unwrap_or(u32::MAX);
-        let hosts = self.hosts.iter().map(|(name, host)| Host {
-            name: name.clone(),
-            zone: super::drain::zone(host).unwrap_or_default().to_owned(),
-            accepts: host.connected
-                && host.reported
-                && host.stream.is_some()
-                && self.drain_of(name, host).is_none(),
-            servers: count(host.servers.len()),
-            of_fleet: count(host.servers.iter().filter(is_ours).count()),
-            servers_max: host.servers_max,
-        });
-        hosts.collect()
+        let place = |(name, host): (&HostName, &HostState)| {
+            let in_use = host.connected && self.drain_of(name, host).is_none();
+            Host {
+                name: name.clone(),
+                zone: super::drain::zone(host).unwrap_or_default().to_owned(),
+                in_use,
+                accepts: in_use && host.reported && host.stream.is_some(),
+                servers: count(host.servers.len()),
+                of_fleet: count(host.servers.iter().filter(is_ours).count()),
+                servers_max: host.servers_max,
+            }
+        };
+        self.hosts.iter().map(place).collect()
     }
 
     fn new_server_name(&mut self, fleet: &FleetName) -> ServerName {

@@ -9,6 +9,7 @@ use greenroom_core::allocate::{Candidates, Selector};
 use greenroom_core::fleet::{Backoff, Fleet, FleetKind, Reason, StopReason, Wear};
 use greenroom_core::gameserver::{GameServer, State};
 use greenroom_core::matchmake::Ticket;
+use greenroom_core::placement::NoPlace;
 use greenroom_core::{
     FleetName, HostName, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName, TicketId, Timestamp,
 };
@@ -49,8 +50,8 @@ pub(super) struct FleetState {
     pub(super) scaling: Scaling,
     pub(super) replicas_wanted: u32,
     pub(super) waiting_on: Vec<Reason>,
-    /// Servers that should start but for which no host has a place.
-    pub(super) unplaced: u32,
+    /// How many servers should start but have no place, and why not.
+    pub(super) unplaced: Option<(u32, NoPlace)>,
     /// Nothing is started before this moment: an agent refused a start.
     pub(super) starts_after: Timestamp,
     /// Nothing is started while it waits: servers could not live.
@@ -85,7 +86,7 @@ impl FleetState {
             queue_changed: false,
             matches_waiting: 0,
             waiting_on: Vec::new(),
-            unplaced: 0,
+            unplaced: None,
             starts_after: Timestamp::default(),
             backoff: Backoff::default(),
             last_failure: None,

@@ -123,8 +123,8 @@ impl World {
             let held: Vec<String> = decision.blocked_by.iter().map(ToString::to_string).collect();
             reasons.push(format!("{} asked for, held back by {}", decision.target, held.join(", ")));
         }
-        if fleet.unplaced > 0 {
-            reasons.push(format!("{} without a host that has a free place", fleet.unplaced));
+        if let Some((servers, no_place)) = &fleet.unplaced {
+            reasons.push(format!("{servers} {no_place}"));
         }
         let hosts = self.awaited_hosts();
         if !hosts.is_empty() {

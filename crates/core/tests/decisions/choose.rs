@@ -125,7 +125,7 @@ fn the_answer_says_why_this_server() {
 
 fn host(name: &str, accepts: bool, servers: u32, servers_max: u32) -> Host {
     let zone = String::new();
-    Host { name: name.parse().unwrap(), zone, accepts, servers, of_fleet: 0, servers_max }
+    Host { name: name.parse().unwrap(), zone, in_use: accepts, accepts, servers, of_fleet: 0, servers_max }
 }
 
 #[test]
@@ -140,22 +140,24 @@ fn a_server_goes_to_the_host_with_the_smallest_taken_share() {
     ];
     for (name, hosts, expected) in cases {
         assert_eq!(
-            placement::choose(&hosts, Spread::Hosts).map(|placed| placed.host),
+            placement::choose(&hosts, Spread::Hosts).ok().map(|placed| placed.host),
             expected.map(|name| name.parse::<HostName>().unwrap()),
             "{name}"
         );
     }
 }
 
-/// `name zone of_fleet servers/servers_max`, with a `!` behind those that accept nothing.
+/// `name zone of_fleet servers/servers_max`, with a `?` behind those that accept nothing for the moment, and a `!` behind those
+/// that are not in use.
 fn zoned(text: &str) -> Vec<Host> {
     let hosts = text.split(", ").map(|host| {
-        let words: Vec<&str> = host.trim_end_matches('!').split(' ').collect();
+        let words: Vec<&str> = host.trim_end_matches(['!', '?']).split(' ').collect();
         let (servers, servers_max) = words[3].split_once('/').unwrap();
         Host {
             name: words[0].parse().unwrap(),
             zone: words[1].trim_matches('-').to_owned(),
-            accepts: !host.ends_with('!'),
+            in_use: !host.ends_with('!'),
+            accepts: !host.ends_with(['!', '?']),
             servers: servers.parse().unwrap(),
             of_fleet: words[2].parse().unwrap(),
             servers_max: servers_max.parse().unwrap(),
@@ -202,12 +204,50 @@ fn a_fleet_that_is_spread_over_zones_grows_where_it_has_the_fewest_servers() {
             "h1 - 1 1/9, h2 - 0 0/9, h3 b 0 5/9",
             "h3: zone \"b\" had 0 of the fleet, the fewest of 2 with a place",
         ),
-        ("nothing is free", "h1 a 9 9/9, h2 b 0 0/9!", "nowhere"),
+        ("nothing is free", "h1 a 9 9/9, h2 b 0 0/9!", "without a host that has a free place"),
     ];
     for (name, hosts, expected) in cases {
-        let placed = placement::choose(&zoned(hosts), Spread::Zones);
-        let told = placed.map_or("nowhere".to_owned(), |placed| format!("{}: {}", placed.host, placed.why));
-        assert_eq!(told, expected, "{name}");
+        assert_eq!(placed(hosts, Spread::Zones), expected, "{name}");
+    }
+}
+
+fn placed(hosts: &str, spread: Spread) -> String {
+    match placement::choose(&zoned(hosts), spread) {
+        Ok(placed) => format!("{}: {}", placed.host, placed.why),
+        Err(no_place) => no_place.to_string(),
+    }
+}
+
+#[test]
+fn a_fleet_that_nothing_connects_beyond_a_host_stays_on_one() {
+    let together = "of the fleet are there, and all are kept together";
+    let cases = [
+        (
+            "the first goes to the emptiest",
+            "h1 a 0 5/9, h2 a 0 4/9",
+            "h2: the emptiest of 2 with a place".to_owned(),
+        ),
+        ("the others follow", "h1 a 0 0/9, h2 a 1 8/9", format!("h2: 1 {together}")),
+        ("of two homes the greater", "h1 a 1 1/9, h2 b 2 5/9", format!("h2: 2 {together}")),
+        ("of equals the first", "h2 b 2 2/9, h1 a 2 8/9", format!("h1: 2 {together}")),
+        (
+            "one that is gone is none",
+            "h1 a 3 3/9!, h2 a 0 1/9",
+            "h2: the emptiest of 1 with a place".to_owned(),
+        ),
+    ];
+    for (name, hosts, expected) in cases {
+        assert_eq!(placed(hosts, Spread::OneHost), expected, "{name}");
+    }
+    for (name, hosts) in [
+        ("a full one is waited for", "h1 a 9 9/9, h2 a 0 0/9"),
+        ("and one that is silent for the moment", "h1 a 3 3/9?, h2 a 0 0/9"),
+    ] {
+        let told = placed(hosts, Spread::OneHost);
+        assert!(
+            told.starts_with("without a place on host h1") && told.contains("GREENROOM_REDIS"),
+            "{name}: {told}"
+        );
     }
 }
 
