@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
-    AsyncConnectionConfig, Client, FromRedisValue as _, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    PushKind, RedisResult, Value, cmd,
+    AsyncConnectionConfig, Client, FromRedisValue as _, ProtocolVersion, PushInfo, PushKind, RedisResult,
+    Value, cmd,
 };
+use greenroom_redis::RedisAddress;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 
@@ -29,8 +30,8 @@ const MESSAGE_BYTES: usize = 256;
 /// Where emitters are heard.
 #[derive(Debug, Clone)]
 pub struct EmittersConfig {
-    /// `redis://[user:password@]host:port[/database]`, or `redis+unix:///path`. Version 6 or later.
-    pub url: String,
+    /// One address, or the name of a primary that sentinels follow. Version 6 or later.
+    pub address: RedisAddress,
     /// The channels, in patterns for `PSUBSCRIBE`.
     pub patterns: Vec<String>,
     /// Bytes that may wait to be told; a message beyond it is left out. Default 8 MiB.
@@ -42,8 +43,8 @@ pub struct EmittersConfig {
 impl EmittersConfig {
     /// The defaults.
     #[must_use]
-    pub fn new(url: impl Into<String>, patterns: Vec<String>) -> Self {
-        Self { url: url.into(), patterns, waiting_bytes_max: 8 << 20, answer_within: Duration::from_secs(2) }
+    pub fn new(address: RedisAddress, patterns: Vec<String>) -> Self {
+        Self { address, patterns, waiting_bytes_max: 8 << 20, answer_within: Duration::from_secs(2) }
     }
 }
 
@@ -78,9 +79,8 @@ pub async fn listen(config: EmittersConfig, mut tell: impl FnMut(Heard)) {
     let mut told = None;
     loop {
         let (queue, mut waiting) = Queue::new(config.waiting_bytes_max);
-        let opening = timeout(config.answer_within * 3, open(&config, Arc::clone(&queue)));
-        let why = match opening.await {
-            Ok(Ok(connection)) => {
+        let why = match open(&config, Arc::clone(&queue)).await {
+            Ok(connection) => {
                 let began_at = Instant::now();
                 tell(Heard::Up);
                 let why = tokio::select! {
@@ -93,8 +93,7 @@ pub async fn listen(config: EmittersConfig, mut tell: impl FnMut(Heard)) {
                 told = None;
                 why
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_late) => "it accepts connections and does not answer".to_owned(),
+            Err(why) => why,
         };
         if told.as_ref() != Some(&why) {
             tell(Heard::Down { why: why.clone() });
@@ -107,11 +106,23 @@ pub async fn listen(config: EmittersConfig, mut tell: impl FnMut(Heard)) {
     }
 }
 
-async fn open(config: &EmittersConfig, queue: Arc<Queue>) -> RedisResult<MultiplexedConnection> {
-    let info = config.url.as_str().into_connection_info()?;
+async fn open(config: &EmittersConfig, queue: Arc<Queue>) -> Result<MultiplexedConnection, String> {
+    let client = config.address.client(config.answer_within).await.map_err(|error| error.to_string())?;
+    match timeout(config.answer_within * 3, listen_at(&client, config, queue)).await {
+        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Err(_late) => Err("it accepts connections and does not answer".to_owned()),
+    }
+}
+
+async fn listen_at(
+    client: &Client,
+    config: &EmittersConfig,
+    queue: Arc<Queue>,
+) -> RedisResult<MultiplexedConnection> {
+    let info = client.get_connection_info();
     // Only so does the client hand on what is published without a queue of its own, which would have no bound.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let client = Client::open(info.set_redis_settings(settings))?;
+    let client = Client::open(info.clone().set_redis_settings(settings))?;
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(config.answer_within))
         .set_response_timeout(Some(config.answer_within))

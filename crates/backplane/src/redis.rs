@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use ::redis::Cmd;
 use futures_util::StreamExt as _;
 use greenroom_core::InstanceId;
+pub use greenroom_redis::{AddressError, RedisAddress};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -39,8 +40,8 @@ const PROVEN_AFTER: Duration = Duration::from_secs(2);
 /// How a node reaches its Redis.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host:port[/database]`, or `redis+unix:///path`.
-    pub url: String,
+    /// One address, or the name of a primary that sentinels follow: who it is now is asked for each new connection.
+    pub address: RedisAddress,
     /// What all keys and channels begin with: nodes of one prefix are one mesh. Default `greenroom`.
     pub prefix: String,
     /// This node, as no other is called.
@@ -61,9 +62,9 @@ pub struct RedisConfig {
 impl RedisConfig {
     /// The defaults.
     #[must_use]
-    pub fn new(url: impl Into<String>, node: InstanceId) -> Self {
+    pub fn new(address: RedisAddress, node: InstanceId) -> Self {
         Self {
-            url: url.into(),
+            address,
             prefix: "greenroom".to_owned(),
             node,
             heartbeat: Duration::from_secs(1),
@@ -78,8 +79,8 @@ impl RedisConfig {
     }
 }
 
-/// A way to a Redis, served by a thread of its own that ends with the way. A store that cannot be reached, or an
-/// address that is none, is told as [`FromBackplane::Down`] and tried again.
+/// A way to a Redis, served by a thread of its own that ends with the way. A store that cannot be reached is
+/// told as [`FromBackplane::Down`] and tried again.
 ///
 /// # Panics
 /// If the system gives no more threads.

@@ -254,7 +254,7 @@ pub(crate) struct ControlArgs {
 /// Several control planes on one store, of which one leads.
 #[derive(Debug, Args)]
 pub(crate) struct SharedArgs {
-    /// Keeps promises in this Redis instead, which replicas on other machines can share: `redis://host:port`.
+    /// Keeps promises in this Redis instead, which replicas on other machines can share: `redis://host:port`, or `redis+sentinel://host:port,host:port,host:port/name`.
     #[arg(long, env = "GREENROOM_STORE_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// What all keys in that Redis begin with: replicas of one prefix are one control plane.
@@ -300,7 +300,7 @@ pub(crate) struct ImportArgs {
 /// A store that no control plane runs on.
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
-    /// A Redis: `redis://host:port`.
+    /// A Redis: `redis://host:port`, or `redis+sentinel://host:port,host:port,host:port/name`.
     #[arg(long, value_name = "URL", conflicts_with = "data_dir")]
     pub(crate) store: Option<String>,
     /// What all keys in that Redis begin with.

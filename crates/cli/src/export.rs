@@ -12,7 +12,6 @@ use std::time::Duration;
 use greenroom_control::lease::LeaseTimes;
 use greenroom_core::Timestamp;
 use greenroom_store::export::{Existing, Export, ImportError};
-use greenroom_store::redis::RedisConfig;
 use greenroom_store::{CommitError, FileStore, Store};
 use greenroom_wire::export::SigningKeys;
 use serde::Serialize;
@@ -20,7 +19,7 @@ use serde::Serialize;
 use crate::args::{ExportArgs, Global, ImportArgs, StoreArgs};
 use crate::ask;
 use crate::failure::{Failure, chain};
-use crate::serve::{file_store, redis_store};
+use crate::serve::{file_store, redis_config, redis_store};
 
 /// How long a Redis may take for one answer, and in all: everything is one of its steps.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -136,7 +135,7 @@ fn refused(error: &ImportError) -> Failure {
 /// The store that is named; `None`: none is.
 fn open(args: &StoreArgs) -> Result<Option<Arc<dyn Store>>, Failure> {
     if let Some(url) = &args.store {
-        let mut config = RedisConfig::new(url);
+        let mut config = redis_config(url)?;
         config.prefix.clone_from(&args.store_prefix);
         (config.answer_within, config.give_up_after) = (ANSWER_WITHIN, GIVE_UP_AFTER);
         return redis_store(config).map(Some);

@@ -13,7 +13,7 @@ use greenroom_control::{
     ReplicaConfig, StaticPage, TokenSource, WebhookConfig,
 };
 use greenroom_core::fleet::Fleet;
-use greenroom_store::redis::{RedisConfig, RedisStore};
+use greenroom_store::redis::{RedisAddress, RedisConfig, RedisStore};
 use greenroom_store::{FileStore, Store};
 use greenroom_wire::secret::{Secret, SecretRef};
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,7 +45,7 @@ pub(crate) async fn control(args: &ControlArgs) -> Result<(), Failure> {
 
 fn store(args: &ControlArgs) -> Result<Arc<dyn Store>, Failure> {
     if let Some(url) = &args.shared.store {
-        let mut config = RedisConfig::new(url);
+        let mut config = redis_config(url)?;
         config.prefix.clone_from(&args.shared.store_prefix);
         return redis_store(config);
     }
@@ -61,9 +61,21 @@ pub(crate) fn file_store(data_dir: &Path) -> Result<Arc<dyn Store>, Failure> {
 }
 
 pub(crate) fn redis_store(config: RedisConfig) -> Result<Arc<dyn Store>, Failure> {
-    let store = RedisStore::open(config)
-        .map_err(|error| Failure::usage(chain(&error), "Name a Redis with --store redis://host:port."))?;
+    let store = RedisStore::open(config).map_err(|error| {
+        Failure::new(chain(&error), "Give this machine more of it, or end something else.")
+    })?;
     Ok(Arc::new(store))
+}
+
+/// The defaults for the Redis that `--store` names.
+pub(crate) fn redis_config(store: &str) -> Result<RedisConfig, Failure> {
+    Ok(RedisConfig::new(redis_address(store)?))
+}
+
+pub(crate) fn redis_address(store: &str) -> Result<RedisAddress, Failure> {
+    store
+        .parse()
+        .map_err(|error| Failure::usage(chain(&error), "Name a Redis with --store redis://host:port."))
 }
 
 /// Who shares its store is a replica, even where there is no other one yet.

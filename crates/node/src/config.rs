@@ -162,7 +162,8 @@ impl Config {
 /// A Redis that nodes share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
-    /// `redis://[user:password@]host:port[/database]`.
+    /// `redis://[user:password@]host:port[/database]`, or where sentinels follow the primary
+    /// `redis+sentinel://[user:password@]host:port,host:port,host:port/name[/database]`.
     pub url: Secret,
     /// What all keys begin with: nodes of one prefix are one mesh.
     pub prefix: String,
@@ -173,7 +174,7 @@ pub struct Store {
 /// not reach its sockets, and an event of an emitter is not given again to clients that come back to their sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Emitters {
-    /// `redis://[user:password@]host:port[/database]`. Version 6 or later.
+    /// Written as [`Store::url`]. Version 6 or later.
     pub url: Secret,
     /// The emitters' option `key`, with which the names of their channels begin. Default `socket.io`, as theirs.
     pub key: String,

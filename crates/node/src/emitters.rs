@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use greenroom_backplane::emitters::{EmittersConfig, Heard, listen};
+use greenroom_backplane::redis::RedisAddress;
 use greenroom_socketio::emitter::{Emitted, EmittedError, Target, patterns};
 use greenroom_socketio::packet::{Draft, EncodeError, Packet};
 use tokio::time::Instant;
@@ -25,10 +26,10 @@ const EMITTER: &str = "emitter";
 const WORD_EVERY: Duration = Duration::from_secs(10);
 
 /// Hears emitters, for ever.
-pub(crate) async fn run(state: Rc<NodeState>, config: Emitters) {
+pub(crate) async fn run(state: Rc<NodeState>, config: Emitters, at: RedisAddress) {
     let ear = EmittersConfig {
         waiting_bytes_max: config.waiting_bytes_max,
-        ..EmittersConfig::new(config.url.reveal(), patterns(&config.key).to_vec())
+        ..EmittersConfig::new(at, patterns(&config.key).to_vec())
     };
     let hearing = Hearing { state, key: config.key, word_at: Cell::new(None), unsaid: Cell::new(0) };
     listen(ear, |heard| hearing.handle(heard)).await;

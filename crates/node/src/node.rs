@@ -188,6 +188,7 @@ impl Node {
                     | NodeError::NoMembership
                     | NodeError::Delivery
                     | NodeError::NoRedis { .. }
+                    | NodeError::Redis { .. }
                     | NodeError::Tls(_) => ExitCode::from(EXIT_USAGE),
                     NodeError::Bind(_) | NodeError::Broken => ExitCode::FAILURE,
                 }
@@ -256,6 +257,14 @@ pub enum NodeError {
     NoRedis {
         /// The variable of the environment that names it.
         variable: &'static str,
+    },
+    /// The address of a Redis is none.
+    #[error("{variable}: {why}")]
+    Redis {
+        /// The variable of the environment that names it.
+        variable: &'static str,
+        /// What is wrong with it, and how it is written; without the text itself, which may hold a password.
+        why: String,
     },
     /// The address cannot be had, or the runtime has no descriptors.
     #[error("cannot listen: {0}")]

@@ -5,11 +5,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+#[cfg(feature = "redis")]
+use greenroom_backplane::redis::{AddressError, RedisAddress};
 use greenroom_backplane::way::Way;
 use greenroom_core::InstanceId;
 use greenroom_socketio::SocketId;
 use greenroom_wire::link::options;
 
+#[cfg(feature = "redis")]
+use crate::config::Secret;
 use crate::config::{Config, Store};
 use crate::link::Link;
 use crate::node::NodeError;
@@ -40,9 +44,15 @@ fn node_name(config: &Config) -> InstanceId {
 #[cfg(feature = "redis")]
 fn open(store: Store, node: InstanceId) -> Result<(Way, StoreWork), NodeError> {
     use greenroom_backplane::redis::{RedisConfig, serve};
-    let config = RedisConfig { prefix: store.prefix, ..RedisConfig::new(store.url.reveal(), node) };
+    let address = address(&store.url, options::STORE)?;
+    let config = RedisConfig { prefix: store.prefix, ..RedisConfig::new(address, node) };
     let (way, work) = serve(config);
     Ok((way, Box::pin(work)))
+}
+
+#[cfg(feature = "redis")]
+fn address(url: &Secret, variable: &'static str) -> Result<RedisAddress, NodeError> {
+    url.reveal().parse().map_err(|why: AddressError| NodeError::Redis { variable, why: why.to_string() })
 }
 
 #[cfg(not(feature = "redis"))]
@@ -50,19 +60,27 @@ fn open(_store: Store, _node: InstanceId) -> Result<(Way, StoreWork), NodeError>
     Err(NodeError::NoRedis { variable: options::STORE })
 }
 
-/// Whether this build can hear emitters, if it is to.
+/// Whether this build can hear emitters, if it is to, and knows where.
+#[cfg(feature = "redis")]
 pub(crate) fn check_emitters(config: &Config) -> Result<(), NodeError> {
-    if config.emitters.is_some() && !cfg!(feature = "redis") {
-        return Err(NodeError::NoRedis { variable: options::EMITTERS });
+    let emitters = config.emitters.as_ref();
+    emitters.map_or(Ok(()), |emitters| address(&emitters.url, options::EMITTERS).map(drop))
+}
+
+#[cfg(not(feature = "redis"))]
+pub(crate) fn check_emitters(config: &Config) -> Result<(), NodeError> {
+    match config.emitters {
+        Some(_) => Err(NodeError::NoRedis { variable: options::EMITTERS }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Hears emitters, if it is to, until the node has ended.
 #[cfg(feature = "redis")]
 pub(crate) fn hear_emitters(state: &Rc<NodeState>) {
     if let Some(config) = state.config.emitters.clone() {
-        NodeHandle(Rc::clone(state)).spawn(crate::emitters::run(Rc::clone(state), config));
+        let at = address(&config.url, options::EMITTERS).expect("it was checked before the node was bound");
+        NodeHandle(Rc::clone(state)).spawn(crate::emitters::run(Rc::clone(state), config, at));
     }
 }
 

@@ -19,6 +19,7 @@ use std::fmt;
 use std::thread;
 use std::time::Duration;
 
+pub use greenroom_redis::{AddressError, RedisAddress};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Batch, BoxFuture, CommitError, Kind, ReadError, Store, Stored, Version};
@@ -27,11 +28,11 @@ use crate::{Batch, BoxFuture, CommitError, Kind, ReadError, Store, Stored, Versi
 const WAITING_MAX: usize = 1024;
 
 /// How a process reaches its Redis.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host:port[/database]`, or `redis+unix:///path`. Of the primary: a replica takes no
-    /// writes.
-    pub url: String,
+    /// One address, or the name of a primary that sentinels follow: who it is now is asked for each new connection. One
+    /// address is that of the primary, a replica takes no writes.
+    pub address: RedisAddress,
     /// What all keys begin with: processes of one prefix share one store. Default `greenroom`.
     pub prefix: String,
     /// A store that takes longer for one answer is asked again over a new connection. Default 1 s.
@@ -43,9 +44,9 @@ pub struct RedisConfig {
 impl RedisConfig {
     /// The defaults.
     #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
+    pub fn new(address: RedisAddress) -> Self {
         Self {
-            url: url.into(),
+            address,
             prefix: "greenroom".to_owned(),
             answer_within: Duration::from_secs(1),
             give_up_after: Duration::from_secs(10),
@@ -53,19 +54,9 @@ impl RedisConfig {
     }
 }
 
-impl fmt::Debug for RedisConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may hold a password.
-        f.debug_struct("RedisConfig").field("prefix", &self.prefix).finish_non_exhaustive()
-    }
-}
-
 /// Why no store can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisOpenError {
-    /// Not a URL of a Redis. Mend it.
-    #[error("the store's URL must be redis://[user:password@]host:port[/database]: {0}")]
-    Url(String),
     /// The system gave no random bytes, thread or descriptors.
     #[error("the store's client cannot be started: {0}")]
     System(String),
@@ -99,7 +90,7 @@ impl RedisStore {
     /// Starts the client. Connects with the first operation.
     ///
     /// # Errors
-    /// When the URL is none, or the system gives no thread.
+    /// When the system gives no thread.
     pub fn open(config: RedisConfig) -> Result<Self, RedisOpenError> {
         let line = line::Line::new(config)?;
         let (ops, waiting) = mpsc::channel(WAITING_MAX);

@@ -24,7 +24,7 @@ async fn each_store<F: Future<Output = ()>>(check: impl Fn(&'static str, Arc<dyn
     {
         use greenroom_store::redis::{RedisConfig, RedisStore};
         let server = server::Store::start(&[]);
-        let config = RedisConfig::new(format!("redis://127.0.0.1:{}", server.port));
+        let config = RedisConfig::new(format!("redis://127.0.0.1:{}", server.port).parse().unwrap());
         check("redis", Arc::new(RedisStore::open(config).unwrap())).await;
     }
 }

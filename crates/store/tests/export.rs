@@ -51,7 +51,8 @@ impl Stores {
         let stores = {
             use greenroom_store::redis::{RedisConfig, RedisStore};
             self.prefixes.set(self.prefixes.get() + 1);
-            let mut config = RedisConfig::new(format!("redis://127.0.0.1:{}", self.server.port));
+            let address = format!("redis://127.0.0.1:{}", self.server.port).parse().unwrap();
+            let mut config = RedisConfig::new(address);
             config.prefix = format!("export-{}", self.prefixes.get());
             (config.answer_within, config.give_up_after) = (Duration::from_secs(20), Duration::from_secs(60));
             let redis: Arc<dyn Store> = Arc::new(RedisStore::open(config).unwrap());

@@ -67,10 +67,11 @@ pub mod options {
     /// PEM file with the certificate's private key. Comes with [`TLS_CERTIFICATES`].
     pub const TLS_KEY: &str = "GREENROOM_TLS_KEY";
     /// The Redis that the nodes of a mesh share when they are on several hosts, as
-    /// `redis://[user:password@]host:port[/database]`. Never logged.
+    /// `redis://[user:password@]host:port[/database]` or
+    /// `redis+sentinel://[user:password@]host:port,host:port,host:port/name[/database]`. Never logged.
     pub const STORE: &str = "GREENROOM_REDIS";
-    /// The Redis by which programs outside of the servers reach clients (`@socket.io/redis-emitter`), as
-    /// `redis://[user:password@]host:port[/database]`. Default none. Never logged.
+    /// The Redis by which programs outside of the servers reach clients (`@socket.io/redis-emitter`), written
+    /// as [`STORE`]. Default none. Never logged.
     pub const EMITTERS: &str = "GREENROOM_EMITTERS";
     /// The emitters' option `key`. Default `socket.io`. Comes with [`EMITTERS`].
     pub const EMITTERS_KEY: &str = "GREENROOM_EMITTERS_KEY";

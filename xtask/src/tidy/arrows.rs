@@ -14,7 +14,7 @@ const ROWS: [&[&str]; 8] = [
     &["greenroom-control", "greenroom-load"],
     &["greenroom-agent", "greenroom-node", "greenroom-client"],
     &["greenroom-backplane", "greenroom-store", "greenroom-provider", "greenroom-tls"],
-    &["greenroom-wire"],
+    &["greenroom-redis", "greenroom-wire"],
     &["greenroom-core", "greenroom-socketio", "greenroom-room"],
 ];
 

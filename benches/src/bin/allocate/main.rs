@@ -107,9 +107,9 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let store: Arc<dyn Store> = match args.store {
         Kept::File => Arc::new(FileStore::open(folder.path())?),
         Kept::Memory => Arc::new(MemoryStore::default()),
-        Kept::Redis => {
-            Arc::new(RedisStore::open(RedisConfig::new(format!("redis://127.0.0.1:{}", args.redis_port)))?)
-        }
+        Kept::Redis => Arc::new(RedisStore::open(RedisConfig::new(
+            format!("redis://127.0.0.1:{}", args.redis_port).parse()?,
+        ))?),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

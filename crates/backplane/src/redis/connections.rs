@@ -5,8 +5,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use ::redis::aio::{MultiplexedConnection, PubSubStream};
-use ::redis::io::tcp::TcpSettings;
-use ::redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, Pipeline, RedisResult, Value, cmd};
+use ::redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value, cmd};
 
 use super::RedisConfig;
 use super::names::Names;
@@ -27,7 +26,8 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) async fn open(config: &RedisConfig, names: &Names) -> Result<Self, String> {
-        let opening = Self::open_all(config, names);
+        let client = config.address.client(config.answer_within).await.map_err(|error| why(&error))?;
+        let opening = Self::open_all(&client, config, names);
         match tokio::time::timeout(config.answer_within * 3, opening).await {
             Ok(Ok(connections)) => Ok(connections),
             Ok(Err(error)) => Err(why(&error)),
@@ -35,9 +35,7 @@ impl Connections {
         }
     }
 
-    async fn open_all(config: &RedisConfig, names: &Names) -> RedisResult<Self> {
-        let info = config.url.as_str().into_connection_info()?;
-        let client = Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))?;
+    async fn open_all(client: &Client, config: &RedisConfig, names: &Names) -> RedisResult<Self> {
         let settings = AsyncConnectionConfig::new().set_connection_timeout(Some(config.answer_within));
         let commands = settings.clone().set_response_timeout(Some(config.answer_within));
         let mut commands = client.get_multiplexed_async_connection_with_config(&commands).await?;

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use greenroom_backplane::conformance::Peer;
-use greenroom_backplane::redis::connect;
-use greenroom_core::InstanceId;
+use greenroom_backplane::redis::{RedisConfig, connect};
 use greenroom_wire::backplane::{NotRestored, Pid};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::config::config_at;
 use crate::proxy::Proxy;
+use crate::sentinels::PATIENCE;
 use crate::store::Store;
 
 /// Everything that is answered survives a crash.
@@ -19,13 +19,20 @@ const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 const WINDOW_MS: u64 = 120_000;
 
 fn join(name: &str, port: u16) -> Peer {
-    let node: InstanceId = name.parse().unwrap();
-    Peer::new(node.clone(), connect(config_at(port, node)), "/", WINDOW_MS)
+    join_by(config_at(port, name.parse().unwrap()))
+}
+
+pub(crate) fn join_by(config: RedisConfig) -> Peer {
+    Peer::new(config.node.clone(), connect(config), "/", WINDOW_MS)
+}
+
+async fn pair(port: u16) -> Vec<Peer> {
+    pair_of(["a.0", "b.0"].map(|name| join(name, port))).await
 }
 
 /// Two nodes, attached, each with a session.
-async fn pair(port: u16) -> Vec<Peer> {
-    let mut peers = vec![join("a.0", port), join("b.0", port)];
+pub(crate) async fn pair_of(peers: [Peer; 2]) -> Vec<Peer> {
+    let mut peers = Vec::from(peers);
     for peer in &mut peers {
         peer.until("being attached", |peer| peer.at.is_some()).await;
         peer.open(&format!("of-{}", peer.name));
@@ -34,8 +41,8 @@ async fn pair(port: u16) -> Vec<Peer> {
 }
 
 /// Both nodes go on publishing, for many and for their sessions, until something is so.
-async fn busy_until(peers: &mut [Peer], what: &str, mut is_so: impl FnMut(&[Peer]) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+pub(crate) async fn busy_until(peers: &mut [Peer], what: &str, mut is_so: impl FnMut(&[Peer]) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
     let mut round = 0;
     while !is_so(peers) {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
@@ -55,7 +62,7 @@ async fn busy_until(peers: &mut [Peer], what: &str, mut is_so: impl FnMut(&[Peer
     }
 }
 
-async fn settle(peers: &mut [Peer]) {
+pub(crate) async fn settle(peers: &mut [Peer]) {
     for peer in peers.iter_mut() {
         peer.until("all answers", |peer| peer.unanswered.is_empty() && peer.down.is_none()).await;
     }
@@ -70,7 +77,7 @@ async fn settle(peers: &mut [Peer]) {
 }
 
 /// In each epoch the events have consecutive numbers and come once.
-fn assert_in_order(peer: &Peer) {
+pub(crate) fn assert_in_order(peer: &Peer) {
     let mut by_epoch: BTreeMap<u64, Vec<_>> = BTreeMap::new();
     for (epoch, event) in &peer.events {
         by_epoch.entry(*epoch).or_default().push(event);
@@ -84,7 +91,7 @@ fn assert_in_order(peer: &Peer) {
 }
 
 /// One epoch, nothing lost, nothing twice, the same for everybody, own events in their places.
-fn assert_whole(peers: &[Peer], given: &[usize]) {
+pub(crate) fn assert_whole(peers: &[Peer], given: &[usize]) {
     for (peer, given) in peers.iter().zip(given) {
         assert_in_order(peer);
         let epochs: BTreeSet<u64> = peer.events.iter().map(|(epoch, _)| *epoch).collect();
@@ -105,15 +112,15 @@ fn assert_whole(peers: &[Peer], given: &[usize]) {
 }
 
 /// How many numbers each has given out.
-fn given(peers: &[Peer]) -> Vec<usize> {
+pub(crate) fn given(peers: &[Peer]) -> Vec<usize> {
     peers.iter().map(Peer::given).collect()
 }
 
-fn are_down(peers: &[Peer]) -> bool {
+pub(crate) fn are_down(peers: &[Peer]) -> bool {
     peers.iter().all(|peer| peer.down.is_some())
 }
 
-fn are_up_again(peers: &[Peer], ups: u32) -> bool {
+pub(crate) fn are_up_again(peers: &[Peer], ups: u32) -> bool {
     peers.iter().all(|peer| peer.ups > ups && peer.down.is_none())
 }
 

@@ -5,7 +5,9 @@
 mod bounds;
 mod config;
 mod conformance;
+mod failover;
 mod faults;
 mod proxy;
 mod rooms;
+mod sentinels;
 mod store;

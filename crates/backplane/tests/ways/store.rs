@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Store {
     folder: tempfile::TempDir,
     pub(crate) port: u16,
+    /// Behind those that every one has.
     args: Vec<String>,
     child: Option<Child>,
 }
@@ -15,7 +16,13 @@ pub(crate) struct Store {
 impl Store {
     /// Starts one. `REDIS_SERVER` names another program than `redis-server`.
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_with("save \"\"\n", args)
+    }
+
+    /// The same with this file of settings, which a sentinel writes to.
+    pub(crate) fn start_with(settings: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("redis.conf"), settings).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let mut store = Self { folder, port, args, child: None };
@@ -27,16 +34,8 @@ impl Store {
     pub(crate) fn run(&mut self) {
         let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         let mut command = Command::new(&program);
-        command.args([
-            "--port",
-            &self.port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--daemonize",
-            "no",
-        ]);
+        command.arg(self.folder.path().join("redis.conf"));
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"]);
         command.arg("--dir").arg(self.folder.path()).args(["--logfile", "redis.log"]).args(&self.args);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.child = Some(child.unwrap_or_else(|error| {
@@ -52,14 +51,17 @@ impl Store {
 
     /// The first line of its answer.
     pub(crate) fn ask(&self, words: &[&str]) -> Option<String> {
+        self.ask_lines(words, 1)?.pop()
+    }
+
+    /// So many lines of its answer, as they are on the wire.
+    pub(crate) fn ask_lines(&self, words: &[&str], count: usize) -> Option<Vec<String>> {
         use std::io::{BufRead as _, BufReader, Write as _};
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
         let line = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" ");
         stream.write_all(format!("{line}\r\n").as_bytes()).ok()?;
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).ok()?;
-        Some(answer.trim_end().to_owned())
+        BufReader::new(stream).lines().take(count).collect::<Result<_, _>>().ok()
     }
 
     /// Kills it at once.

@@ -11,6 +11,7 @@ use greenroom_core::FleetName;
 use greenroom_core::allocate::Preference;
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, SecretSource, Template};
 use greenroom_core::placement::Spread;
+use greenroom_store::redis::RedisAddress;
 use greenroom_wire::link::options;
 use greenroom_wire::secret::SecretRef;
 use toml::de::DeTable;
@@ -179,6 +180,11 @@ fn env(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Env {
                 ));
             }
             Some(text) => {
+                if [options::STORE, options::EMITTERS].contains(&key)
+                    && let Err(error) = text.parse::<RedisAddress>()
+                {
+                    faults.push(value_fault(value.span(), format!("env {key}: {error}")));
+                }
                 env.insert(key.to_owned(), text.to_owned());
             }
             None => match value.get_ref().as_table() {

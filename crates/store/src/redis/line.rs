@@ -5,10 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::io::tcp::TcpSettings;
-use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo as _, Pipeline, RedisResult, Value, cmd,
-};
+use ::redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisResult, Value, cmd};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
@@ -81,7 +78,6 @@ struct Connection {
 
 pub(super) struct Line {
     config: RedisConfig,
-    client: Client,
     base: String,
     writer: String,
     batches: u64,
@@ -92,14 +88,10 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(config: RedisConfig) -> Result<Self, RedisOpenError> {
-        let url = |error: ::redis::RedisError| RedisOpenError::Url(error.to_string());
-        let info = config.url.as_str().into_connection_info().map_err(url)?;
-        let client = Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)));
         let writer = random().map_err(|error| RedisOpenError::System(error.to_string()))?;
         let base = format!("{{{}:store:{LAYOUT}}}:", config.prefix);
         Ok(Self {
             config,
-            client: client.map_err(url)?,
             base,
             writer,
             batches: 0,
@@ -112,7 +104,7 @@ impl Line {
     /// Until the last handle of the store is gone and everything asked has its answer.
     pub(super) async fn serve(mut self, mut waiting: mpsc::Receiver<Op>) {
         let (mut retry, mut is_away) = (RETRY_MIN, false);
-        let store = self.client.get_connection_info().addr().to_string();
+        let store = self.config.address.to_string();
         loop {
             if self.pending.is_empty() {
                 let Some(op) = waiting.recv().await else { return };
@@ -165,8 +157,10 @@ impl Line {
             return Ok(());
         }
         if self.connection.is_none() {
-            let dialling = tokio::time::timeout(self.config.answer_within * 2, self.dial());
-            let dialled = dialling.await.map_err(|_| "the store does not answer".to_owned())?;
+            let within = self.config.answer_within;
+            let client = self.config.address.client(within).await.map_err(|error| error.to_string())?;
+            let dialled = tokio::time::timeout(within * 2, self.dial(&client)).await;
+            let dialled = dialled.map_err(|_| "the store does not answer".to_owned())?;
             self.connection = Some(dialled.map_err(|error| error.to_string())?);
         }
         let Some(connection) = &self.connection else { return Ok(()) };
@@ -201,11 +195,11 @@ impl Line {
         }
     }
 
-    async fn dial(&self) -> RedisResult<Connection> {
+    async fn dial(&self, client: &Client) -> RedisResult<Connection> {
         let within = Some(self.config.answer_within);
         let settings =
             AsyncConnectionConfig::new().set_connection_timeout(within).set_response_timeout(within);
-        let mut line = self.client.get_multiplexed_async_connection_with_config(&settings).await?;
+        let mut line = client.get_multiplexed_async_connection_with_config(&settings).await?;
         let load = |script: &'static str| {
             let mut load = cmd("SCRIPT");
             load.arg("LOAD").arg(script);

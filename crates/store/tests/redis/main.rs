@@ -4,27 +4,34 @@
 
 #[path = "../../../backplane/tests/ways/proxy.rs"]
 mod proxy;
+#[path = "../../../backplane/tests/ways/sentinels.rs"]
+mod sentinels;
 #[path = "../../../backplane/tests/ways/store.rs"]
-mod server;
+mod store;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greenroom_store::export::STEPS_MAX;
-use greenroom_store::redis::{RedisConfig, RedisStore};
+use greenroom_store::redis::{RedisAddress, RedisConfig, RedisStore};
 use greenroom_store::{Batch, CommitError, Expect, Kind, ReadError, Store, Version, Write};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use proxy::Proxy;
-use server::Store as Server;
+use sentinels::Watched;
+use store::Store as Server;
 
 /// Everything that is answered survives a crash.
 const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn store_at(port: u16, give_up_after: Duration) -> RedisStore {
-    let mut config = RedisConfig::new(format!("redis://127.0.0.1:{port}"));
+    store_of(format!("redis://127.0.0.1:{port}").parse().unwrap(), give_up_after)
+}
+
+fn store_of(address: RedisAddress, give_up_after: Duration) -> RedisStore {
+    let mut config = RedisConfig::new(address);
     config.answer_within = Duration::from_millis(300);
     config.give_up_after = give_up_after;
     RedisStore::open(config).unwrap()
@@ -246,6 +253,59 @@ async fn replaced_by_a_replica_that_has_everything_it_goes_on() {
     assert_eq!(waiting.await.unwrap(), Version(2));
 }
 
+/// Stores one room after the other until this is so; answers how many there are. A takeover may be told, once each time: the
+/// replica lacked the last of them.
+async fn fill_until(store: &RedisStore, from: u32, mut is_so: impl FnMut(u32) -> bool) -> (u32, u32) {
+    let (mut number, mut rewinds) = (from, 0);
+    let deadline = Instant::now() + sentinels::PATIENCE;
+    while !is_so(number) {
+        assert!(Instant::now() < deadline, "waited in vain");
+        match store.commit(room(number)).await {
+            Ok(_) => number += 1,
+            Err(CommitError::Rewound(_)) => {
+                rewinds += 1;
+                number = u32::try_from(rooms(store).await).unwrap();
+            }
+            // A conflict would be a batch that is stored twice.
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (number, rewinds)
+}
+
+#[tokio::test]
+async fn its_replica_takes_over_and_what_is_stored_is_stored_once() {
+    let mut watched = Watched::start(1, &DURABLE);
+    let store = store_of(watched.address(), sentinels::PATIENCE);
+    fill_until(&store, 0, |number| number == 50).await;
+    watched.stores[0].kill();
+    let (number, rewinds) = fill_until(&store, 50, |number| number > 100).await;
+    assert!(rewinds <= 1, "{rewinds}");
+    assert_eq!(rooms(&store).await, number as usize);
+    // It comes back, believes to be the primary for a while, and is made the replica. Then it takes over.
+    watched.stores[0].run();
+    let (number, rewinds) = fill_until(&store, number, |_| watched.is_replica(0)).await;
+    assert_eq!(rewinds, 0, "nobody goes back to it by himself");
+    let until = number + 50;
+    watched.stores[1].kill();
+    let (number, rewinds) = fill_until(&store, number, |number| number > until).await;
+    assert!(rewinds <= 1, "{rewinds}");
+    assert_eq!(rooms(&store).await, number as usize);
+}
+
+#[tokio::test]
+async fn frozen_until_its_replica_has_taken_over_it_is_not_gone_on_with() {
+    let watched = Watched::start(1, &[]);
+    let store = store_of(watched.address(), sentinels::PATIENCE);
+    fill_until(&store, 0, |number| number == 50).await;
+    let frozen = watched.stores[0].freeze();
+    let (number, _) = fill_until(&store, 50, |number| number > 60).await;
+    drop(frozen);
+    let (number, rewinds) = fill_until(&store, number, |_| watched.is_replica(0)).await;
+    assert_eq!(rewinds, 0, "nobody goes back to it");
+    assert_eq!(rooms(&store).await, number as usize);
+}
+
 #[tokio::test]
 async fn a_store_that_takes_no_writes_says_why() {
     let primary = Server::start(&[]);
@@ -281,7 +341,7 @@ async fn a_store_that_is_full_stores_all_of_a_batch_or_nothing() {
 #[tokio::test]
 async fn an_import_of_the_largest_size_is_one_step_of_the_store() {
     let server = Server::start(&[]);
-    let mut config = RedisConfig::new(format!("redis://127.0.0.1:{}", server.port));
+    let mut config = RedisConfig::new(format!("redis://127.0.0.1:{}", server.port).parse().unwrap());
     // As `greenroom import` waits for it.
     (config.answer_within, config.give_up_after) = (PATIENCE, PATIENCE * 3);
     let store = RedisStore::open(config).unwrap();
