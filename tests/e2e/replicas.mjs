@@ -89,9 +89,13 @@ export class Replicas {
     this.redis = await Redis.start({ keeps: 'everysec', port: this.redisPort, env: this.env });
   }
 
+  storeUrl() {
+    return `redis://127.0.0.1:${this.redisPort}`;
+  }
+
   startReplica(replica) {
     const args = ['control', '--config', this.toml('control'), '--listen', `127.0.0.1:${replica.port}`];
-    args.push('--store', `redis://127.0.0.1:${this.redisPort}`, '--replica', replica.name, '--advertise', replica.url);
+    args.push('--store', this.storeUrl(), '--replica', replica.name, '--advertise', replica.url);
     replica.run = run(BIN, args, { cwd: this.folder, env: { ...this.env, NO_COLOR: '1' } });
     replica.state = 'up';
     replica.broken = new AbortController();
