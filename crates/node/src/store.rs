@@ -86,3 +86,17 @@ pub(crate) fn hear_emitters(state: &Rc<NodeState>) {
 
 #[cfg(not(feature = "redis"))]
 pub(crate) fn hear_emitters(_state: &Rc<NodeState>) {}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_none_is_told_with_its_variable_and_without_its_password() {
+        assert!(address(&Secret::new("redis+sentinel://:hush@a,b,c/main"), options::STORE).is_ok());
+        let told =
+            address(&Secret::new("redis+sentinel://:hush@a,b,c"), options::STORE).unwrap_err().to_string();
+        assert!(told.starts_with("GREENROOM_REDIS: the address of a Redis is written redis://"), "{told}");
+        assert!(!told.contains("hush"), "{told}");
+    }
+}

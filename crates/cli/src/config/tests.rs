@@ -228,6 +228,7 @@ fn servers_are_kept_together_where_nothing_carries_their_broadcasts_to_another_h
         ("kind = \"room\"\ncommand = [\"./a\"]\nseats_per_room = 4\n".to_owned(), Spread::Hosts),
         (mesh.to_owned(), Spread::OneHost),
         (format!("{mesh}env = {{ GREENROOM_REDIS = \"redis://10.0.0.9\" }}\n"), Spread::Hosts),
+        (format!("{mesh}env = {{ GREENROOM_REDIS = \"redis+sentinel://a,b,c/main\" }}\n"), Spread::Hosts),
         (format!("{mesh}env = {{ GREENROOM_REDIS = {{ from = \"env:REDIS\" }} }}\n"), Spread::Hosts),
         (format!("{mesh}spread = \"zone\"\n"), Spread::Zones),
         (format!("{mesh}spread = \"one_host\"\n"), Spread::OneHost),
@@ -235,6 +236,19 @@ fn servers_are_kept_together_where_nothing_carries_their_broadcasts_to_another_h
     for (fleet, expected) in cases {
         let config = parse("greenroom.toml", &format!("[fleets.a]\n{fleet}")).expect("the text is valid");
         assert_eq!(config.fleets[0].spread, expected, "{fleet}");
+    }
+}
+
+#[test]
+fn an_address_of_a_redis_that_is_none_is_told_without_its_password() {
+    for key in ["GREENROOM_REDIS", "GREENROOM_EMITTERS"] {
+        let fleet = "[fleets.a]\nkind = \"mesh\"\ncommand = [\"./a\"]\n";
+        let told = faults(&format!("{fleet}env = {{ {key} = \"redis+sentinel://:hush@a,b\" }}\n"));
+        assert!(told.contains(&format!("env {key}: the address of a Redis is written redis://")), "{told}");
+        assert!(
+            told.contains("the name is missing that the sentinels have") && !told.contains("hush"),
+            "{told}"
+        );
     }
 }
 
