@@ -104,7 +104,7 @@ pub(crate) enum Verb {
     Get(Kind),
     /// Gets a room with a seat for each player.
     Allocate(AllocateArgs),
-    /// Prints the output of a game server.
+    /// Prints the output of game servers.
     Logs(LogsArgs),
     /// Starts the game servers of a fleet anew, each in its place; rooms that are not kept end.
     Restart {
@@ -366,9 +366,10 @@ fn label(text: &str) -> Result<(String, String), String> {
 /// `greenroom logs`.
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// The game server.
-    pub(crate) name: String,
-    /// Goes on until interrupted.
+    /// A game server, `fleet/NAME` for all servers of a fleet, or `room/ID` for what its server says of a room.
+    #[arg(value_name = "SERVER|fleet/NAME|room/ID")]
+    pub(crate) of: crate::logs::Of,
+    /// Goes on until interrupted, or until the room is over; to another server with the room, and to new ones of the fleet.
     #[arg(short, long)]
     pub(crate) follow: bool,
 }

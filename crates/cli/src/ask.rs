@@ -1,29 +1,24 @@
-//! Commands that ask the control plane: `get`, `allocate`, `logs`.
+//! Commands that ask the control plane: `get`, `allocate` and their likes.
 //!
 //! Never keeps anything: each asks, prints and ends.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use greenroom_client::{CallTimes, ClientError, ControlClient, RoomsPage};
-use greenroom_core::{FleetName, PlayerId, Revision, RoomKey, ServerName};
+use greenroom_core::{FleetName, PlayerId, Revision, RoomKey};
 use greenroom_wire::Text;
 use greenroom_wire::api::{AllocateRequest, DrainKind, DrainRequest, RoomPhase, RoomStatus, SelectorBody};
 use greenroom_wire::error::Code;
 use greenroom_wire::secret::SecretRef;
 use serde::Serialize;
 
-use crate::args::{AllocateArgs, DrainArg, DrainArgs, Global, Kind, LogsArgs, Output};
+use crate::args::{AllocateArgs, DrainArg, DrainArgs, Global, Kind, Output};
 use crate::failure::{Failure, UNAVAILABLE, chain};
 use crate::{print, secrets, table};
 
 /// Rooms shown at once; the API's own bound.
 const ROOMS_MAX: usize = 5_000;
-/// First piece of a log: its end.
-const LOG_BYTES: u32 = 65_536;
-/// Time between two looks at a log that is followed.
-const FOLLOW_PERIOD: Duration = Duration::from_millis(300);
-
 /// A client of the control plane that was named.
 pub(crate) fn client(global: &Global) -> Result<ControlClient, Failure> {
     client_at(&global.server, global.token_from.as_ref(), global.ca.as_deref())
@@ -157,32 +152,6 @@ pub(crate) async fn audit(limit: usize, before: Option<u64>, global: &Global) ->
     Ok(())
 }
 
-/// `greenroom logs`.
-pub(crate) async fn logs(args: &LogsArgs, global: &Global) -> Result<(), Failure> {
-    let control = client(global)?;
-    let server: ServerName = args
-        .name
-        .parse()
-        .map_err(|error: greenroom_core::InvalidId| Failure::usage(error.to_string(), ""))?;
-    let mut offset = None;
-    loop {
-        let piece =
-            control.logs(&server, offset, Some(LOG_BYTES)).await.map_err(|error| failure(&error, global))?;
-        match global.output {
-            Output::Table => print::text(&piece.text),
-            Output::Json if piece.text.is_empty() && offset.is_some() => {}
-            Output::Json => print::line(json(&piece)),
-        }
-        if !args.follow {
-            return Ok(());
-        }
-        if piece.text.is_empty() {
-            tokio::time::sleep(FOLLOW_PERIOD).await;
-        }
-        offset = Some(piece.next_offset);
-    }
-}
-
 pub(crate) fn show(global: &Global, answer: &impl Serialize, table: impl FnOnce() -> String) {
     match global.output {
         Output::Table => print::line(table()),
@@ -190,7 +159,7 @@ pub(crate) fn show(global: &Global, answer: &impl Serialize, table: impl FnOnce(
     }
 }
 
-fn json(answer: &impl Serialize) -> String {
+pub(crate) fn json(answer: &impl Serialize) -> String {
     serde_json::to_string_pretty(answer).expect("a wire value has only string keys")
 }
 

@@ -9,6 +9,7 @@ mod dev;
 mod export;
 mod failure;
 mod logging;
+mod logs;
 mod pages;
 mod print;
 mod scaling;
@@ -70,7 +71,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Verb::Agent(args) => on_runtime(serve::agent(args, global)),
         Verb::Get(kind) => on_runtime(ask::get(*kind, global)),
         Verb::Allocate(args) => on_runtime(ask::allocate(args, global)),
-        Verb::Logs(args) => on_runtime(ask::logs(args, global)),
+        Verb::Logs(args) => on_runtime(logs::run(args, global)),
         Verb::Drain(args) => on_runtime(ask::drain(args, global)),
         Verb::Audit { limit, before } => on_runtime(ask::audit(*limit, *before, global)),
         Verb::Restart { fleet } => on_runtime(ask::restart(fleet, global)),
@@ -117,6 +118,8 @@ mod tests {
             "greenroom get gameservers",
             "greenroom allocate arena --player ann --player bob --key party:1",
             "greenroom logs arena-k3x9q -f",
+            "greenroom logs fleet/arena -f",
+            "greenroom logs room/r-k3x9q",
             "greenroom get rooms --ended",
             "greenroom restart arena",
             "greenroom drain host h1 --reason disk",

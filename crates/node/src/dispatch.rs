@@ -9,6 +9,7 @@ use greenroom_socketio::engine::DisconnectReason;
 use greenroom_socketio::ids::OfSession;
 use greenroom_socketio::packet::{Packet, PacketKind, Prepared};
 
+use crate::connection_log;
 use crate::event::Event;
 use crate::handlers::Middleware;
 use crate::handshake::{ConnectRequest, Refusal};
@@ -267,6 +268,12 @@ impl Session {
             socket.set_follows();
         }
         self.connected(namespace, socket, pid.as_deref());
+        let went_on = match &arrival {
+            Arrival::Restored(_) => Ok(()),
+            Arrival::Fresh(why) => Err(*why),
+            Arrival::Unkept => Err(None),
+        };
+        connection_log::came(&self.state, socket, went_on, None);
         if let (Some(recovery), Some(pid)) = (&self.state.recovery, &pid) {
             recovery.settle(&self.state, socket, pid, arrival, asking.returning.wants_word);
         }
@@ -275,6 +282,7 @@ impl Session {
 
     fn admit_seated(self: &Rc<Self>, namespace: &Rc<Namespace>, socket: &Socket, admission: Admission) {
         self.connected(namespace, socket, Some(&admission.pid));
+        admission.log(&self.state, socket);
         self.greet(namespace, socket);
         admission.complete(&self.state, socket);
     }

@@ -33,6 +33,7 @@ mod broadcast;
 mod bucket;
 mod channel;
 mod connection;
+mod connection_log;
 mod counters;
 mod dispatch;
 #[cfg(feature = "redis")]

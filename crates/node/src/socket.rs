@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::broadcast::Broadcast;
+use crate::connection_log;
 use crate::event::{Event, Reply};
 use crate::flush::Flush;
 use crate::handlers::Outgoing;
@@ -451,6 +452,7 @@ impl Socket {
         }
         let session = &self.0.session;
         let seat = self.0.seat.take();
+        connection_log::went(&session.state, self, reason, seat.as_deref().map(Seated::room_id));
         let handlers = &self.0.namespace.handlers;
         if let Some(on_disconnecting) = &handlers.on_disconnecting {
             session.guard(|| on_disconnecting(self, reason));

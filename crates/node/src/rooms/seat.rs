@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use greenroom_core::PlayerId;
+use greenroom_core::{PlayerId, RoomId};
 use greenroom_room::{InputError, Seat, Why};
 use greenroom_socketio::SocketId;
 use greenroom_socketio::engine::DisconnectReason;
@@ -12,6 +12,7 @@ use greenroom_wire::backplane::{NotRestored, Position};
 use serde_json::json;
 
 use super::LiveRoom;
+use crate::connection_log;
 use crate::event::Event;
 use crate::recovery::tell_word;
 use crate::socket::Socket;
@@ -67,6 +68,12 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
+    /// Says in the log who came.
+    pub(crate) fn log(&self, state: &NodeState, socket: &Socket) {
+        let went_on = self.missed.as_ref().map(|_| ()).map_err(|why| *why);
+        connection_log::came(state, socket, went_on, Some(self.seated.room_id()));
+    }
+
     /// What is due once the client has its connect reply: the group, the room's greeting, the old connection's end.
     pub(crate) fn complete(self, state: &Rc<NodeState>, socket: &Socket) {
         if let Some(old) = self.replaced {
@@ -96,6 +103,10 @@ impl Admission {
 }
 
 impl Seated {
+    pub(crate) fn room_id(&self) -> &RoomId {
+        &self.room.id
+    }
+
     /// An event of the player: an input of the room's next tick. An ack says that it was taken.
     pub(crate) fn handle_event(&self, state: &Rc<NodeState>, socket: &Socket, mut event: Event) {
         let refused = {
