@@ -2,6 +2,7 @@
 //! Never calls a room that has closed.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -214,6 +215,12 @@ impl<R: Room> RoomHost<R> {
         }
     }
 
+    /// Keeps the seat of a player who is away for so many seconds more.
+    fn keep_seat(&mut self, seat: Seat, secs: u64) {
+        let until_tick = self.ctx.tick.saturating_add(secs.saturating_mul(u64::from(R::HZ)));
+        self.set_presence(seat, Presence::Dropped { until_tick });
+    }
+
     fn expire_graces(&mut self) {
         let over = |held: &Occupant| match held.presence {
             Presence::Connected => false,
@@ -284,7 +291,7 @@ impl<R: Room> HostedRoom for RoomHost<R> {
         Ok(())
     }
 
-    fn drop_seat(&mut self, seat: Seat) -> Result<(), SeatError> {
+    fn drop_seat(&mut self, seat: Seat, session: Duration) -> Result<(), SeatError> {
         self.check_taken(seat)?;
         if !self.ctx.is_connected(seat) {
             return Ok(());
@@ -292,10 +299,8 @@ impl<R: Room> HostedRoom for RoomHost<R> {
         self.set_presence(seat, Presence::Dropped { until_tick: u64::MAX });
         match self.room.dropped(&mut self.ctx, seat) {
             Grace::None => self.free(seat, Why::GraceOver),
-            Grace::Secs(secs) => {
-                let until_tick = self.ctx.tick + u64::from(secs) * u64::from(R::HZ);
-                self.set_presence(seat, Presence::Dropped { until_tick });
-            }
+            Grace::Session => self.keep_seat(seat, session.as_secs()),
+            Grace::Secs(secs) => self.keep_seat(seat, u64::from(secs)),
             Grace::Forever => {}
         }
         self.settle();

@@ -1,6 +1,7 @@
 //! A room of any kind, so that a node holds many kinds in one table. Never knows a room's own types.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::{
     CreateError, Delivery, Drain, InputError, JoinError, Occupant, Output, Player, RestoreError, Room,
@@ -25,8 +26,9 @@ pub trait HostedRoom: Send {
     /// Seats a player. What the room sends to the seat meanwhile is among the next outputs.
     fn join(&mut self, seat: Seat, player: Player) -> Result<(), JoinError>;
 
-    /// The seat's transport was lost: the room says how long it is kept. A repeated call changes nothing.
-    fn drop_seat(&mut self, seat: Seat) -> Result<(), SeatError>;
+    /// The seat's transport was lost: the room says how long it is kept. `session` is how long the player's session is
+    /// ([`Grace::Session`](crate::Grace::Session)), in whole seconds. A repeated call changes nothing.
+    fn drop_seat(&mut self, seat: Seat, session: Duration) -> Result<(), SeatError>;
 
     /// The seat's player is connected again, or on a second connection that takes the seat over. The room sends
     /// what they need to go on; a repeated call sends it again.

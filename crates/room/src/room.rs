@@ -52,9 +52,9 @@ pub trait Room: Serialize + DeserializeOwned + Send + 'static {
     /// A timer set by [`Ctx::after`] is due. Default: nothing.
     fn timer(&mut self, _ctx: &mut Ctx<Self>, _timer: Self::Timer) {}
 
-    /// A seat's transport was lost. The answer says how long the seat is kept. Default: 30 s.
+    /// A seat's transport was lost. The answer says how long the seat is kept. Default: as long as the player's session.
     fn dropped(&mut self, _ctx: &mut Ctx<Self>, _seat: Seat) -> Grace {
-        Grace::Secs(30)
+        Grace::Session
     }
 
     /// A seat's player is back, perhaps on a fresh page: send them the full state. Also called when a second
@@ -130,6 +130,8 @@ impl Reject {
 pub enum Grace {
     /// Not at all: the seat is free at once.
     None,
+    /// As long as the player's session: the time for which a server with recovery lets clients be away, and 30 s without.
+    Session,
     /// This many seconds of the room's own time.
     Secs(u16),
     /// As long as the room lives.

@@ -4,12 +4,17 @@
 
 mod sandbox;
 
+use std::time::Duration;
+
 use greenroom_room::{
     Drain, HostedRoom, InputError, Output, Player, Presence, RoomHost, RoomKind, Seat, To, Why,
 };
 use sandbox::Sandbox;
 
 type Host = RoomHost<Sandbox>;
+
+/// How long sessions are kept.
+const SESSION: Duration = Duration::from_secs(3);
 
 fn host(players: &[&str]) -> Host {
     let mut host = Host::create("", 1, 4).unwrap();
@@ -124,11 +129,16 @@ fn a_seat_that_floods_is_told_of_each_input_that_was_not_taken() {
 #[test]
 fn a_dropped_seat_is_kept_for_its_grace() {
     // (player, ticks at which the seat is still theirs, ticks at which it is free); 20 ticks are a second
-    let cases = [("hasty", None, Some(0)), ("ann", Some(19), Some(20)), ("patient", Some(200), None)];
+    let cases = [
+        ("hasty", None, Some(0)),
+        ("ann", Some(19), Some(20)),
+        ("loyal", Some(59), Some(60)),
+        ("patient", Some(200), None),
+    ];
     for (id, kept, free) in cases {
         let mut host = host(&[id]);
-        host.drop_seat(Seat(0)).unwrap();
-        let _ = host.drop_seat(Seat(0)); // a repeated drop changes nothing
+        host.drop_seat(Seat(0), SESSION).unwrap();
+        let _ = host.drop_seat(Seat(0), SESSION); // a repeated drop changes nothing
         for tick in 0..=200 {
             let taken = host.seats()[0].is_some();
             assert!(taken || kept.is_none_or(|kept| tick > kept), "{id} lost the seat at {tick}");
@@ -143,7 +153,7 @@ fn a_dropped_seat_is_kept_for_its_grace() {
 #[test]
 fn a_resumed_seat_is_greeted_and_hears_the_room_again() {
     let mut host = host(&["ann"]);
-    host.drop_seat(Seat(0)).unwrap();
+    host.drop_seat(Seat(0), SESSION).unwrap();
     assert!(matches!(host.seats()[0].as_ref().unwrap().presence, Presence::Dropped { until_tick: 20 }));
     assert!(host.handle(Seat(0), "quit", None).is_err());
     host.resume(Seat(0)).unwrap();
@@ -216,7 +226,7 @@ fn empty_ticks_count_from_the_last_seat_freed() {
     assert_eq!(host.empty_ticks(), 1);
     host.join(Seat(2), Player::new("ann")).unwrap();
     host.tick();
-    host.drop_seat(Seat(2)).unwrap();
+    host.drop_seat(Seat(2), SESSION).unwrap();
     assert_eq!(host.empty_ticks(), 0, "a dropped player still holds the seat");
     host.leave(Seat(2), Why::Revoked).unwrap();
     host.tick();

@@ -5,11 +5,15 @@
 
 mod sandbox;
 
+use std::time::Duration;
+
 use greenroom_room::{HostedRoom, Player, RestoreError, Rng, RoomHost, RoomKind, Seat, Why};
 use proptest::prelude::*;
 use sandbox::{In, Sandbox};
 
 const TICKS: u32 = 3000;
+/// How long sessions are kept.
+const SESSION: Duration = Duration::from_secs(3);
 
 /// One tick's worth of random calls: the draws do not depend on how the room answers.
 fn disturb(room: &mut dyn HostedRoom, calls: &mut Rng) {
@@ -30,7 +34,7 @@ fn disturb(room: &mut dyn HostedRoom, calls: &mut Rng) {
         // Refusals are part of the run: both rooms must refuse the same.
         match calls.below(12) {
             0 | 1 => drop(room.join(seat, Player::new(id))),
-            2 => drop(room.drop_seat(seat)),
+            2 => drop(room.drop_seat(seat, SESSION)),
             3 => drop(room.resume(seat)),
             4 if b < 30 => drop(room.leave(seat, Why::Left)),
             _ => {

@@ -1,5 +1,7 @@
 //! Whole rounds without a socket: the room is a value.
 
+use std::time::Duration;
+
 use greenroom_room::{HostedRoom, Output, Player, Rng, RoomHost, RoomKind, Seat, To, Why};
 use serde_json::{Value, json};
 
@@ -8,6 +10,9 @@ use super::sim::{self, World};
 use super::{Arena, Phase};
 
 type Host = RoomHost<Arena>;
+
+/// How long sessions are kept; the arena has its own word on seats.
+const SESSION: Duration = Duration::from_secs(120);
 
 /// Who gets each event, its name and its argument.
 fn events(host: &mut Host) -> Vec<(To, String, Value)> {
@@ -204,7 +209,7 @@ fn a_round_ends_when_all_who_are_connected_concede() {
     }
     run(&mut host, 2);
     assert_eq!(host.room().phase, Phase::Play);
-    host.drop_seat(Seat(3)).unwrap();
+    host.drop_seat(Seat(3), SESSION).unwrap();
     assert_eq!(host.room().phase, Phase::Podium);
     assert!(host.result().unwrap().starts_with(r#"{"ended":"conceded","standings":[{"place":1,"#));
 }
@@ -224,7 +229,7 @@ fn a_deserted_round_closes_with_the_scores_of_those_who_left() {
 fn a_player_who_comes_back_gets_the_whole_picture() {
     let mut host = playing(10, 4);
     run(&mut host, 50);
-    host.drop_seat(Seat(2)).unwrap();
+    host.drop_seat(Seat(2), SESSION).unwrap();
     let seen = run(&mut host, 5);
     assert_eq!(last(&seen, "state").unwrap()["p"][2][4].as_i64().unwrap() & 8, 8, "the others see them away");
     host.resume(Seat(2)).unwrap();

@@ -18,6 +18,7 @@ use greenroom_wire::rooms::{EndReason, RoomEnded};
 use super::history::RoomHistory;
 use super::keeping::{Keeping, Seal};
 use super::live::run_ticks;
+use super::seat::session_kept;
 use super::{LiveRoom, Rooms};
 use crate::state::NodeState;
 
@@ -215,7 +216,7 @@ impl Rooms {
         crate::node::NodeHandle(Rc::clone(state)).spawn(run_ticks(Rc::clone(state), Rc::clone(&room)));
         for seat in connected {
             // Nobody is connected to this process yet.
-            room.call(state, |host| host.drop_seat(seat));
+            room.call(state, |host| host.drop_seat(seat, session_kept(state)));
         }
         room.settle(state);
         room.list(state);

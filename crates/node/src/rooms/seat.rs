@@ -2,6 +2,7 @@
 //! Never the room's own view of the seat: that is the host's.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use greenroom_core::{PlayerId, RoomId};
 use greenroom_room::{InputError, Seat, Why};
@@ -22,6 +23,14 @@ use crate::state::NodeState;
 const BAD_INPUT: &str = "bad_input";
 /// Code of an input that may be sent again: the room has as much as it takes, until its next tick.
 const NOT_NOW: &str = "not_now";
+
+/// How long a seat is kept where sessions are not.
+const SEAT_KEPT: Duration = Duration::from_secs(30);
+
+/// How long a player may be away and go on.
+pub(super) fn session_kept(state: &NodeState) -> Duration {
+    state.config.recovery.as_ref().map_or(SEAT_KEPT, |recovery| recovery.window)
+}
 
 /// Who holds a seat, by which token and which session.
 pub(super) struct Chair {
@@ -171,7 +180,8 @@ impl Seated {
             | DisconnectReason::ServerShuttingDown
             | DisconnectReason::ForcedClose
             | DisconnectReason::ForcedServerClose => {
-                self.room.call(state, |host| host.drop_seat(seat));
+                let session = session_kept(state);
+                self.room.call(state, |host| host.drop_seat(seat, session));
             }
         }
         self.room.settle(state);

@@ -121,6 +121,7 @@ impl Room for Sandbox {
         match ctx.player(seat).map(|player| player.id.as_str()) {
             Some("hasty") => Grace::None,
             Some("patient") => Grace::Forever,
+            Some("loyal") => Grace::Session,
             Some(_) | None => Grace::Secs(1),
         }
     }
