@@ -1,5 +1,6 @@
 //! Laws of rooms that outlive their process.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use greenroom_wire::Text;
@@ -58,7 +59,8 @@ async fn take(stand: &mut Stand<'_>, name: &str, server: &str, kept_ms: u64) -> 
     let mut peer = join(stand, name, "/rooms", LONG_MS).await;
     peer.say(hold(server, false, kept_ms));
     peer.until("the end of its rooms", |peer| peer.rooms.contains(&RoomTold::AllHeld)).await;
-    let mut found = Vec::new();
+    // Rooms are told in any order.
+    let mut found = BTreeMap::new();
     for told in &peer.rooms {
         let RoomTold::Held { record, events } = told else { continue };
         assert_eq!(record.snapshot, format!("state after {}", record.seq), "the state of that very step");
@@ -66,8 +68,10 @@ async fn take(stand: &mut Stand<'_>, name: &str, server: &str, kept_ms: u64) -> 
             assert_eq!(event.packet, format!("2[\"step\",{}]", event.offset));
         }
         assert_eq!(record.history.offset, record.seq);
-        found.push((record.seq, events.iter().map(|event| event.offset).collect()));
+        let offsets = events.iter().map(|event| event.offset).collect();
+        assert_eq!(found.insert(&record.room.0, (record.seq, offsets)), None, "each room is told once");
     }
+    let found = found.into_values().collect();
     (peer, found)
 }
 

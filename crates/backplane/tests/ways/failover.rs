@@ -1,15 +1,20 @@
 //! A Redis whose replica takes over, one test for each row of the table in docs/recovery.md.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use greenroom_backplane::conformance::Peer;
+use greenroom_backplane::emitters::{EmittersConfig, Heard, listen};
 use greenroom_wire::backplane::Pid;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::config::config_of;
 use crate::faults::{
     are_down, are_up_again, assert_in_order, assert_whole, busy_until, given, join_by, pair_of, settle,
 };
-use crate::sentinels::Watched;
+use crate::sentinels::{PATIENCE, Watched};
 
 async fn pair(watched: &Watched) -> Vec<Peer> {
     pair_of(["a.0", "b.0"].map(|name| join_by(config_of(watched.address(), name.parse().unwrap())))).await
@@ -70,4 +75,24 @@ async fn frozen_until_its_replica_has_taken_over_nobody_goes_on_with_it() {
     assert!(peers.iter().all(|peer| peer.ups <= ups), "nobody was on the one that was made a replica");
     let events = |index: usize| watched.stores[index].ask(&["XLEN", "{greenroom:1:/}:log"]);
     busy_until(&mut peers, "what the other one has", |_| events(0) == events(1)).await;
+}
+
+#[tokio::test]
+async fn the_ear_for_emitters_goes_there_too() {
+    let mut watched = Watched::start(1, &[]);
+    let ear = EmittersConfig::new(watched.address(), vec!["words*".to_owned()]);
+    let ((tell, mut heard), mut tasks) = (unbounded_channel(), JoinSet::new());
+    tasks.spawn(listen(ear, move |word| drop(tell.send(word))));
+    let deadline = Instant::now() + PATIENCE;
+    for (round, word) in ["before", "after"].into_iter().enumerate() {
+        // Published again and again: what nobody listens to is gone.
+        let is_it =
+            |told: &Heard| matches!(told, Heard::Message { message, .. } if message == word.as_bytes());
+        while !timeout(Duration::from_millis(50), heard.recv()).await.is_ok_and(|told| is_it(&told.unwrap()))
+        {
+            assert!(Instant::now() < deadline, "waited in vain for the word {word}");
+            let _hearers = watched.stores[round].ask(&["PUBLISH", "words#", word]);
+        }
+        watched.stores[0].kill();
+    }
 }
