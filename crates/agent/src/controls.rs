@@ -1,14 +1,16 @@
 //! The streams to the replicas of the control plane: one is kept to each, and `obedience` says which of them is obeyed.
 //!
-//! Never tells anything to a replica that is not obeyed, so that whatever a leader hears from this agent was said after the
-//! agent had heard the leader's term.
+//! Never tells a replica that is not obeyed more than what runs, and that under the term 0, which nobody leads with. A report to the
+//! one that is obeyed has the highest term that was heard when it was made. So whatever a leader plans on was said
+//! after the agent had heard the leader's term, though all replicas see what runs.
 
 use std::collections::BTreeMap;
 
-use greenroom_wire::agent::ToAgent;
+use greenroom_wire::agent::{FromAgent, Report, ToAgent};
 
 use crate::obedience::{ControlId, Heed, Obedience};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Overflow};
+use crate::shell::to_line;
 use crate::supervisor::Event;
 
 #[derive(Debug, Default)]
@@ -45,6 +47,28 @@ impl Controls {
         self.sessions.get(&self.obedience.obeyed()?)
     }
 
+    /// Whether nobody would hear anything.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Tells the replica that is obeyed; a report all others too. Gives the streams that end because they are read too slowly.
+    pub(crate) fn tell(&self, message: FromAgent) -> Vec<Overflow> {
+        let obeyed = self.obedience.obeyed();
+        let mut overflows = Vec::new();
+        if let Some(outbox) = self.obeyed() {
+            overflows.extend(outbox.push(to_line(&message)).err());
+        }
+        let FromAgent::Report(report) = message else { return overflows };
+        let others = self.sessions.iter().filter(|(control, _)| Some(**control) != obeyed);
+        let mut others = others.map(|(_, outbox)| outbox).peekable();
+        if others.peek().is_some() {
+            let line = to_line(&FromAgent::Report(Report { term: Some(0), ..report }));
+            overflows.extend(others.filter_map(|outbox| outbox.push(line.clone()).err()));
+        }
+        overflows
+    }
+
     /// Dialling again, this agent says which term it has seen.
     fn hang_up(&mut self, control: ControlId) {
         if let Some(outbox) = self.sessions.get(&control) {
@@ -77,6 +101,37 @@ mod tests {
         });
         let readers = readers.collect();
         (controls, readers)
+    }
+
+    fn heard(reader: &mut OutboxReader) -> Option<FromAgent> {
+        reader.try_next().map(|line| serde_json::from_str(&line).unwrap())
+    }
+
+    #[tokio::test]
+    async fn all_see_what_runs_and_the_obeyed_alone_is_told_under_a_term() {
+        let (mut controls, mut readers) = three();
+        let report = |term| FromAgent::Report(Report { at_ms: Some(7), term: Some(term), servers: Vec::new() });
+        assert_eq!(controls.tell(report(4)), []);
+        for reader in &mut readers {
+            assert_eq!(heard(reader), Some(report(0)), "nobody leads yet");
+        }
+        assert!(controls.said(1, welcome(5), 4).is_some());
+        assert_eq!(controls.tell(report(5)), []);
+        let told = readers.iter_mut().map(|reader| heard(reader).unwrap());
+        assert_eq!(told.collect::<Vec<_>>(), [report(0), report(5), report(0)]);
+        let refused = FromAgent::Refused { server: greenroom_wire::Text("s".parse().unwrap()), message: String::new() };
+        assert_eq!(controls.tell(refused.clone()), []);
+        let told = readers.iter_mut().map(heard);
+        assert_eq!(told.collect::<Vec<_>>(), [None, Some(refused), None]);
+        // Another one takes over between the making of a report and its sending: it is told under the term of then.
+        assert!(controls.said(2, welcome(6), 5).is_some());
+        assert_eq!(controls.tell(report(5)), []);
+        let told = readers.iter_mut().map(|reader| heard(reader).unwrap());
+        assert_eq!(told.collect::<Vec<_>>(), [report(0), report(0), report(5)]);
+        assert!(controls.lost(2).is_some());
+        assert_eq!(controls.tell(report(6)), []);
+        assert_eq!(heard(&mut readers[2]), None, "its stream is over");
+        assert_eq!(heard(&mut readers[0]), Some(report(0)), "the others see on");
     }
 
     async fn is_hung_up(reader: &mut OutboxReader) -> bool {

@@ -23,7 +23,7 @@ pub enum Heed {
 }
 
 impl Obedience {
-    /// The replica that is obeyed, and the only one that is told anything.
+    /// The replica that is obeyed, and the only one that is told what it may plan by.
     #[must_use]
     pub const fn obeyed(&self) -> Option<ControlId> {
         self.obeyed

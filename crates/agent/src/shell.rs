@@ -364,7 +364,8 @@ impl Shell {
                     tell(&inbox, Event::Probed { server, instance, outcome }).await;
                 });
             }
-            Effect::Tell(message) => self.tell_control(&memory::weighed(*message)),
+            Effect::Tell(_) if self.controls.is_alone() => {}
+            Effect::Tell(message) => self.tell_control(memory::weighed(*message)),
             Effect::ReadLogs { request, server, offset, bytes_max } => {
                 let Some(control) = self.controls.obeyed().cloned() else { return };
                 let read = logs::read(self.provider.clone(), control, request, server, offset, bytes_max);
@@ -388,9 +389,8 @@ impl Shell {
         }
     }
 
-    fn tell_control(&mut self, message: &FromAgent) {
-        let Some(control) = self.controls.obeyed() else { return };
-        if let Err(overflow) = control.push(to_line(message)) {
+    fn tell_control(&mut self, message: FromAgent) {
+        for overflow in self.controls.tell(message) {
             self.overflows_total += 1;
             let queued_bytes = overflow.queued_bytes;
             tracing::warn!(queued_bytes, overflows_total = self.overflows_total, "control reads too slowly");

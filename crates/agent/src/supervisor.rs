@@ -368,8 +368,8 @@ impl Supervisor {
         self.tick_peers(now);
         if self.welcomed {
             self.repeat_results(now);
-            self.report(now);
         }
+        self.report(now);
         if self.stopping && self.drain_until.is_none() && self.servers.values().all(Managed::is_ended) {
             self.drain_until = Some(now + DRAIN);
         }
@@ -383,9 +383,13 @@ impl Supervisor {
         let rooms: usize = servers.iter().map(|server| server.rooms.len()).sum();
         let pause = REPORT_COALESCE_PER_ROOM.saturating_mul(u32::try_from(rooms).unwrap_or(u32::MAX));
         self.report_not_before = now + pause.min(REPORT_EVERY);
-        let report = Report { at_ms: Some(now.unix_ms()), servers };
+        let report = Report { at_ms: Some(now.unix_ms()), term: Some(self.term_seen), servers };
         self.out.effects.push(Effect::Tell(Box::new(FromAgent::Report(report))));
         self.report_at = now + REPORT_EVERY;
+        if !self.welcomed {
+            // Replicas that do not lead see it; whoever leads next must still be told of those that ended.
+            return;
+        }
         let told: Vec<ServerName> = self
             .servers
             .iter()
@@ -408,7 +412,7 @@ impl Supervisor {
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
         let settling = (!self.settling.is_empty()).then_some(self.settle_until);
-        let report = (self.welcomed && self.settling.is_empty()).then_some(self.report_at);
+        let report = self.settling.is_empty().then_some(self.report_at);
         let repeat = (self.welcomed && !self.room_ended.is_empty()).then_some(self.repeat_at);
         let peers = self.peers.wake_at(self.welcomed);
         let own = [settling, report, repeat, self.drain_until, self.boards.wake_at(), peers];

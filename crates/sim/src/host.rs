@@ -301,20 +301,11 @@ impl Host {
         if self.is_silent(now_ms) {
             return;
         }
+        if self.changed || now_ms >= self.report_ms {
+            self.report(now_ms, rng);
+        }
         let Some(obeyed) = self.obedience.obeyed() else { return };
         let Some(stream) = &mut self.links[obeyed].stream else { return };
-        if self.changed || now_ms >= self.report_ms {
-            let servers = self.servers.values().map(Server::report).collect();
-            let report = Report { at_ms: Some(now_ms), servers };
-            // Repeated, because a report that is handled twice must change nothing.
-            for _ in 0..=u8::from(rng.random_bool(0.05)) {
-                stream.to_control.send(now_ms, FromAgent::Report(report.clone()), rng);
-            }
-            // An ended server is told once more and then forgotten.
-            self.servers.retain(|_, server| server.phase != ProcessPhase::Ended);
-            self.report_ms = now_ms + 1_000;
-            self.changed = false;
-        }
         if now_ms >= self.resend_ms || self.unacked.len() == 1 {
             for (server, instance, ended) in &self.unacked {
                 let message = FromAgent::RoomEnded {
@@ -326,6 +317,27 @@ impl Host {
             }
             self.resend_ms = now_ms + 1_000;
         }
+    }
+
+    /// To all control processes; to those that are not obeyed under a term that nobody leads with.
+    fn report(&mut self, now_ms: u64, rng: &mut ChaCha8Rng) {
+        let servers = self.servers.values().map(Server::report).collect();
+        let report = Report { at_ms: Some(now_ms), term: Some(self.term_seen), servers };
+        let obeyed = self.obedience.obeyed();
+        let streams = self.links.iter_mut().enumerate();
+        for (control, stream) in streams.filter_map(|(control, link)| Some((control, link.stream.as_mut()?))) {
+            let term = if obeyed == Some(control) { report.term } else { Some(0) };
+            // Repeated, because a report that is handled twice must change nothing.
+            for _ in 0..=u8::from(rng.random_bool(0.05)) {
+                stream.to_control.send(now_ms, FromAgent::Report(Report { term, ..report.clone() }), rng);
+            }
+        }
+        if obeyed.is_some() {
+            // An ended server is told once more and then forgotten.
+            self.servers.retain(|_, server| server.phase != ProcessPhase::Ended);
+        }
+        self.report_ms = now_ms + 1_000;
+        self.changed = false;
     }
 }
 

@@ -1,7 +1,8 @@
 //! The agent protocol, version 1: one WebSocket per agent at `/v1/agents/stream`, one JSON message per text frame.
 //!
 //! The agent opens it and says `Hello`; control answers `Welcome`. Reports are whole, never deltas: control may miss
-//! any number of them. Orders carry the `term`; an agent refuses one below the highest it has seen.
+//! any number of them. Orders carry the `term`; an agent refuses one below the highest it has seen. Of several replicas each gets the
+//! reports, and the one that is obeyed everything else.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ pub const STOPPED: &str = "stopped (";
 pub enum FromAgent {
     /// First message.
     Hello(Hello),
-    /// Every second and at once on change.
+    /// Every second and at once on change, to every replica whose stream is open.
     Report(Report),
     /// A room has ended; repeated until `RoomEndedAck`.
     RoomEnded {
@@ -83,6 +84,10 @@ pub struct Report {
     /// do not tell; it counts as made when it is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
+    /// The highest term that the agent had heard when it made this, told to the replica that it obeys. 0 to all others: they
+    /// see, and plan nothing by it. `None` from agents that report to the obeyed replica alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<u64>,
     /// All servers that were started and not yet forgotten, by name. Ended ones are told once more after they ended.
     pub servers: Vec<ServerReport>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use greenroom_core::HostName;
 use greenroom_wire::Text;
-use greenroom_wire::agent::{self, Hello, ToAgent};
+use greenroom_wire::agent::{self, Hello, Report, ToAgent};
 use greenroom_wire::record::HostRecord;
 use greenroom_wire::rooms::EndReason;
 
@@ -88,6 +88,12 @@ impl World {
         {
             host.stream = None;
         }
+    }
+
+    /// Whether its agent had heard a term of this world, and obeyed it, when it made this report. What runs may else be seen, but
+    /// nothing is planned by it: an order of a former leader may have come after it.
+    pub(super) fn is_told(&self, report: &Report) -> bool {
+        report.term.is_none_or(|term| (self.term_begun..=self.config.term).contains(&term))
     }
 
     /// Any word of an agent proves that it lives.

@@ -73,6 +73,8 @@ pub struct World {
     ids: IdSource,
     now: Timestamp,
     started_at: Timestamp,
+    /// The term that it began with; an agent that knows of a higher one raises it.
+    term_begun: u64,
     fleets: BTreeMap<FleetName, FleetState>,
     hosts: BTreeMap<HostName, HostState>,
     streams: BTreeMap<StreamId, HostName>,
@@ -162,6 +164,11 @@ impl World {
 
     fn stream_said(&mut self, stream: StreamId, message: FromAgent) {
         let Some(host) = self.streams.get(&stream).cloned() else { return };
+        if let FromAgent::Report(report) = &message
+            && !self.is_told(report)
+        {
+            return;
+        }
         self.heard(&host);
         match message {
             FromAgent::Hello(_) => self.close_stream(stream, "hello was said already"),

@@ -28,6 +28,7 @@ impl World {
             .map(|spec| (spec.name.clone(), FleetState::new(spec.clone(), now)))
             .collect();
         let mut world = Self {
+            term_begun: config.term,
             config,
             ids,
             now,

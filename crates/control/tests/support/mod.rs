@@ -265,7 +265,7 @@ async fn attend(
             }
         }
         let report = |servers: &BTreeMap<String, ServerReport>| {
-            FromAgent::Report(Report { at_ms: None, servers: servers.values().cloned().collect() })
+            FromAgent::Report(Report { at_ms: None, term: None, servers: servers.values().cloned().collect() })
         };
         tokio::select! {
             _ = beat.tick(), if welcomed => queue.push(report(&servers)),
@@ -297,7 +297,7 @@ fn obey(servers: &mut BTreeMap<String, ServerReport>, order: &ToAgent) -> Vec<Fr
         ToAgent::Start { order, .. } => {
             let port = 7000 + servers.len();
             servers.entry(order.server.to_string()).or_insert_with(|| started(order, port));
-            vec![FromAgent::Report(Report { at_ms: None, servers: servers.values().cloned().collect() })]
+            vec![FromAgent::Report(Report { at_ms: None, term: None, servers: servers.values().cloned().collect() })]
         }
         ToAgent::ReadLogs { request, .. } => {
             let outcome = Ok(LogsAnswer { text: "a line\n".to_owned(), next_offset: 7 });

@@ -57,18 +57,20 @@ fn an_agent_speaks_as_ever() {
     golden(
         Process,
         "agent_report",
-        &FromAgent::Report(Report { at_ms: None, servers: vec![server(), ended] }),
+        &FromAgent::Report(Report { at_ms: None, term: None, servers: vec![server(), ended] }),
     );
-    let dated = Report { at_ms: Some(1_700_000_000_123), servers: vec![] };
+    let dated = Report { at_ms: Some(1_700_000_000_123), term: None, servers: vec![] };
     golden(Process, "agent_report_dated", &FromAgent::Report(dated));
+    let of_term = Report { at_ms: Some(1_700_000_000_123), term: Some(7), servers: vec![] };
+    golden(Process, "agent_report_term", &FromAgent::Report(of_term));
     let busy = ServerReport { measured: measured(), ..server() };
-    golden(Process, "agent_report_measured", &FromAgent::Report(Report { at_ms: None, servers: vec![busy] }));
+    golden(Process, "agent_report_measured", &FromAgent::Report(Report { at_ms: None, term: None, servers: vec![busy] }));
     let labelled =
         ServerReport { labels: BTreeMap::from([("map".to_owned(), "desert".to_owned())]), ..server() };
     golden(
         Process,
         "agent_report_labels",
-        &FromAgent::Report(Report { at_ms: None, servers: vec![labelled] }),
+        &FromAgent::Report(Report { at_ms: None, term: None, servers: vec![labelled] }),
     );
     golden(Process, "agent_read_peers", &FromAgent::ReadPeers { fleet: text("arena") });
     let ended = FromAgent::RoomEnded {

@@ -143,3 +143,28 @@ fn logs_are_read_in_pieces_of_a_bounded_size() {
     let effect = Effect::ReadLogs { request: 9, server, offset: None, bytes_max: 262_144 };
     assert_eq!(bench.take(), [(0, effect)]);
 }
+
+#[test]
+fn without_a_leader_what_runs_is_told_on_and_what_ended_once_more_to_the_next_one() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.control(ToAgent::Stop { term: 5, server: name("arena-1").into(), reason: "idle".to_owned() });
+    bench.event(Event::ControlLost);
+    bench.exited("arena-1", "arena-1.0", Exit::Code(0));
+    bench.report_times();
+    bench.pass(3_000);
+    assert_eq!(bench.told("arena-1").map(|told| told.phase), Some(ProcessPhase::Ended));
+    assert!((3..=4).contains(&bench.report_times().len()), "one each second");
+    bench.control(ToAgent::Welcome { version: 1, term: 6, keys: PublicKeys::default() });
+    assert_eq!(bench.told("arena-1").map(|told| told.phase), Some(ProcessPhase::Ended));
+    let term = |(_, effect): &(u64, Effect)| match effect {
+        Effect::Tell(told) => match &**told {
+            FromAgent::Report(report) => report.term,
+            _ => None,
+        },
+        _ => None,
+    };
+    assert_eq!(bench.done.iter().find_map(term), Some(6), "it was made after the welcome");
+    bench.pass(1_000);
+    assert!(bench.told("arena-1").is_none(), "told to whoever leads, and forgotten");
+}

@@ -1,7 +1,7 @@
 //! Hosts: silence, loss, second agents, refused orders.
 
 use greenroom_wire::Text;
-use greenroom_wire::agent::{FromAgent, ProcessPhase, ToAgent};
+use greenroom_wire::agent::{FromAgent, ProcessPhase, Report, ToAgent};
 use greenroom_wire::api::StateWord;
 use greenroom_wire::error::Code;
 use greenroom_wire::rooms::EndReason;
@@ -196,4 +196,30 @@ fn a_restart_of_a_fleet_reaches_each_of_its_servers_and_ends_its_wait() {
     assert_eq!((answer.servers.len(), told), (2, 2));
     let unknown = rig.now_answered(restart("nonesuch"));
     assert_eq!(unknown.unwrap_err().code(), Code::FleetNotFound);
+}
+
+#[test]
+fn a_report_counts_when_its_agent_had_heard_a_term_of_this_leader() {
+    // By the highest term that the agent has heard before, and that of its report.
+    let cases = [
+        (0, None, true),
+        (0, Some(0), false),
+        (0, Some(1), false),
+        (0, Some(2), true),
+        (0, Some(3), false),
+        // The leader goes above it; agents that are told nothing meanwhile go on with what they know.
+        (5, Some(1), false),
+        (5, Some(2), true),
+        (5, Some(6), true),
+        (5, Some(7), false),
+    ];
+    for (seen, term, counts) in cases {
+        let mut rig = arena();
+        rig.restart();
+        rig.connect_as(HOST, "boot1", seen);
+        let servers = rig.servers.values().map(|running| running.report.clone()).collect();
+        rig.say(FromAgent::Report(Report { at_ms: None, term, servers }));
+        let told = rig.overview().gameservers.len();
+        assert_eq!(told, if counts { 2 } else { 0 }, "after {seen} a report of {term:?}");
+    }
 }

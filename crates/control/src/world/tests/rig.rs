@@ -279,13 +279,13 @@ impl Rig {
     /// The agent reports all it runs.
     pub(super) fn report(&mut self) {
         let servers = self.servers.values().map(|running| running.report.clone()).collect();
-        self.say(FromAgent::Report(Report { at_ms: None, servers }));
+        self.say(FromAgent::Report(Report { at_ms: None, term: None, servers }));
     }
 
     /// The same, made at another moment than now.
     pub(super) fn report_made_at(&mut self, at_ms: u64) {
         let servers = self.servers.values().map(|running| running.report.clone()).collect();
-        self.say(FromAgent::Report(Report { at_ms: Some(at_ms), servers }));
+        self.say(FromAgent::Report(Report { at_ms: Some(at_ms), term: None, servers }));
     }
 
     pub(super) fn say(&mut self, message: FromAgent) {

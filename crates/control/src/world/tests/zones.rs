@@ -191,7 +191,7 @@ impl Rig {
     fn report(&mut self, at: usize) {
         let Some(stream) = self.machines[at].stream else { return };
         let servers = self.machines[at].servers.values().cloned().collect();
-        let message = Box::new(FromAgent::Report(Report { at_ms: None, servers }));
+        let message = Box::new(FromAgent::Report(Report { at_ms: None, term: None, servers }));
         self.event(Event::StreamSaid { stream, message });
     }
 }
