@@ -110,7 +110,8 @@ mod tests {
     #[tokio::test]
     async fn all_see_what_runs_and_the_obeyed_alone_is_told_under_a_term() {
         let (mut controls, mut readers) = three();
-        let report = |term| FromAgent::Report(Report { at_ms: Some(7), term: Some(term), servers: Vec::new() });
+        let report =
+            |term| FromAgent::Report(Report { at_ms: Some(7), term: Some(term), servers: Vec::new() });
         assert_eq!(controls.tell(report(4)), []);
         for reader in &mut readers {
             assert_eq!(heard(reader), Some(report(0)), "nobody leads yet");
@@ -119,7 +120,8 @@ mod tests {
         assert_eq!(controls.tell(report(5)), []);
         let told = readers.iter_mut().map(|reader| heard(reader).unwrap());
         assert_eq!(told.collect::<Vec<_>>(), [report(0), report(5), report(0)]);
-        let refused = FromAgent::Refused { server: greenroom_wire::Text("s".parse().unwrap()), message: String::new() };
+        let refused =
+            FromAgent::Refused { server: greenroom_wire::Text("s".parse().unwrap()), message: String::new() };
         assert_eq!(controls.tell(refused.clone()), []);
         let told = readers.iter_mut().map(heard);
         assert_eq!(told.collect::<Vec<_>>(), [None, Some(refused), None]);

@@ -19,6 +19,7 @@ mod pens;
 mod replica;
 mod run;
 mod shell;
+mod sight;
 
 mod http;
 

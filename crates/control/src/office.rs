@@ -1,11 +1,12 @@
 //! Who decides, as all parts of this process know it: this replica, another one, or nobody; and the agents' streams, which
-//! outlive any leadership of others.
+//! outlive any leadership of others, with what was last seen on each.
 //!
 //! Never decides who leads: `replica` says so, from the lease.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use greenroom_wire::agent::Hello;
 use greenroom_wire::token::{PublicKeys, Signer};
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::pens::Pens;
 use crate::run::{Input, StreamOrder};
+use crate::sight::Word;
 use crate::world::StreamId;
 
 /// Who leads.
@@ -46,12 +48,16 @@ pub(crate) struct Desk {
 struct Attending {
     hello: Hello,
     orders: mpsc::Sender<StreamOrder>,
+    /// Its last report while this process did not decide.
+    word: Option<Arc<Word>>,
 }
 
 /// One for each process, shared.
 pub(crate) struct Office {
     leading: watch::Sender<Leading>,
     streams: Mutex<BTreeMap<StreamId, Attending>>,
+    /// Most streams whose last report is kept.
+    words_max: usize,
     /// The highest term that a lease or an agent has told of.
     term_known: AtomicU64,
     /// Calls that wait until somebody leads.
@@ -68,11 +74,12 @@ impl Drop for Awaiting<'_> {
 }
 
 impl Office {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(words_max: usize) -> Self {
         let (leading, _) = watch::channel(Leading::Nobody("it has just started"));
         Self {
             leading,
             streams: Mutex::default(),
+            words_max,
             term_known: AtomicU64::new(0),
             awaited: AtomicUsize::new(0),
         }
@@ -155,8 +162,26 @@ impl Office {
     ) -> Option<Arc<Desk>> {
         self.know_term(hello.term_seen);
         let mut streams = self.streams();
-        streams.insert(stream, Attending { hello: hello.clone(), orders: orders.clone() });
+        streams.insert(stream, Attending { hello: hello.clone(), orders: orders.clone(), word: None });
         self.desk()
+    }
+
+    /// An agent has said this while another replica decides, or nobody. Only a report is kept, until the next one.
+    pub(crate) fn saw(&self, stream: StreamId, text: &str, now: Instant) {
+        let mut streams = self.streams();
+        let is_new = streams.get(&stream).is_some_and(|attending| attending.word.is_none());
+        if is_new && streams.values().filter(|attending| attending.word.is_some()).count() >= self.words_max {
+            return;
+        }
+        let Some(attending) = streams.get_mut(&stream) else { return };
+        if let Some(word) = Word::of(&attending.hello, text, now) {
+            attending.word = Some(Arc::new(word));
+        }
+    }
+
+    /// The last report on each stream that is open.
+    pub(crate) fn seen(&self) -> Vec<Arc<Word>> {
+        self.streams().values().filter_map(|attending| attending.word.clone()).collect()
     }
 
     /// A stream is over.

@@ -166,7 +166,8 @@ pub async fn run_on(
         Some(players) => Some(Lodge::open(players).await?),
         None => None,
     };
-    let post = Post { config: Arc::new(config), store, office: Arc::new(Office::new()) };
+    let office = Arc::new(Office::new(config.bounds.hosts_max));
+    let post = Post { config: Arc::new(config), store, office };
     let (mut parts, served) = (JoinSet::new(), CancellationToken::new());
     match post.config.replica.clone() {
         // Nobody is answered before the promises are loaded.

@@ -11,7 +11,7 @@ use greenroom_control::lease::LeaseTimes;
 use greenroom_control::{ControlConfig, ReplicaConfig};
 use greenroom_store::export::Export;
 use greenroom_store::{Expect, Kind, MemoryStore, Store, Write};
-use greenroom_wire::agent::ServerReport;
+use greenroom_wire::agent::{ProcessPhase, ServerReport};
 use greenroom_wire::api::{AllocateRequest, Allocation};
 use greenroom_wire::export::SigningKeys;
 use greenroom_wire::token::Verifier;
@@ -162,6 +162,79 @@ async fn what_is_stored_is_told_though_nobody_leads_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_agents_report_is_told_though_nobody_leads() {
+    let store = MemoryStore::default();
+    let (first, second, [_agent, seen], _) = pair_with(&store, FOR_EVER, Duration::from_millis(300)).await;
+    let get = async |path: &str| {
+        let answer = reqwest::get(format!("{}{path}", second.client.base())).await.unwrap();
+        let mark = answer.headers().get("greenroom-seen").map(|mark| mark.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), mark, answer.json::<Value>().await.unwrap())
+    };
+    let (status, mark, by_leader) = get("/v1/fleets/lobby/endpoint").await;
+    assert_eq!((status, mark), (200, None), "while the leader is reached it answers");
+    assert!(!by_leader["because"].as_str().unwrap().contains("leader"), "{by_leader}");
+
+    drop(first);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let (status, mark, body) = get("/v1/fleets/lobby/endpoint").await;
+        assert_eq!((status, mark.as_deref()), (200, Some("no leader was reached")), "{body}");
+        assert_eq!(body["url"], format!("http://{}", body["endpoint"].as_str().unwrap()));
+        told.push(body["server"].as_str().unwrap().to_owned());
+    }
+    assert_ne!(told[0], told[1], "the first answer counts as load");
+    let (_, mark, servers) = get("/v1/gameservers?fleet=lobby").await;
+    assert_eq!((servers["gameservers"].as_array().unwrap().len(), mark.is_some()), (2, true));
+    let (_, mark, hosts) = get("/v1/hosts").await;
+    assert_eq!((&hosts["hosts"][0]["connected"], mark.is_some()), (&Value::Bool(true), true));
+
+    // One dies: from the next report on nobody is sent there.
+    let dead = told[0].clone();
+    let dies = dead.clone();
+    seen.edit(move |servers| servers.get_mut(&dies).unwrap().phase = ProcessPhase::Restarting).await;
+    until("it is seen", async || {
+        let (_, _, servers) = get("/v1/gameservers?fleet=lobby").await;
+        let servers = servers["gameservers"].as_array().unwrap().clone();
+        servers.iter().any(|server| server["name"] == *dead && server["state"] == "starting").then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        assert_ne!(get("/v1/fleets/lobby/endpoint").await.2["server"], *dead);
+    }
+    // What nobody can see waits for the leader.
+    for path in [
+        "/v1/fleets/arena/endpoint",
+        "/v1/fleets/nowhere/endpoint",
+        "/v1/fleets/lobby/endpoint?labels=zone:nowhere",
+        "/v1/gameservers?fleet=nowhere",
+        "/v1/fleets/lobby/endpoint?unknown=1",
+        "/v1/rooms",
+    ] {
+        let (status, mark, body) = get(path).await;
+        assert_eq!((status, mark), (503, None), "{path}: {body}");
+    }
+    // An order of a person that is stored holds here too.
+    let drain = greenroom_wire::record::DrainRecord {
+        version: 1,
+        kind: greenroom_wire::api::DrainKind::Host,
+        name: "h1".to_owned(),
+        at_ms: 1,
+        by: "ops".to_owned(),
+        reason: String::new(),
+    };
+    let mut batch = greenroom_store::Batch::new();
+    batch.put("host/h1", &drain);
+    store.commit(batch).await.unwrap();
+    until("the drain is read", async || {
+        let (status, _, _) = get("/v1/fleets/lobby/endpoint").await;
+        (status == 503).then_some(())
+    })
+    .await;
+    drop(seen);
+    until("its agent is gone", async || (get("/v1/hosts").await.0 == 503).then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_leader_that_says_nothing_is_not_waited_for_when_the_store_has_the_answer() {
     let store = MemoryStore::default();
     let (first, second, _agents, _) = pair_with(&store, FOR_EVER, Duration::from_millis(300)).await;
@@ -177,6 +250,33 @@ async fn a_leader_that_says_nothing_is_not_waited_for_when_the_store_has_the_ans
     store.commit(batch).await.unwrap();
     let there = allocate(&second, "guild").await;
     assert_eq!((there.room, there.url), (here.room, here.url));
+    let endpoint = second.get_json("/v1/fleets/lobby/endpoint").await;
+    assert!(endpoint["because"].as_str().unwrap().contains("no leader was reached"), "{endpoint}");
+}
+
+#[tokio::test]
+async fn a_leader_that_lets_a_call_wait_is_waited_for_whatever_is_seen() {
+    let store = MemoryStore::default();
+    let (first, second, [agent, _seen], _) = pair(&store).await;
+    // The leader hears of no server that is ready, the other replica goes on seeing two.
+    agent
+        .edit(|servers| {
+            servers.values_mut().filter(|server| server.fleet.as_str() == "lobby").for_each(|server| {
+                server.phase = ProcessPhase::Unhealthy;
+            });
+        })
+        .await;
+    until("the leader knows", async || {
+        let fleet = first.get_json("/v1/fleets/lobby").await;
+        (fleet["ready"] == 0).then_some(())
+    })
+    .await;
+    // One that is not there would be given up several times in it.
+    let asking = second.get_json("/v1/fleets/lobby/endpoint");
+    assert!(tokio::time::timeout(Duration::from_millis(600), asking).await.is_err(), "it waits");
+    agent.edit(|servers| servers.values_mut().for_each(|server| server.phase = ProcessPhase::Ready)).await;
+    let endpoint = second.get_json("/v1/fleets/lobby/endpoint").await;
+    assert!(!endpoint["because"].as_str().unwrap().contains("leader"), "{endpoint}");
 }
 
 #[tokio::test]

@@ -325,7 +325,8 @@ impl Host {
         let report = Report { at_ms: Some(now_ms), term: Some(self.term_seen), servers };
         let obeyed = self.obedience.obeyed();
         let streams = self.links.iter_mut().enumerate();
-        for (control, stream) in streams.filter_map(|(control, link)| Some((control, link.stream.as_mut()?))) {
+        for (control, stream) in streams.filter_map(|(control, link)| Some((control, link.stream.as_mut()?)))
+        {
             let term = if obeyed == Some(control) { report.term } else { Some(0) };
             // Repeated, because a report that is handled twice must change nothing.
             for _ in 0..=u8::from(rng.random_bool(0.05)) {

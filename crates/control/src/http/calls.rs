@@ -34,7 +34,7 @@ type Outcome = Result<Response, ApiError>;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OfFleet {
-    fleet: Option<Text<FleetName>>,
+    pub(super) fleet: Option<Text<FleetName>>,
 }
 
 /// `?fleet=&offset=&limit=`.
@@ -63,7 +63,7 @@ pub(crate) struct Select {
 }
 
 impl Select {
-    fn body(self) -> Result<Option<SelectorBody>, ApiError> {
+    pub(super) fn body(self) -> Result<Option<SelectorBody>, ApiError> {
         let mut labels = BTreeMap::new();
         for pair in self.labels.iter().flat_map(|labels| labels.split(',')) {
             let Some((name, value)) = pair.split_once(':') else {

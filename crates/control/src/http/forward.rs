@@ -1,5 +1,5 @@
-//! Calls at a replica that does not lead: passed on to the one that does; answered from what is stored when that one is not
-//! reached and the store has the answer; else held while nobody leads.
+//! Calls at a replica that does not lead: passed on to the one that does; answered from what is stored or seen here when that
+//! one is not reached; else held while nobody leads.
 //!
 //! Never does a call twice that may not be done twice: what reads, and what has a key of its own, is asked again when its
 //! answer was lost with the leader; a new room without any key gets one here for that; the rest is refused and says so.
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::error::{ApiError, Lost};
+use super::pulse::Pulse;
 use super::seldom::Seldom;
 use super::standing::{Reader, Search};
 use super::{CALL_TIMEOUT, Face};
@@ -49,11 +50,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const OWN: [&str; 4] = ["/livez", "/readyz", "/v1/openapi.json", "/v1/agents/stream"];
 
 /// The way to the other replicas.
-#[derive(Debug)]
 pub(crate) struct Peers {
     pub(super) config: ReplicaConfig,
     http: reqwest::Client,
     reader: Reader,
+    pulse: Pulse,
     faults_told: Seldom,
 }
 
@@ -79,6 +80,7 @@ impl Peers {
             config,
             http: http.build().map_err(RunError::Peers)?,
             reader,
+            pulse: Pulse::default(),
             faults_told: Seldom::default(),
         })
     }
@@ -256,8 +258,18 @@ async fn pass_on(
         Ok::<_, reqwest::Error>((status, headers, answer.bytes().await?))
     };
     let stored = async {
-        tokio::time::sleep(PATIENCE).await;
-        search.answer().await
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            let is_of_sight = search.is_of_sight();
+            // A leader that is there and lets the call wait knows more than can be seen.
+            if is_of_sight && peers.pulse.beats(&peers.http, leader).await {
+                continue;
+            }
+            let answer = search.answer().await;
+            if answer.is_some() || !is_of_sight {
+                return answer;
+            }
+        }
     };
     let outcome = tokio::select! {
         outcome = answering => outcome,

@@ -10,8 +10,10 @@ mod guard;
 mod inside;
 mod listen;
 mod openapi;
+mod pulse;
 mod route;
 mod routes;
+mod seen;
 mod seldom;
 mod standing;
 
@@ -146,8 +148,8 @@ pub(crate) fn face(
 ) -> Result<Arc<Face>, RunError> {
     let Post { config: whole, store, office } = post;
     let peers = config.replica.clone();
-    let peers =
-        peers.map(|replica| forward::Peers::new(replica, tls, standing::Reader::new(store.clone(), whole)));
+    let reader = || standing::Reader::new(Arc::clone(&office), Arc::clone(&store), whole);
+    let peers = peers.map(|replica| forward::Peers::new(replica, tls, reader()));
     let peers = peers.transpose()?;
     Ok(Arc::new(Face::new(config, peers, tokens, (office, store), stop)))
 }

@@ -1,5 +1,5 @@
-//! Answers from the store, at a replica that does not reach whoever leads: rooms by keys that live, answers that were given
-//! before, and the public keys.
+//! Answers without a leader, at a replica that does not reach whoever leads. From the store: rooms by keys that live, answers
+//! that were given before, and the public keys. What can be seen is told by `seen`.
 //!
 //! Never writes, and never waits for longer than a read may take. What it may tell is decided in `world::standing`.
 
@@ -21,7 +21,9 @@ use tracing::debug;
 
 use super::calls::take_key;
 use super::forward::Asked;
+use super::seen::{Look, Onlooker};
 use crate::config::ControlConfig;
+use crate::office::Office;
 use crate::run::clock;
 use crate::start::youngest_key;
 use crate::world::{Grant, Place, Standing};
@@ -32,14 +34,14 @@ const READS_MAX: usize = 64;
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads for all calls of this replica.
-#[derive(Debug)]
 pub(super) struct Reader {
     store: Arc<dyn Store>,
     config: Arc<ControlConfig>,
     reads: Semaphore,
+    onlooker: Onlooker,
 }
 
-/// One call's look at the store.
+/// One call's look for an answer.
 pub(super) struct Search<'a> {
     reader: &'a Reader,
     asked: &'a Asked,
@@ -47,11 +49,12 @@ pub(super) struct Search<'a> {
     question: Option<Option<Question>>,
 }
 
-/// What the store may know.
+/// What may be known without the leader.
 #[derive(Debug)]
 enum Question {
     Room(Box<Standing>),
     Keys,
+    Seen(Look),
 }
 
 /// Why the store gave no answer.
@@ -64,11 +67,24 @@ enum Unread {
 }
 
 impl Search<'_> {
-    /// The answer, if the store has it. Once the store has said no it is not asked again: without a leader nothing changes there.
-    pub(super) async fn answer(&mut self) -> Option<Response> {
+    /// Whether its answer is what can be seen: less than a leader knows that lets the call wait.
+    pub(super) fn is_of_sight(&mut self) -> bool {
+        matches!(self.question(), Some(Question::Seen(_)))
+    }
+
+    fn question(&mut self) -> Option<&Question> {
         let (reader, asked) = (self.reader, self.asked);
-        let question = self.question.get_or_insert_with(|| reader.question(asked)).as_ref()?;
+        self.question.get_or_insert_with(|| reader.question(asked)).as_ref()
+    }
+
+    /// The answer, if there is one. Once the store has said no it is not asked again: without a leader nothing changes there.
+    /// What is seen changes.
+    pub(super) async fn answer(&mut self) -> Option<Response> {
+        let reader = self.reader;
+        let question = self.question()?;
+        let is_seen = matches!(question, Question::Seen(_));
         match timeout(READ_TIMEOUT, reader.read(question)).await {
+            Ok(Ok(None)) if is_seen => None,
             Ok(Ok(None)) => {
                 self.question = Some(None);
                 None
@@ -84,16 +100,20 @@ impl Search<'_> {
 }
 
 impl Reader {
-    pub(super) fn new(store: Arc<dyn Store>, config: Arc<ControlConfig>) -> Self {
-        Self { store, config, reads: Semaphore::new(READS_MAX) }
+    pub(super) fn new(office: Arc<Office>, store: Arc<dyn Store>, config: Arc<ControlConfig>) -> Self {
+        let onlooker = Onlooker::new(office, Arc::clone(&store), Arc::clone(&config));
+        Self { store, config, reads: Semaphore::new(READS_MAX), onlooker }
     }
 
     pub(super) const fn search<'a>(&'a self, asked: &'a Asked) -> Search<'a> {
         Search { reader: self, asked, question: None }
     }
 
-    /// What of a call may be in the store; `None`: only the leader can answer it.
+    /// What of a call may be known here; `None`: only the leader can answer it.
     fn question(&self, asked: &Asked) -> Option<Question> {
+        if let Some(look) = self.onlooker.look(asked) {
+            return Some(Question::Seen(look));
+        }
         let path = asked.path.split('?').next().unwrap_or_default();
         if asked.method == Method::GET {
             return (path == "/v1/keys").then_some(Question::Keys);
@@ -111,10 +131,14 @@ impl Reader {
     }
 
     async fn read(&self, question: &Question) -> Result<Option<Response>, Unread> {
-        let _turn = self.reads.acquire().await;
+        let _turn = match question {
+            Question::Seen(_) => None,
+            Question::Keys | Question::Room(_) => Some(self.reads.acquire().await),
+        };
         match question {
             Question::Keys => self.keys().await,
             Question::Room(standing) => self.room(standing).await,
+            Question::Seen(look) => Ok(self.onlooker.answer(look).await),
         }
     }
 

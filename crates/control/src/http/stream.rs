@@ -1,6 +1,7 @@
 //! The agents' stream: one WebSocket per agent, one JSON message per text frame.
 //!
-//! Never understands a report: it reads, writes, pings and notices silence; the world does the rest.
+//! Never understands a report: it reads, writes, pings and notices silence; the world does the rest. Where another replica leads a
+//! report is only kept as it came.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,9 @@ async fn attend(face: Arc<Face>, mut socket: WebSocket) {
     let reason = converse(&face, stream, &mut socket, todo).await;
     info!(stream = stream.0, %reason, "agent stream ended");
     face.office.gone(stream);
-    tell(&face, Input::StreamClosed { stream }).await;
+    if let Some(desk) = face.office.desk() {
+        drop(desk.inputs.send(Input::StreamClosed { stream }).await);
+    }
     close(&mut socket, &reason).await;
 }
 
@@ -146,19 +149,17 @@ async fn read(
         Some(Ok(Message::Close(_))) | None => return Err("the agent ended the stream".to_owned()),
         Some(Err(error)) => return Err(error.to_string()),
     };
+    let Some(desk) = face.office.desk() else {
+        face.office.saw(stream, text.as_str(), std::time::Instant::now());
+        return Ok(());
+    };
     let message = serde_json::from_str(text.as_str()).map_err(|error| {
         warn!(stream = stream.0, %error, "an agent's message is not as expected");
         format!("a message is not as expected: {error}")
     })?;
-    tell(face, Input::StreamSaid { stream, message: Box::new(message) }).await;
+    // The loop may be gone: its end closes the streams.
+    drop(desk.inputs.send(Input::StreamSaid { stream, message: Box::new(message) }).await);
     Ok(())
-}
-
-/// Tells the loop, if there is one: its end closes the streams.
-async fn tell(face: &Face, input: Input) {
-    if let Some(desk) = face.office.desk() {
-        drop(desk.inputs.send(input).await);
-    }
 }
 
 async fn close(socket: &mut WebSocket, reason: &str) {

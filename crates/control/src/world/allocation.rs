@@ -303,7 +303,7 @@ fn players(body: &AllocateRequest) -> Vec<PlayerId> {
 }
 
 /// A selector as the decisions know it, within its bounds.
-pub(super) fn checked_selector(body: Option<&SelectorBody>) -> Result<Selector, Refusal> {
+pub(crate) fn checked_selector(body: Option<&SelectorBody>) -> Result<Selector, Refusal> {
     let Some(body) = body else { return Ok(Selector::default()) };
     let fits = |text: &String| (1..=64).contains(&text.len());
     if body.labels.len() > 16 || !body.labels.iter().all(|(name, value)| fits(name) && fits(value)) {

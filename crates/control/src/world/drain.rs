@@ -115,7 +115,7 @@ impl World {
 }
 
 /// An order in words, for people.
-pub(super) fn words(record: &DrainRecord) -> String {
+pub(crate) fn words(record: &DrainRecord) -> String {
     let DrainRecord { kind, name, by, reason, .. } = record;
     if reason.is_empty() {
         format!("{kind} {name}, by {by}")

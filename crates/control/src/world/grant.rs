@@ -80,6 +80,6 @@ impl TicketGrant {
 }
 
 /// What a Socket.IO client dials for `host:port`.
-pub(super) fn url(endpoint: &str, tls: bool) -> String {
+pub(crate) fn url(endpoint: &str, tls: bool) -> String {
     format!("{}://{endpoint}", if tls { "https" } else { "http" })
 }

@@ -51,9 +51,12 @@ use greenroom_wire::api::{AuditAction, AuditEntry, DrainKind, EventLine};
 use greenroom_wire::export::SigningKeys;
 use greenroom_wire::record::{AnswerRecord, DrainRecord};
 
+pub(crate) use allocation::checked_selector;
 pub use audit::Actor;
 pub use config::{Bounds, Results, Timings, WorldConfig};
+pub(crate) use drain::words as drain_words;
 pub use grant::Grant;
+pub(crate) use grant::url;
 pub use ids::IdSource;
 pub use message::{Answer, Call, Effect, Event, Minimum, Records, RequestId, StreamId, TicketGrant, Write};
 pub use news::{NewsConfig, Posted, Subscription};
@@ -61,6 +64,8 @@ pub use notice::Notice;
 pub use refusal::Refusal;
 pub(crate) use results::result_key;
 pub(crate) use standing::{Place, Standing};
+#[cfg(test)]
+pub(crate) use tests::mesh_fleet;
 
 use state::{
     EndedRoom, FleetState, HostState, LogsWaiting, Outbox, RoomState, RoomsOn, ServerState, TicketState,

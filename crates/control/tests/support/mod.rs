@@ -264,11 +264,13 @@ async fn attend(
                 return "gone".to_owned();
             }
         }
+        // Who has not welcomed it is not obeyed, and sees.
+        let term = (!welcomed).then_some(0);
         let report = |servers: &BTreeMap<String, ServerReport>| {
-            FromAgent::Report(Report { at_ms: None, term: None, servers: servers.values().cloned().collect() })
+            FromAgent::Report(Report { at_ms: None, term, servers: servers.values().cloned().collect() })
         };
         tokio::select! {
-            _ = beat.tick(), if welcomed => queue.push(report(&servers)),
+            _ = beat.tick() => queue.push(report(&servers)),
             command = todo.recv() => match command {
                 Some(Command::Edit(edit)) => {
                     edit(&mut servers);
@@ -297,7 +299,11 @@ fn obey(servers: &mut BTreeMap<String, ServerReport>, order: &ToAgent) -> Vec<Fr
         ToAgent::Start { order, .. } => {
             let port = 7000 + servers.len();
             servers.entry(order.server.to_string()).or_insert_with(|| started(order, port));
-            vec![FromAgent::Report(Report { at_ms: None, term: None, servers: servers.values().cloned().collect() })]
+            vec![FromAgent::Report(Report {
+                at_ms: None,
+                term: None,
+                servers: servers.values().cloned().collect(),
+            })]
         }
         ToAgent::ReadLogs { request, .. } => {
             let outcome = Ok(LogsAnswer { text: "a line\n".to_owned(), next_offset: 7 });

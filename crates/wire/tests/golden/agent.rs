@@ -64,7 +64,11 @@ fn an_agent_speaks_as_ever() {
     let of_term = Report { at_ms: Some(1_700_000_000_123), term: Some(7), servers: vec![] };
     golden(Process, "agent_report_term", &FromAgent::Report(of_term));
     let busy = ServerReport { measured: measured(), ..server() };
-    golden(Process, "agent_report_measured", &FromAgent::Report(Report { at_ms: None, term: None, servers: vec![busy] }));
+    golden(
+        Process,
+        "agent_report_measured",
+        &FromAgent::Report(Report { at_ms: None, term: None, servers: vec![busy] }),
+    );
     let labelled =
         ServerReport { labels: BTreeMap::from([("map".to_owned(), "desert".to_owned())]), ..server() };
     golden(

@@ -20,3 +20,5 @@ mod rooms;
 mod scaling;
 mod tickets;
 mod zones;
+
+pub(crate) use rig::mesh_fleet;

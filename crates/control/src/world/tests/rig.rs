@@ -60,7 +60,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
     }
 }
 
-pub(super) fn mesh_fleet(name: &str, replicas: (u32, u32)) -> Fleet {
+pub(crate) fn mesh_fleet(name: &str, replicas: (u32, u32)) -> Fleet {
     let mut fleet = room_fleet(name, replicas, 1, 1);
     fleet.kind = FleetKind::Mesh;
     fleet.allocation = Preference::LeastConnected;
