@@ -57,7 +57,7 @@ async fn talk(url: &str, host: u32, mut servers: Vec<ServerReport>) -> anyhow::R
             server.measured.memory_bytes = Some((64 << 20) + (u64::from(second) << 12));
         }
         let report =
-            serde_json::to_string(&FromAgent::Report(Report { at_ms: None, servers: servers.clone() }))?;
+            serde_json::to_string(&FromAgent::Report(Report { at_ms: None, term: None, servers: servers.clone() }))?;
         socket.send(Message::text(report)).await?;
         loop {
             tokio::select! {
