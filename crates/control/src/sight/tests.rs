@@ -1,3 +1,5 @@
+//! Cases and laws of what is seen: who is told, when, and how the answers count.
+
 use std::collections::BTreeMap;
 
 use greenroom_wire::agent::Report;
