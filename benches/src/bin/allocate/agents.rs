@@ -56,8 +56,11 @@ async fn talk(url: &str, host: u32, mut servers: Vec<ServerReport>) -> anyhow::R
             server.measured.loop_lag_ms = Some((second + nth) % 7);
             server.measured.memory_bytes = Some((64 << 20) + (u64::from(second) << 12));
         }
-        let report =
-            serde_json::to_string(&FromAgent::Report(Report { at_ms: None, term: None, servers: servers.clone() }))?;
+        let report = serde_json::to_string(&FromAgent::Report(Report {
+            at_ms: None,
+            term: None,
+            servers: servers.clone(),
+        }))?;
         socket.send(Message::text(report)).await?;
         loop {
             tokio::select! {
