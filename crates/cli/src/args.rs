@@ -91,6 +91,8 @@ pub(crate) enum Verb {
     Control(ControlArgs),
     /// Runs the agent of this host: starts and watches its game servers.
     Agent(AgentArgs),
+    /// Runs one address in front of the game servers of fleets, for clients that cannot dial servers.
+    Edge(crate::edge::EdgeArgs),
     /// Runs an example game server; an agent starts it.
     Example {
         /// lobby, arena, whiteboard, chat, udp-echo or relay.

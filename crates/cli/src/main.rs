@@ -6,6 +6,7 @@ mod args;
 mod ask;
 mod config;
 mod dev;
+mod edge;
 mod export;
 mod failure;
 mod logging;
@@ -69,6 +70,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Verb::Dev(args) => on_runtime(dev::run(args, global)),
         Verb::Control(args) => on_runtime(serve::control(args)),
         Verb::Agent(args) => on_runtime(serve::agent(args, global)),
+        Verb::Edge(args) => on_runtime(edge::edge(args, global)),
         Verb::Get(kind) => on_runtime(ask::get(*kind, global)),
         Verb::Allocate(args) => on_runtime(ask::allocate(args, global)),
         Verb::Logs(args) => on_runtime(logs::run(args, global)),
@@ -128,6 +130,8 @@ mod tests {
             "greenroom config check",
             "greenroom control --listen 127.0.0.1:9000 --log json",
             "greenroom agent --server http://127.0.0.1:9000 --stop-servers-on-exit",
+            "greenroom edge --fleet whiteboard --listen 0.0.0.0:443 --tls-cert a.pem --tls-key a.key --drain 60s",
+            "greenroom edge --fleet lobby --named-fleet chat --named-fleet arena --replica http://b:8700 --share-port",
             "greenroom swarm --players 200 --ramp 5s --play 30s --hz 2 --seed 7 -o json",
             "greenroom simulate --trace spike --policy base-stock,out=0 --policy field:20% -o json",
             "greenroom --token-from file:/run/secrets/ops get fleets",
@@ -152,6 +156,8 @@ mod tests {
             "greenroom get",
             "greenroom allocate arena",
             "greenroom get fleets -o yaml",
+            "greenroom edge",
+            "greenroom edge --fleet lobby --tls-cert a.pem",
             "greenroom import backup.jsonl",
             "greenroom import backup.jsonl --store redis://10.0.0.9 --data-dir .greenroom",
         ];

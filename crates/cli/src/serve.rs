@@ -279,7 +279,7 @@ fn read(args: &ConfigArgs) -> Result<Config, Failure> {
 }
 
 /// Cancelled by the first SIGINT or SIGTERM. The waiting task ends with the runtime.
-fn stop_on_signals() -> Result<CancellationToken, Failure> {
+pub(crate) fn stop_on_signals() -> Result<CancellationToken, Failure> {
     let on =
         |kind| signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}"), ""));
     let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);

@@ -261,6 +261,9 @@ pub struct GameserverStatus {
     pub state: StateWord,
     /// `host:port` of its public port; empty while it has none.
     pub endpoint: String,
+    /// Whether that port speaks TLS. Left out when it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// Process id on its host.
     pub pid: Option<u32>,
     /// Promised and live rooms.

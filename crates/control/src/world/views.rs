@@ -192,6 +192,7 @@ impl World {
             revision: Text(server.revision.clone()),
             state: state_word(self.state_of(name, server)),
             endpoint: server.endpoint.clone(),
+            tls: server.tls,
             pid: server.pid,
             rooms: ids.map_or(0, count),
             players: count(rooms.flat_map(|room| room.taken())),

@@ -172,6 +172,7 @@ pub(crate) fn gameserver() -> GameserverStatus {
         revision: text("0a1b2c3d4e5f"),
         state: StateWord::Allocated,
         endpoint: "127.0.0.1:7001".to_owned(),
+        tls: false,
         pid: Some(4_711),
         rooms: 1,
         players: 2,
