@@ -94,6 +94,7 @@ fn run(task: &Task, steps: &mut Steps) -> anyhow::Result<()> {
             sim(&root, steps, None, 10_000)?;
             sim_day(&root, steps)?;
             soak(&root, steps)?;
+            edge(&root, steps)?;
             stores::run_each(&root, &target_dir(&root)?, steps)?;
             recovery(&root, steps, "1000")?;
             replicas(&root, steps, "200")?;
@@ -201,6 +202,16 @@ fn soak(root: &Path, steps: &mut Steps) -> anyhow::Result<()> {
         Command::cargo(root, &["build", "--release", "--locked", "-p", "greenroom-bench"]).run()?;
         let run = ["run", "--release", "--locked", "-p", "greenroom-bench", "--"];
         Command::cargo(root, &run).args(&["--servers", "ours", "--scenarios", "soak", "--rounds", "1"]).run()
+    })
+}
+
+/// Fifty servers come and fifty go while two thousand sockets pass through two edges.
+fn edge(root: &Path, steps: &mut Steps) -> anyhow::Result<()> {
+    steps.run("edge", || {
+        Command::cargo(root, &["test", "--locked", "-p", "greenroom-edge", "--test", "membership"])
+            .env("GREENROOM_EDGE_SERVERS", "50")
+            .env("GREENROOM_EDGE_SOCKETS", "2000")
+            .run()
     })
 }
 

@@ -43,6 +43,8 @@ use members::{Backend, Members};
 
 /// How long a request waits for the news of a server that is not known yet.
 const NEWS_MAX: Duration = Duration::from_secs(2);
+/// How long an edge that starts waits for the news of any server at all.
+const NOBODY_MAX: Duration = Duration::from_secs(5);
 /// Descriptors that are not connections.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
@@ -168,9 +170,19 @@ impl Edge {
         // A question that is on its way may be older than the server.
         let next = self.asked.load(Ordering::Relaxed) + 1;
         self.wanted.notify_one();
+        let mut answered = self.answered.subscribe();
         // Whether it was answered or not, the second look tells.
-        let _in_time = timeout(NEWS_MAX, self.answered.subscribe().wait_for(|which| *which >= next)).await;
+        drop(timeout(NEWS_MAX, answered.wait_for(|which| *which >= next)).await);
         look(&mut self.members())
+    }
+
+    /// Comes when the control plane has told who is there. Nobody is an answer only if it stays one for a while: it may have
+    /// just started too, and an edge that knows nobody would take sessions of other edges for strange ones.
+    async fn first_news(&self) {
+        let mut answered = self.answered.subscribe();
+        // Whoever answers is this edge's own, so neither wait fails.
+        drop(answered.wait_for(|which| *which > 0).await);
+        drop(timeout(NOBODY_MAX, answered.wait_for(|_| self.members().is_known())).await);
     }
 
     /// Comes when the edge has been told to stop and it is the caller's turn to end: the callers are spread evenly over the
@@ -236,11 +248,9 @@ impl BoundEdge {
         // Who is there is asked to the end: polling goes on while connections are left.
         let _at_the_end = edge.over.clone().drop_guard();
         aside.spawn(news::watch(Arc::clone(&edge), config.controls, fleets, config.ask_every));
-        // An edge that knows nobody would take sessions of other edges for strange ones.
-        let mut answered = edge.answered.subscribe();
         tokio::select! {
             () = edge.stop.cancelled() => return Ok(()),
-            _known = answered.wait_for(|which| *which > 0) => {}
+            () = edge.first_news() => {}
         }
         let listener = listen::listen(socket).map_err(|source| EdgeError::Listen { address, source })?;
         info!(%address, fleet = %config.fleet, connections_max, tls = tls.is_some(), "edge listens");

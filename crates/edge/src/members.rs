@@ -11,9 +11,12 @@ use greenroom_wire::api::{GameserverStatus, StateWord};
 
 use crate::sid;
 
+/// How long a server may be missing before it counts as gone: a control plane that has just started tells of nobody until its
+/// agents have reported.
+const GONE_AFTER: Duration = Duration::from_secs(5);
 /// How long a server that is told of no more can still be found after it was last asked for, and beyond that while anything
-/// passes: a control plane that has just started may not know it yet.
-const KEEP_UNSEEN: Duration = Duration::from_secs(60);
+/// passes.
+const KEEP: Duration = Duration::from_secs(60);
 /// How long a server that could not be reached gets nothing new while there are others.
 const AVOID: Duration = Duration::from_secs(3);
 /// Lists over which what was sent to a server counts as load: by then its own reports hold it.
@@ -52,9 +55,16 @@ struct Member {
     reported: usize,
     /// Sent to it since each of the last lists.
     recent: [usize; RECENT_LISTS],
-    /// Set when it is told of no more: since when nothing has asked for it.
-    unseen_since: Option<Instant>,
+    missing: Option<Missing>,
     avoided_until: Option<Instant>,
+}
+
+/// A server that the last list did not hold.
+#[derive(Debug)]
+struct Missing {
+    since: Instant,
+    asked_for_at: Instant,
+    is_gone: bool,
 }
 
 impl Member {
@@ -64,7 +74,9 @@ impl Member {
     }
 
     fn asked_for(&mut self, now: Instant) -> Arc<Backend> {
-        self.unseen_since = self.unseen_since.map(|_| now);
+        if let Some(missing) = &mut self.missing {
+            missing.asked_for_at = now;
+        }
         Arc::clone(&self.backend)
     }
 
@@ -106,8 +118,13 @@ impl Members {
         for (name, member) in &mut self.members {
             member.recent.rotate_right(1);
             member.recent[0] = 0;
-            if !told.contains_key(name) && member.unseen_since.is_none() {
-                member.unseen_since = Some(now);
+            if told.contains_key(name) {
+                continue;
+            }
+            let missing =
+                member.missing.get_or_insert(Missing { since: now, asked_for_at: now, is_gone: false });
+            if !missing.is_gone && now.saturating_duration_since(missing.since) >= GONE_AFTER {
+                missing.is_gone = true;
                 changes.push(Change::Left(name.clone()));
             }
         }
@@ -117,8 +134,9 @@ impl Members {
             }
         }
         let is_over = |member: &Member| {
-            member.unseen_since.is_some_and(|since| now.saturating_duration_since(since) >= KEEP_UNSEEN)
-                && member.passing() == 0
+            member.missing.as_ref().is_some_and(|missing| {
+                missing.is_gone && now.saturating_duration_since(missing.asked_for_at) >= KEEP
+            }) && member.passing() == 0
         };
         for (_, member) in self.members.extract_if(.., |_, member| is_over(member)) {
             self.tags.remove(&member.backend.tag);
@@ -149,7 +167,7 @@ impl Members {
                 standing,
                 reported,
                 recent,
-                unseen_since: None,
+                missing: None,
                 avoided_until: None,
             }
         });
@@ -158,7 +176,12 @@ impl Members {
         }
         (member.standing, member.reported) = (standing, reported);
         self.tags.entry(member.backend.tag.clone()).or_insert_with(|| name.clone());
-        member.unseen_since.take().is_some() || is_new
+        member.missing.take().is_some_and(|missing| missing.is_gone) || is_new
+    }
+
+    /// Whether any server is known.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.members.is_empty()
     }
 
     /// The server for something new: the least loaded one that is handed out. Those that are told of no more, are in doubt or
@@ -169,7 +192,7 @@ impl Members {
         });
         let (_, member) = open.min_by_key(|(_, member)| {
             let is_avoided = member.avoided_until.is_some_and(|until| now < until);
-            (is_avoided, member.unseen_since.is_some(), member.standing, member.load())
+            (is_avoided, member.missing.is_some(), member.standing, member.load())
         })?;
         member.recent[0] += 1;
         Some(Arc::clone(&member.backend))
@@ -286,20 +309,27 @@ mod tests {
         let (mut members, now) = (members(), Instant::now());
         let list = [status("a", "ready", 9), status("b", "ready", 0)];
         assert_eq!(members.observe(&list, now).len(), 2);
-        assert_eq!(members.observe(&list[..1], now), [Change::Left(name("b"))]);
+        assert_eq!(members.observe(&list[..1], now), []);
+        assert_eq!(members.observe(&list, now), [], "a list with a gap is no departure");
+        members.observe(&list[..1], now);
         assert_eq!(chosen(&mut members, now).as_deref(), Some("a"), "who is told of comes first");
+        let now = now + GONE_AFTER;
+        assert_eq!(members.observe(&list[..1], now), [Change::Left(name("b"))]);
+        assert_eq!(members.observe(&list[..1], now), [], "it is told once");
         assert_eq!(members.observe(&list, now), [Change::Joined(name("b"))]);
+        members.observe(&[], now);
+        let now = now + GONE_AFTER;
         assert_eq!(members.observe(&[], now).len(), 2);
         assert_eq!(chosen(&mut members, now).as_deref(), Some("b"), "better than nobody");
         let held = members.named("b", now);
-        let now = now + KEEP_UNSEEN;
+        let now = now + KEEP;
         assert_eq!(members.observe(&[], now), []);
         assert_eq!(members.named("a", now), None);
         drop(held);
         members.tagged(&sid::tag(&name("b")), now).unwrap();
-        members.observe(&[], now + KEEP_UNSEEN / 2);
+        members.observe(&[], now + KEEP / 2);
         assert_eq!(members.members.len(), 1, "it was asked for");
-        members.observe(&[], now + KEEP_UNSEEN);
+        members.observe(&[], now + KEEP);
         assert!(members.members.is_empty() && members.tags.is_empty());
     }
 
