@@ -3,8 +3,6 @@
 //! `GREENROOM_EDGE_SERVERS` and `GREENROOM_EDGE_SOCKETS` say how many; `cargo xtask nightly` sets 50 and 2,000. All is in
 //! one process, so a socket takes four file descriptors.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
-
 mod support;
 
 use std::collections::BTreeMap;
