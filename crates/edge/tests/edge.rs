@@ -1,7 +1,5 @@
 //! The edge in front of real nodes: sessions find their server through any edge, by any transport.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
-
 mod support;
 
 use std::collections::BTreeSet;
