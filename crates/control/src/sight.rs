@@ -225,6 +225,7 @@ fn status(word: &Word, server: &ServerReport, silent: bool) -> GameserverStatus 
         revision: server.revision.clone(),
         state,
         endpoint: server.endpoint.clone(),
+        tls: server.tls,
         pid: server.pid,
         rooms: count(server.rooms.iter()),
         players: count(server.rooms.iter().flat_map(|room| &room.seats)),
