@@ -13,6 +13,7 @@ use greenroom_core::HostName;
 use greenroom_provider::{ProcessProvider, Provider};
 use greenroom_tls::{PairFiles, TlsError};
 use greenroom_wire::secret::Secret;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 mod control_stream;
@@ -32,6 +33,7 @@ mod shell;
 pub mod supervisor;
 
 pub use journal::JournalError;
+pub use supervisor::Occupancy;
 
 /// How one agent runs.
 #[derive(Debug, Clone)]
@@ -62,6 +64,9 @@ pub struct AgentConfig {
     pub on_exit: OnExit,
     /// Most servers at once. Default: one for each port.
     pub servers_max: u32,
+    /// Told what is on this host whenever that changes, for an engine around the agent that must not stop it meanwhile.
+    /// Default none.
+    pub occupancy: Option<watch::Sender<Occupancy>>,
 }
 
 impl AgentConfig {
@@ -83,6 +88,7 @@ impl AgentConfig {
             allowed_origins: Vec::new(),
             labels: BTreeMap::new(),
             on_exit: OnExit::LeaveServers,
+            occupancy: None,
         }
     }
 }

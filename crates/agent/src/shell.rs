@@ -14,7 +14,7 @@ use greenroom_provider::{Exit, Provider, Running, StartSpec};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent, VERSION};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use crate::outbox::Outbox;
 use crate::probe::Prober;
 use crate::sdk::{self, Asked, Calls};
 use crate::supervisor::{Effect, Event, LinkId, Process, Settings, Supervisor};
-use crate::{AgentConfig, JournalError, OnExit, RunError, link, logs, memory};
+use crate::{AgentConfig, JournalError, Occupancy, OnExit, RunError, link, logs, memory};
 
 /// Inputs that may wait for the loop; whoever brings more waits.
 const INBOX_MAX: usize = 1024;
@@ -147,6 +147,7 @@ pub(crate) async fn run(
         links: BTreeMap::new(),
         sdk_calls: Calls::default(),
         overflows_total: 0,
+        occupancy: config.occupancy.clone(),
         prober: Prober::new(reachable(config.bind)),
         bind: config.bind,
         term_seen: term_seen.clone(),
@@ -231,6 +232,7 @@ struct Shell {
     links: BTreeMap<LinkId, Outbox>,
     sdk_calls: Calls,
     overflows_total: u64,
+    occupancy: Option<watch::Sender<Occupancy>>,
     prober: Prober,
     bind: IpAddr,
     term_seen: Arc<AtomicU64>,
@@ -251,6 +253,7 @@ impl Shell {
             for effect in effects.drain(..) {
                 self.apply(effect);
             }
+            self.tell_occupancy();
             if stopping && self.supervisor.is_done(self.clock.now()) {
                 return Ok(());
             }
@@ -387,6 +390,12 @@ impl Shell {
                 }
             }
         }
+    }
+
+    fn tell_occupancy(&self) {
+        let Some(told) = &self.occupancy else { return };
+        let now = self.supervisor.occupancy();
+        told.send_if_modified(|before| std::mem::replace(before, now) != now);
     }
 
     fn tell_control(&mut self, message: FromAgent) {

@@ -22,6 +22,7 @@ mod control;
 mod event;
 mod links;
 mod managed;
+mod occupancy;
 mod peers;
 mod ports;
 mod sdk;
@@ -29,6 +30,7 @@ mod sdk;
 mod tests;
 
 pub use event::{Effect, Event, LinkId, Process, Speech};
+pub use occupancy::Occupancy;
 pub use ports::QUARANTINE;
 pub use sdk::{SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};
 
@@ -172,6 +174,8 @@ pub struct Supervisor {
     /// Servers found at the start whose rooms are not known yet, and until when they are waited for.
     settling: BTreeSet<ServerName>,
     settle_until: Timestamp,
+    /// What control said last of whether somebody is on this host.
+    occupied: bool,
     stopping: bool,
     drain_until: Option<Timestamp>,
     out: Out,
@@ -225,6 +229,7 @@ impl Supervisor {
             repeat_at: now,
             settling: BTreeSet::new(),
             settle_until: now + SETTLE,
+            occupied: false,
             stopping: false,
             drain_until: None,
             out: Out { dirty: true, ..Out::default() },

@@ -330,9 +330,37 @@ pub(crate) struct AgentArgs {
     /// One more browser origin that may connect to game servers.
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
+    #[cfg(feature = "kubernetes")]
+    #[command(flatten)]
+    pub(crate) pod: PodArgs,
     /// Started by `dev`, which speaks plain HTTP: `[agent.tls]` is left aside.
     #[arg(long, hide = true)]
     pub(crate) under_dev: bool,
+}
+
+/// `greenroom agent --kubernetes`.
+#[cfg(feature = "kubernetes")]
+#[derive(Debug, Args)]
+pub(crate) struct PodArgs {
+    /// Runs as the entrypoint of a Kubernetes pod: takes the host's name from the pod, the address that players dial from its
+    /// node, ports from its hostPorts, and keeps the pod from being stopped while somebody is on it.
+    #[arg(long, help_heading = "Kubernetes")]
+    pub(crate) kubernetes: bool,
+    /// Which address of the node players dial: external, internal, or a name in which {node} and {pod} are filled in.
+    #[arg(long, help_heading = "Kubernetes", value_name = "ADDRESS", default_value_t)]
+    pub(crate) kubernetes_address: greenroom_kubernetes::AddressFrom,
+    /// The pod, by the downward API.
+    #[arg(long, help_heading = "Kubernetes", env = "POD_NAME", hide_env_values = true, value_name = "NAME")]
+    pub(crate) pod_name: Option<String>,
+    /// Its namespace; without it that of the service account.
+    #[arg(
+        long,
+        help_heading = "Kubernetes",
+        env = "POD_NAMESPACE",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
+    pub(crate) pod_namespace: Option<String>,
 }
 
 /// `greenroom allocate`.

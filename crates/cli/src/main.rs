@@ -12,6 +12,8 @@ mod failure;
 mod logging;
 mod logs;
 mod pages;
+#[cfg(feature = "kubernetes")]
+mod pod;
 mod print;
 mod scaling;
 mod secrets;

@@ -221,7 +221,16 @@ pub(crate) async fn agent(args: &AgentArgs, global: &Global) -> Result<(), Failu
     let config = read(&args.config)?;
     let token = secrets::own_token(global.token_from.as_ref())?;
     let stop = stop_on_signals()?;
-    greenroom_agent::run(agent_config(args, config, global, token), stop).await.map_err(|error| {
+    #[cfg(feature = "kubernetes")]
+    if args.pod.kubernetes {
+        let fleets = config.fleets.clone();
+        return crate::pod::run(&args.pod, agent_config(args, config, global, token), &fleets, stop).await;
+    }
+    run_agent(agent_config(args, config, global, token), stop).await
+}
+
+pub(crate) async fn run_agent(settings: AgentConfig, stop: CancellationToken) -> Result<(), Failure> {
+    greenroom_agent::run(settings, stop).await.map_err(|error| {
         Failure::new(chain(&error), "Running game servers go on; the next agent adopts them.")
     })
 }
@@ -255,7 +264,7 @@ fn agent_config(args: &AgentArgs, config: Config, global: &Global, token: Option
 }
 
 /// Game servers listen on loopback as long as players are told to dial loopback.
-fn bind_for(public_host: &str) -> IpAddr {
+pub(crate) fn bind_for(public_host: &str) -> IpAddr {
     let bare = public_host.trim_matches(['[', ']']);
     match bare.parse::<IpAddr>() {
         Ok(address) if address.is_loopback() => address,

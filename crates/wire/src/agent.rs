@@ -232,6 +232,13 @@ pub enum ToAgent {
         /// Its gameservers, at most 10,000, or why there are none to tell.
         outcome: Result<Vec<crate::api::GameserverStatus>, String>,
     },
+    /// Whether stopping this host would hurt somebody, as control sees it: rooms and answers that were promised and that the
+    /// host has not heard of count. Said after the first report of a session, and whenever it changes; the last word holds,
+    /// also while control is away.
+    Occupied {
+        /// Whether it would.
+        occupied: bool,
+    },
     /// Read a piece of a server's output.
     ReadLogs {
         /// Chosen by control, for the answer.

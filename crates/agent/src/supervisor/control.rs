@@ -68,6 +68,7 @@ impl Supervisor {
                 self.acknowledge(&result.server.0, &result.ended);
             }
             ToAgent::Peers { fleet, outcome } => self.handle_peers(now, &fleet.0, outcome),
+            ToAgent::Occupied { occupied } => self.occupied = occupied,
             ToAgent::ReadLogs { request, server, offset, bytes_max } => {
                 let bytes_max = bytes_max.min(LOG_BYTES_MAX) as usize;
                 self.out.effects.push(Effect::ReadLogs { request, server: server.0, offset, bytes_max });

@@ -103,7 +103,7 @@ pub(super) struct LinkState {
     /// This process has linked at least once, so its silence means something.
     pub(super) ever: bool,
     /// This agent has been told its rooms: what it found journalled says nothing of them.
-    told: bool,
+    pub(super) told: bool,
     heard_at: Timestamp,
     /// It tells its status over the SDK, which has no connection that lasts.
     by_sdk: bool,
@@ -125,7 +125,7 @@ pub(super) struct Managed {
     deaths: VecDeque<Timestamp>,
     last_end: String,
     pub(super) link: LinkState,
-    status: Status,
+    pub(super) status: Status,
     own_word: OwnWord,
 }
 

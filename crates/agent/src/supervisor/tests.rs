@@ -20,6 +20,7 @@ mod boards;
 mod laws;
 mod life;
 mod links;
+mod occupancy;
 mod orders;
 mod sdk;
 mod takeover;

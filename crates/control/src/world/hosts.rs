@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use greenroom_core::HostName;
+use greenroom_core::{HostName, ServerName};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{self, Hello, Report, ToAgent};
 use greenroom_wire::record::HostRecord;
@@ -36,6 +36,7 @@ impl World {
         host.heard_at = now;
         host.connected = true;
         host.reported = false;
+        host.told_occupied = None;
         let servers = host.servers.len();
         self.streams.insert(stream, name.clone());
         if let Some(old) = old {
@@ -164,12 +165,33 @@ impl World {
         let Some(host) = self.hosts.get_mut(name) else { return };
         if !std::mem::replace(&mut host.reported, true) {
             self.refresh_host(name);
+            self.tell_occupied(name);
             self.dirty.extend(self.fleets.keys().cloned());
         }
         let Some(host) = self.hosts.get_mut(name) else { return };
         if std::mem::take(&mut host.awaited) && !self.is_rebuilding() {
             self.note(Notice::Rebuilt { rooms: self.rooms.len(), servers: self.servers.len() });
             self.dirty.extend(self.fleets.keys().cloned());
+        }
+    }
+
+    /// Keeps in mind whether somebody is on a server, or may be, and tells its agent when that changes what is true of the
+    /// whole host: what is promised here is not known there.
+    pub(super) fn mark_occupied(&mut self, name: &HostName, server: &ServerName, occupied: bool) {
+        let Some(host) = self.hosts.get_mut(name) else { return };
+        let changed =
+            if occupied { host.occupied.insert(server.clone()) } else { host.occupied.remove(server) };
+        if changed {
+            self.tell_occupied(name);
+        }
+    }
+
+    /// Not before its first report: until then nobody knows what runs there, and its agent keeps to the last word.
+    fn tell_occupied(&mut self, name: &HostName) {
+        let Some(host) = self.hosts.get_mut(name) else { return };
+        let occupied = !host.occupied.is_empty();
+        if host.reported && host.told_occupied.replace(occupied) != Some(occupied) {
+            self.order(name, ToAgent::Occupied { occupied });
         }
     }
 
@@ -206,6 +228,8 @@ impl HostState {
             reported: false,
             awaited: false,
             servers: std::collections::BTreeSet::new(),
+            occupied: std::collections::BTreeSet::new(),
+            told_occupied: None,
         }
     }
 }

@@ -187,6 +187,7 @@ impl World {
         if let Some(host) = self.hosts.get_mut(&server.host) {
             host.servers.remove(name);
         }
+        self.mark_occupied(&server.host, name, false);
         if let Some(fleet) = self.fleets.get_mut(&server.fleet)
             && let Ok(place) = fleet.view.binary_search_by(|seen| seen.name.cmp(name))
         {
@@ -245,6 +246,7 @@ impl World {
             seen.idle_since = Some(since.unwrap_or(now));
         }
         fleet.candidates.update(&fleet.spec, old, Some(&seen));
+        let (host, occupied) = (server.host.clone(), !seen.is_idle());
         let waited_for = !fleet.waiting.is_empty() && state.takes_players();
         match place {
             Ok(place) => fleet.view[place] = seen,
@@ -253,6 +255,7 @@ impl World {
         if waited_for {
             self.dirty.insert(server.fleet.clone());
         }
+        self.mark_occupied(&host, name, occupied);
     }
 
     /// The labels of a server's host, and its own; the host's come first, for they say what its keepers know.

@@ -185,6 +185,10 @@ pub(super) struct HostState {
     pub(super) awaited: bool,
     /// Servers on it, those that only a stored room names included.
     pub(super) servers: BTreeSet<ServerName>,
+    /// Those of them that somebody is on, or may be.
+    pub(super) occupied: BTreeSet<ServerName>,
+    /// What its agent was told of that on the present stream.
+    pub(super) told_occupied: Option<bool>,
 }
 
 /// One gameserver.

@@ -92,6 +92,7 @@ impl Host {
             ToAgent::Keys { .. }
             | ToAgent::Restart { .. }
             | ToAgent::Peers { .. }
+            | ToAgent::Occupied { .. }
             | ToAgent::ReadLogs { .. } => {}
         }
         Ok(())

@@ -129,6 +129,7 @@ fn control_answers_its_agents_as_ever() {
     golden(Process, "agent_room_ended_ack", &ToAgent::RoomEndedAck { room: text("room-1"), epoch: 1 });
     let read = ToAgent::ReadLogs { request: 3, server: text("arena-a1b2c"), offset: None, bytes_max: 65_536 };
     golden(Process, "agent_read_logs", &read);
+    golden(Process, "agent_occupied", &ToAgent::Occupied { occupied: true });
     let peers = ToAgent::Peers { fleet: text("arena"), outcome: Ok(vec![crate::api::gameserver()]) };
     golden(Process, "agent_peers", &peers);
     let none = ToAgent::Peers { fleet: text("arena"), outcome: Err("there is no fleet arena".to_owned()) };

@@ -13,6 +13,7 @@ mod hosts;
 mod kept;
 mod laws;
 mod news;
+mod occupied;
 mod recycle;
 mod restart;
 mod rig;

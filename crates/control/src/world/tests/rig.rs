@@ -87,7 +87,10 @@ pub(super) struct Rig {
     pub(super) now: Timestamp,
     pub(super) kept: Kept,
     pub(super) servers: BTreeMap<ServerName, Running>,
+    /// Without `Occupied`.
     pub(super) orders: Vec<ToAgent>,
+    /// Whether somebody is on the host, each time its agent was told.
+    pub(super) occupied: Vec<bool>,
     pub(super) closed: Vec<(StreamId, String)>,
     pub(super) delivered: Vec<String>,
     /// Reader, key and text of each message.
@@ -131,6 +134,7 @@ impl Rig {
             kept: Kept::default(),
             servers: BTreeMap::new(),
             orders: Vec::new(),
+            occupied: Vec::new(),
             closed: Vec::new(),
             delivered: Vec::new(),
             posts: Vec::new(),
@@ -243,6 +247,9 @@ impl Rig {
     }
 
     fn obey(&mut self, order: ToAgent) {
+        if let ToAgent::Occupied { occupied } = order {
+            return self.occupied.push(occupied);
+        }
         if let ToAgent::Start { order, .. } = &order
             && self.agent_obeys
         {

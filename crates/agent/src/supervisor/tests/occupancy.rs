@@ -1,0 +1,94 @@
+//! What is on the host, for whoever must not stop it meanwhile.
+
+use greenroom_wire::link::Status;
+use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatReport};
+
+use super::*;
+use crate::Occupancy;
+
+fn room(players: u16) -> RoomReport {
+    let seat = |seat| SeatReport {
+        seat,
+        player: format!("p{seat}").parse::<greenroom_core::PlayerId>().unwrap().into(),
+        phase: SeatPhase::Away,
+    };
+    RoomReport {
+        room: "room-1".parse::<greenroom_core::RoomId>().unwrap().into(),
+        epoch: 1,
+        key: None,
+        seats: (0..players).map(seat).collect(),
+        kept: false,
+    }
+}
+
+fn status(connections: u32, rooms: Vec<RoomReport>) -> FromServer {
+    FromServer::Status(Status { connections, rooms, ..Status::default() })
+}
+
+fn occupied(busy: bool, players: u32) -> Occupancy {
+    Occupancy { busy, players }
+}
+
+#[test]
+fn connections_rooms_and_results_that_control_has_not_taken_are_on_the_host() {
+    let mut bench = Bench::welcomed();
+    assert_eq!(bench.supervisor.occupancy(), occupied(false, 0));
+    bench.ready("arena-1");
+    bench.ready("arena-2");
+    assert_eq!(bench.supervisor.occupancy(), occupied(false, 0), "nobody is there yet");
+    bench.linked(1, "arena-1.0", "secret-1");
+    assert!(bench.supervisor.occupancy().busy, "it may have rooms that it has not told of yet");
+    bench.link(1, status(0, Vec::new()));
+    assert_eq!(bench.supervisor.occupancy(), occupied(false, 0));
+    bench.link(1, status(1, Vec::new()));
+    assert_eq!(bench.supervisor.occupancy(), occupied(true, 1));
+    bench.link(1, status(1, vec![room(3)]));
+    assert_eq!(bench.supervisor.occupancy(), occupied(true, 3), "who is away has a seat");
+    bench.linked(2, "arena-2.0", "secret-2");
+    bench.link(2, status(4, Vec::new()));
+    assert_eq!(bench.supervisor.occupancy(), occupied(true, 7), "of all servers together");
+    bench.link(2, status(0, Vec::new()));
+    bench.link(1, status(0, vec![room(0)]));
+    assert_eq!(bench.supervisor.occupancy(), occupied(true, 0), "a room that nobody is in lives");
+    let ended = RoomEnded {
+        room: room(0).room,
+        epoch: 1,
+        reason: EndReason::Finished,
+        result: serde_json::Value::Null,
+    };
+    bench.link(1, FromServer::RoomEnded(ended));
+    bench.link(1, status(0, Vec::new()));
+    assert_eq!(bench.supervisor.occupancy(), occupied(true, 0), "its result is here alone");
+    bench.control(ToAgent::RoomEndedAck { room: room(0).room, epoch: 1 });
+    assert_eq!(bench.supervisor.occupancy(), occupied(false, 0));
+    bench.link(1, status(5, Vec::new()));
+    bench.exited("arena-1", "arena-1.0", Exit::Code(1));
+    assert_eq!(bench.supervisor.occupancy(), occupied(false, 0), "nobody is on a dead process");
+}
+
+#[test]
+fn what_control_has_promised_holds_until_it_says_otherwise() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.control(ToAgent::Occupied { occupied: true });
+    assert_eq!(bench.supervisor.occupancy(), occupied(true, 0));
+    bench.event(Event::ControlLost);
+    bench.pass(600_000);
+    assert_eq!(bench.supervisor.occupancy(), occupied(true, 0), "control is away; its promise stands");
+    bench.control(ToAgent::Welcome { version: 1, term: 6, keys: PublicKeys::default() });
+    assert!(bench.supervisor.occupancy().busy, "the next leader has not heard all yet");
+    bench.control(ToAgent::Occupied { occupied: false });
+    assert_eq!(bench.supervisor.occupancy(), occupied(false, 0));
+}
+
+#[test]
+fn a_new_agent_takes_the_host_for_occupied_until_it_knows() {
+    let mut first = Bench::welcomed();
+    first.ready("arena-1");
+    let journal = first.supervisor.take_journal().unwrap();
+    let mut bench = Bench::from_journal(journal, first.now + Duration::from_secs(5));
+    assert!(bench.supervisor.occupancy().busy);
+    let found = Some(Process { handle: Handle::from_text("h1".to_owned()), pid: Some(1001) });
+    bench.event(Event::Adopted { server: name("arena-1"), instance: instance("arena-1.0"), found });
+    assert_eq!(bench.supervisor.occupancy(), occupied(false, 0));
+}
