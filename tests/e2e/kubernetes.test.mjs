@@ -70,14 +70,11 @@ test('players are sent to the node of the pod, and the pod stays while somebody 
   await until('a promise alone keeps the pod', () => api.marks().startsWith('true false'), 5_000);
   await until('nobody came, and it may go', () => api.marks() === IDLE, 60_000);
 
-  const rooms = await all(3, 3, async (i) => {
-    const { status, body } = await allocate(`p${i}`);
-    assert.equal(status, 200, JSON.stringify(body));
-    return body;
-  });
   const lost = [];
   const sockets = await all(3, 3, async (i) => {
-    const socket = await connect(rooms[i].url, { transports: ['websocket'], auth: { token: rooms[i].seats[0].token } });
+    const { status, body: room } = await allocate(`p${i}`);
+    assert.equal(status, 200, JSON.stringify(room));
+    const socket = await connect(room.url, { transports: ['websocket'], auth: { token: room.seats[0].token } });
     t.after(() => socket.disconnect());
     socket.on('disconnect', (reason) => lost.push({ i, reason }));
     return socket;
