@@ -46,24 +46,22 @@ pub enum ClusterError {
 
 /// What went wrong with a call, and what helps.
 pub(crate) fn why(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if status.code == 403 => {
-            format!("{}; give the pod's service account the rights in rbac.yaml", status.message)
-        }
-        kube::Error::Api(status) => format!("{} {}: {}", status.code, status.reason, status.message),
-        other => {
-            let mut text = other.to_string();
-            let mut source = std::error::Error::source(other);
-            while let Some(cause) = source {
-                let cause_text = cause.to_string();
-                if !text.contains(&cause_text) {
-                    text = format!("{text}: {cause_text}");
-                }
-                source = cause.source();
-            }
-            text
-        }
+    if let kube::Error::Api(status) = error {
+        return match status.code {
+            403 => format!("{}; give the pod's service account the rights in rbac.yaml", status.message),
+            code => format!("{code} {}: {}", status.reason, status.message),
+        };
     }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 impl Cluster {

@@ -315,7 +315,8 @@ fn obey(servers: &mut BTreeMap<String, ServerReport>, order: &ToAgent) -> Vec<Fr
         | ToAgent::CloseRoom { .. }
         | ToAgent::Restart { .. }
         | ToAgent::Peers { .. }
-        | ToAgent::RoomEndedAck { .. } => Vec::new(),
+        | ToAgent::RoomEndedAck { .. }
+        | ToAgent::Occupied { .. } => Vec::new(),
     }
 }
 

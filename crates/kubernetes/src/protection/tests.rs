@@ -40,10 +40,13 @@ fn play(seen: &[(u64, Occupancy)], until_ms: u64, fails: impl Fn(u64) -> bool) -
     writes
 }
 
+/// What is about it, what is on the pod, until when, and what is written.
+type Case<'a> = (&'a str, &'a [(u64, Occupancy)], u64, &'a [(u64, Mark)]);
+
 #[test]
 fn a_pod_is_marked_at_once_when_somebody_comes_and_some_time_after_the_last_one_left() {
     let busy = |cost| Mark::Busy { cost };
-    let cases: [(&str, &[(u64, Occupancy)], u64, &[(u64, Mark)]); 6] = [
+    let cases: [Case<'_>; 6] = [
         ("nobody ever", &[], 1_000, &[(0, Mark::Idle)]),
         ("one comes", &[(5, on(true, 1))], 1_000, &[(0, Mark::Idle), (5, busy(1))]),
         (
