@@ -163,6 +163,9 @@ pub(crate) enum Kind {
     /// Hosts.
     #[command(visible_alias = "host")]
     Hosts,
+    /// Triggers: what is watched, and what was done about it.
+    #[command(visible_alias = "trigger")]
+    Triggers,
 }
 
 /// `greenroom drain`.

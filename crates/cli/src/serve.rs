@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use greenroom_agent::{AgentConfig, AgentTls, OnExit};
 use greenroom_control::{
-    AccessToken, ControlConfig, ControlTls, LoginConfig, LoginKeys, NotifyConfig, PlayersConfig, ReadyWhen,
-    ReplicaConfig, StaticPage, TokenSource, WebhookConfig,
+    AccessToken, Action, ControlConfig, ControlTls, LoginConfig, LoginKeys, NotifyConfig, PlayersConfig,
+    ReadyWhen, ReplicaConfig, StaticPage, TokenSource, TriggerConfig, WebhookConfig,
 };
 use greenroom_core::fleet::Fleet;
 use greenroom_store::redis::{RedisAddress, RedisConfig, RedisStore};
@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::args::{AgentArgs, ConfigArgs, ControlArgs, Global, SharedArgs};
-use crate::config::{self, Config, KeysSection, NotifySection, PlayersSection, TokenSection};
+use crate::config::{
+    self, ActionSection, Config, KeysSection, NotifySection, PlayersSection, TokenSection, TriggerSection,
+};
 use crate::failure::{Failure, chain};
 use crate::{pages, secrets};
 
@@ -144,6 +146,7 @@ fn control_config(args: &ControlArgs, config: Config) -> Result<ControlConfig, F
     settings.players = config.players.map(players).transpose()?;
     settings.webhook = config.control.webhook_url.map(|url| WebhookConfig { url, timeout: WEBHOOK_TIMEOUT });
     settings.notify = config.control.notify.into_iter().map(notify).collect::<Result<_, _>>()?;
+    settings.triggers = config.triggers.into_iter().map(trigger).collect::<Result<_, _>>()?;
     settings.pages = pages::all(args.demo_pages)
         .into_iter()
         .map(|(path, content_type, bytes)| StaticPage {
@@ -165,6 +168,19 @@ fn notify(section: NotifySection) -> Result<NotifyConfig, Failure> {
     let NotifySection { url, wants } = section;
     let whose = format!("[[control.notify]] {:?}", wants.name);
     Ok(NotifyConfig { url: secrets::resolve(&url, &whose)?, wants })
+}
+
+/// An address is read once, as above.
+fn trigger(section: TriggerSection) -> Result<TriggerConfig, Failure> {
+    let TriggerSection { name, gauge, trigger, action, timeout } = section;
+    let action = match action {
+        ActionSection::Exec(command) => Action::Exec(command),
+        ActionSection::Post(url) => Action::Post(Secret::new(url)),
+        ActionSection::PostFrom(url) => {
+            Action::Post(secrets::resolve(&url, &format!("[triggers.{name}] post"))?)
+        }
+    };
+    Ok(TriggerConfig { name, gauge, trigger, action, timeout })
 }
 
 /// A file is left to the control plane, which reads it again and again; a variable cannot change.

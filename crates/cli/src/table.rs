@@ -5,7 +5,7 @@
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use greenroom_wire::api::{
     Allocation, AuditEntry, DrainStatus, FleetStatus, GameserverStatus, HostStatus, KindWord, RoomStatus,
-    SeatWord,
+    SeatWord, TriggerStatus,
 };
 use serde::Serialize;
 
@@ -99,6 +99,32 @@ pub(crate) fn hosts(hosts: &[HostStatus], now_ms: u64) -> String {
         ]
     });
     render(&["NAME", "STATE", "ZONE", "GAMESERVERS", "HEARD", "DRAINED"], &rows.collect::<Vec<_>>())
+}
+
+/// Triggers.
+pub(crate) fn triggers(triggers: &[TriggerStatus], now_ms: u64) -> String {
+    let rows = triggers.iter().map(|trigger| {
+        let threshold = trigger.above.map(|above| format!("above {above}"));
+        let state =
+            if trigger.running { "running".to_owned() } else { word(&trigger.state).replace('_', " ") };
+        let outcome = trigger.outcome.as_ref();
+        vec![
+            trigger.name.clone(),
+            trigger.metric.clone(),
+            trigger.value.map_or_else(|| "-".to_owned(), |value| value.to_string()),
+            threshold.or(trigger.below.map(|below| format!("below {below}"))).unwrap_or_default(),
+            state,
+            trigger.fires.to_string(),
+            trigger.fired_at_ms.map_or_else(|| "-".to_owned(), |at_ms| age(now_ms, at_ms)),
+            outcome.map_or_else(
+                || "-".to_owned(),
+                |outcome| format!("{}: {}", word(&outcome.result), outcome.detail),
+            ),
+            trigger.no_value.clone(),
+        ]
+    });
+    let header = ["NAME", "METRIC", "VALUE", "FIRES", "STATE", "FIRED", "LAST", "LAST OUTCOME", "NO VALUE"];
+    render(&header, &rows.collect::<Vec<_>>())
 }
 
 /// How far a drain is.
@@ -197,7 +223,7 @@ pub(crate) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_wire::api::{FleetList, GameserverList, HostList, RoomList};
+    use greenroom_wire::api::{FleetList, GameserverList, HostList, RoomList, TriggerList};
 
     use super::*;
 
@@ -265,6 +291,19 @@ mod tests {
         ]}))
         .expect("valid");
         insta::assert_snapshot!(super::hosts(&list.hosts, NOW_MS));
+    }
+
+    #[test]
+    fn triggers_are_told_with_value_state_and_what_came_of_them() {
+        let list: TriggerList = serde_json::from_value(serde_json::json!({"triggers": [
+            {"name": "grow", "metric": "custom.queue", "value": 120.5, "above": 100.0, "rearm": 80.0,
+             "state": "firing", "fires": 3, "fired_at_ms": NOW_MS - 90_000, "action": "exec", "running": false,
+             "outcome": {"result": "failed", "detail": "exit code 3", "at_ms": NOW_MS - 89_000}},
+            {"name": "quiet", "metric": "fleet.arena.ready", "below": 2.0, "rearm": 2.0, "state": "no_value",
+             "no_value": "waiting for the agents of: h1", "fires": 0, "action": "post", "running": false},
+        ]}))
+        .expect("valid");
+        insta::assert_snapshot!(super::triggers(&list.triggers, NOW_MS));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use greenroom_wire::api::{
     DecisionList, DrainKind, DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest,
     FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness,
     RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, TicketCancelled, TicketsAnswer,
-    TicketsRequest,
+    TicketsRequest, TriggerList,
 };
 use greenroom_wire::error::ErrorBody;
 use greenroom_wire::export::SigningKeys;
@@ -329,6 +329,14 @@ impl ControlClient {
     pub async fn audit(&self, before: Option<u64>, limit: usize) -> Result<AuditList, ClientError> {
         let before = before.map(|before| format!("&before={before}")).unwrap_or_default();
         self.get(&format!("/v1/audit?limit={limit}{before}")).await
+    }
+
+    /// `GET /v1/triggers`: what is watched, and what was done about it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn triggers(&self) -> Result<TriggerList, ClientError> {
+        self.get("/v1/triggers").await
     }
 
     /// `GET /v1/export`: all that is stored, as a file for `greenroom import`. May take a minute.

@@ -10,12 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use greenroom_core::FleetName;
 use greenroom_core::fleet::Fleet;
+use greenroom_core::trigger::Trigger;
 use greenroom_tls::PairFiles;
+use greenroom_wire::api::ActionWord;
 use greenroom_wire::secret::Secret;
 
 use crate::access::AccessToken;
 use crate::lease::LeaseTimes;
-use crate::world::{Bounds, Subscription, Timings};
+use crate::world::{Bounds, Gauge, Subscription, Timings, TriggerRule};
 
 /// All settings of one control process.
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ pub struct ControlConfig {
     pub webhook: Option<WebhookConfig>,
     /// Who outside is told what happens, each name once. Default nobody.
     pub notify: Vec<NotifyConfig>,
+    /// What is watched, and what is done about it, each name once. Default nothing.
+    pub triggers: Vec<TriggerConfig>,
     /// Pages served as they are, beside the API.
     pub pages: Vec<StaticPage>,
     /// Host names besides loopback's that requests may come under, without port. Default none. Not looked at when there
@@ -68,6 +72,7 @@ impl ControlConfig {
             fleets,
             webhook: None,
             notify: Vec::new(),
+            triggers: Vec::new(),
             pages: Vec::new(),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
@@ -251,6 +256,43 @@ pub struct NotifyConfig {
     pub url: Secret,
     /// What is told there, and how often at most.
     pub wants: Subscription,
+}
+
+/// A number that is watched, and what is done when it crosses a threshold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerConfig {
+    /// Its name, as no other trigger is called.
+    pub name: String,
+    /// What it watches.
+    pub gauge: Gauge,
+    /// When it fires.
+    pub trigger: Trigger,
+    /// What is done then.
+    pub action: Action,
+    /// How long that may take. Default 30 s.
+    pub timeout: Duration,
+}
+
+impl TriggerConfig {
+    /// What the world is told of it.
+    #[must_use]
+    pub fn rule(&self) -> TriggerRule {
+        let action = match self.action {
+            Action::Exec(_) => ActionWord::Exec,
+            Action::Post(_) => ActionWord::Post,
+        };
+        TriggerRule { name: self.name.clone(), gauge: self.gauge.clone(), trigger: self.trigger, action }
+    }
+}
+
+/// What a trigger does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Runs this program with these arguments beside the control process that leads: no shell, its environment with what fired
+    /// added, killed with its process group when it takes too long.
+    Exec(Vec<String>),
+    /// Posts to this address, `http` or `https`, again while there is time. Whoever has it may post there.
+    Post(Secret),
 }
 
 /// One page.

@@ -88,7 +88,8 @@ impl Fence {
             }
         }
         let due = self.lease.as_ref().filter(|lease| lease.tenure.is_due(now));
-        let is_order = |effect: &Effect| matches!(effect, Effect::Order { .. } | Effect::Post { .. });
+        let is_order =
+            |effect: &Effect| matches!(effect, Effect::Order { .. } | Effect::Post { .. } | Effect::Act(_));
         let must_prove = self.lease.is_some() && (due.is_some() || effects.iter().any(is_order));
         if batch.is_empty() && raised.is_none() && !must_prove {
             return None;
@@ -148,6 +149,8 @@ fn put(batch: &mut Batch, write: &Write) {
         Write::DeleteDrain { kind, name } => batch.delete(Kind::Drain, drain_key(*kind, name)),
         Write::PutNews(record) => batch.put(record.key(), record),
         Write::DeleteNews { key } => batch.delete(Kind::News, key.as_str()),
+        Write::PutTrigger(record) => batch.put(record.name.as_str(), record),
+        Write::DeleteTrigger { name } => batch.delete(Kind::Trigger, name.as_str()),
         Write::PutTerm(term) => batch.put(term::KEY, &TermRecord { version: 1, term: *term }),
     }
 }

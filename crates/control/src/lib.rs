@@ -23,13 +23,15 @@ mod sight;
 
 mod http;
 
+mod act;
+mod errands;
 mod notify;
 mod webhook;
 
 pub use access::{AccessToken, Role, TokenError, TokenSource};
 pub use config::{
-    ControlConfig, ControlTls, LoginAlgorithm, LoginConfig, LoginKeys, MutualTls, NotifyConfig,
-    PlayersConfig, Rate, ReadyWhen, ReplicaConfig, StaticPage, WebhookConfig,
+    Action, ControlConfig, ControlTls, LoginAlgorithm, LoginConfig, LoginKeys, MutualTls, NotifyConfig,
+    PlayersConfig, Rate, ReadyWhen, ReplicaConfig, StaticPage, TriggerConfig, WebhookConfig,
 };
 pub use http::LoginError;
 pub use run::{RunError, run, run_on};

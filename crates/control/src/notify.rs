@@ -9,19 +9,17 @@ use std::time::Duration;
 use greenroom_wire::secret::Secret;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::config::{ControlConfig, NotifyConfig};
+use crate::errands;
 use crate::run::{Input, RunError};
 use crate::webhook::poster;
 use crate::world::{NewsConfig, Posted};
 
 /// How long one post may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a process that stops waits for what it is posting.
-pub(crate) const LAST_POSTS: Duration = Duration::from_secs(2);
 
 /// One message to one reader.
 #[derive(Debug)]
@@ -38,12 +36,15 @@ pub(crate) struct Notifier {
     urls: BTreeMap<String, Secret>,
 }
 
+/// Whether it can be posted to.
+pub(crate) fn is_url(url: &Secret) -> bool {
+    let url = reqwest::Url::parse(url.expose());
+    url.is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
+}
+
 /// Whether each can be posted to.
 pub(crate) fn check(readers: &[NotifyConfig]) -> Result<(), RunError> {
-    let is_url = |url: &str| {
-        reqwest::Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
-    };
-    match readers.iter().find(|reader| !is_url(reader.url.expose())) {
+    match readers.iter().find(|reader| !is_url(&reader.url)) {
         Some(faulty) => Err(RunError::NotifyAddress(faulty.wants.name.clone())),
         None => Ok(()),
     }
@@ -72,37 +73,18 @@ impl Notifier {
     /// Posts until the stop; what is under way then gets a last moment.
     pub(crate) async fn run(
         self,
-        mut messages: mpsc::UnboundedReceiver<Message>,
+        messages: mpsc::UnboundedReceiver<Message>,
         inputs: mpsc::Sender<Input>,
         stop: CancellationToken,
     ) -> Result<(), RunError> {
-        let mut posts = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                message = messages.recv() => match message {
-                    Some(message) => {
-                        if let Some(url) = self.urls.get(&message.reader) {
-                            posts.spawn(post(self.posts.clone(), url.clone(), message));
-                        }
-                    }
-                    None => break,
-                },
-                Some(ended) = posts.join_next() => {
-                    let (reader, outcome) = ended.map_err(RunError::Panicked)?;
-                    if inputs.send(Input::NewsPosted { reader, outcome }).await.is_err() {
-                        break;
-                    }
-                }
-            }
-        }
-        let until = tokio::time::Instant::now() + LAST_POSTS;
-        while let Ok(Some(ended)) = tokio::time::timeout_at(until, posts.join_next()).await {
-            let (reader, outcome) = ended.map_err(RunError::Panicked)?;
-            // The loop of the world may be over: then the next one sends it again, under the same key.
-            drop(inputs.try_send(Input::NewsPosted { reader, outcome }));
-        }
-        Ok(())
+        let begin = |message: Message| {
+            let posted = post(self.posts.clone(), self.urls.get(&message.reader)?.clone(), message);
+            Some(async {
+                let (reader, outcome) = posted.await;
+                Input::NewsPosted { reader, outcome }
+            })
+        };
+        errands::run(messages, inputs, stop, begin).await
     }
 }
 
@@ -130,7 +112,7 @@ async fn post(posts: reqwest::Client, url: Secret, message: Message) -> (String,
 }
 
 /// What a status means; `retry_after` in seconds, as Slack says it.
-fn judge(status: u16, retry_after: Option<&str>) -> Posted {
+pub(crate) fn judge(status: u16, retry_after: Option<&str>) -> Posted {
     match status {
         200..300 => Posted::Taken,
         408 | 425 | 429 | 500.. => {

@@ -187,6 +187,7 @@ fn is_passing(error: &RunError) -> bool {
         | RunError::Peers(_)
         | RunError::Webhook(_)
         | RunError::NotifyAddress(_)
+        | RunError::TriggerAddress(_)
         | RunError::Notify(_)
         | RunError::Serve(_)
         | RunError::Tls(_)

@@ -12,6 +12,7 @@ use greenroom_core::Timestamp;
 use greenroom_store::{CommitError, Store};
 use greenroom_tls::{Tls, TlsError};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent};
+use greenroom_wire::api::{ActionResult, TriggerFired};
 use greenroom_wire::record::ResultRecord;
 use greenroom_wire::token::PublicKeys;
 use tokio::net::TcpListener;
@@ -21,15 +22,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::access::{TokenError, Tokens};
-use crate::config::{ControlConfig, PlayersConfig};
+use crate::config::{ControlConfig, PlayersConfig, TriggerConfig};
 use crate::fence::Fence;
 use crate::http::{Login, LoginError};
 use crate::office::{Desk, Office};
 use crate::pens::Pens;
-use crate::shell::Shell;
+use crate::shell::{Outlets, Shell};
 use crate::start::{StartError, Started, raise, start};
 use crate::world::{Answer, Call, Effect, IdSource, Posted, Refusal, Results, StreamId, World, WorldConfig};
-use crate::{http, notify, replica, webhook};
+use crate::{act, http, notify, replica, webhook};
 
 /// Events that may wait for the loop; a call beyond that is refused, a stream waits.
 const INPUTS_MAX: usize = 10_000;
@@ -85,8 +86,11 @@ pub enum RunError {
     /// A receiver of notifications has no address that can be posted to.
     #[error("the address of [[control.notify]] {0:?} is none that begins with http:// or https://")]
     NotifyAddress(String),
+    /// What a trigger posts to is no address.
+    #[error("the address of [triggers] {0:?} is none that begins with http:// or https://")]
+    TriggerAddress(String),
     /// The client that posts notifications could not be made.
-    #[error("notifications cannot be posted")]
+    #[error("notifications and triggers cannot be posted")]
     Notify(#[source] reqwest::Error),
     /// Serving failed.
     #[error("serving HTTP failed")]
@@ -111,6 +115,8 @@ pub(crate) enum Input {
     ResultTaken { key: String },
     /// A message to a reader of news came to its end.
     NewsPosted { reader: String, outcome: Posted },
+    /// What a trigger is for came to its end.
+    Acted { fire: String, result: ActionResult, detail: String },
 }
 
 /// What the loop tells a stream.
@@ -159,6 +165,7 @@ pub async fn run_on(
     let address = listener.local_addr().map_err(RunError::Serve)?;
     check_reach(&config, address)?;
     notify::check(&config.notify)?;
+    act::check(&config.triggers)?;
     let tokens = Arc::new(Tokens::read(config.tokens.clone())?);
     let tls = config.tls.clone().map(|tls| Tls::open(Some(tls.pair), tls.mutual.map(|mutual| mutual.ca)));
     let tls = tls.transpose()?;
@@ -256,6 +263,7 @@ pub(crate) struct Leadership {
     inputs: mpsc::Sender<Input>,
     hook: Option<(webhook::Webhook, mpsc::UnboundedReceiver<ResultRecord>)>,
     notifier: Option<(notify::Notifier, mpsc::UnboundedReceiver<notify::Message>)>,
+    hands: Option<(act::Hands, mpsc::UnboundedReceiver<TriggerFired>)>,
     office: Arc<Office>,
 }
 
@@ -278,6 +286,7 @@ impl Leadership {
             term: held.term.0,
             results: if config.webhook.is_some() { Results::Deliver } else { Results::Discard },
             news: notify::news(config),
+            triggers: config.triggers.iter().map(TriggerConfig::rule).collect(),
             timings: config.timings,
             bounds: config.bounds,
         };
@@ -290,10 +299,13 @@ impl Leadership {
         let hook = hook.map_err(RunError::Webhook)?.map(|hook| (hook, results));
         let (notify, messages) = mpsc::unbounded_channel();
         let notifier = notify::Notifier::new(&config.notify)?.map(|notifier| (notifier, messages));
+        let (act, fired) = mpsc::unbounded_channel();
+        let hands = act::Hands::new(&config.triggers)?.map(|hands| (hands, fired));
         let desk = Desk { inputs: inputs.clone(), signer, pens: Pens::new(), keys, term: held.term.0 };
-        let shell = Shell::new(world, post, fence, begun, deliver, notify);
+        let shell = Shell::new(world, post, fence, begun, Outlets { deliver, notify, act });
         let here = post.office.take(Arc::new(desk));
-        Ok(Self { shell, first, here, events, inputs, hook, notifier, office: Arc::clone(&post.office) })
+        let office = Arc::clone(&post.office);
+        Ok(Self { shell, first, here, events, inputs, hook, notifier, hands, office })
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
@@ -303,7 +315,10 @@ impl Leadership {
             parts.spawn(hook.run(results, self.inputs.clone(), over.clone()));
         }
         if let Some((notifier, messages)) = self.notifier {
-            parts.spawn(notifier.run(messages, self.inputs, over.clone()));
+            parts.spawn(notifier.run(messages, self.inputs.clone(), over.clone()));
+        }
+        if let Some((hands, fired)) = self.hands {
+            parts.spawn(hands.run(fired, self.inputs, over.clone()));
         }
         parts.spawn(self.shell.run(self.first, self.here, self.events, over.clone()));
         let mut outcome = Ok(());

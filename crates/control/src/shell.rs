@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 
 use greenroom_core::Timestamp;
 use greenroom_store::{BoxFuture, CommitError, Store, Version};
+use greenroom_wire::api::TriggerFired;
 use greenroom_wire::record::ResultRecord;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::errands::LAST_ERRANDS;
 use crate::fence::{Draft, Fence, Pledge};
-use crate::notify::{self, Message};
+use crate::notify::Message;
 use crate::office::Office;
 use crate::run::{Input, Post, RunError, StreamOrder, clock};
 use crate::world::{Answer, Effect, Event, Refusal, RequestId, StreamId, World};
@@ -38,14 +40,21 @@ pub(crate) struct Shell {
     replies: HashMap<RequestId, oneshot::Sender<Result<Answer, Refusal>>>,
     requests: u64,
     streams: HashMap<StreamId, mpsc::Sender<StreamOrder>>,
-    /// Unbounded, because each entry is a stored record already: the store is the bound.
-    deliver: mpsc::UnboundedSender<ResultRecord>,
-    /// Unbounded, because the world sends nothing to a reader before it knows how the message before went.
-    notify: mpsc::UnboundedSender<Message>,
-    /// Messages of which that is not known yet.
-    posts: usize,
+    outlets: Outlets,
+    /// Messages and actions of which it is not known yet how they went.
+    errands: usize,
     keeping: Option<Keeping>,
     decided: Decided,
+}
+
+/// Where what is to be done outside goes.
+pub(crate) struct Outlets {
+    /// Unbounded, because each entry is a stored record already: the store is the bound.
+    pub(crate) deliver: mpsc::UnboundedSender<ResultRecord>,
+    /// Unbounded, because the world sends nothing to a reader before it knows how the message before went.
+    pub(crate) notify: mpsc::UnboundedSender<Message>,
+    /// Unbounded, because a trigger has nothing done before it knows how that went which it had done before.
+    pub(crate) act: mpsc::UnboundedSender<TriggerFired>,
 }
 
 /// A batch on its way to the store. At most one: what one batch promises, the next may take for granted.
@@ -82,14 +91,7 @@ enum Next {
 }
 
 impl Shell {
-    pub(crate) fn new(
-        world: World,
-        post: &Post,
-        fence: Fence,
-        begun: Instant,
-        deliver: mpsc::UnboundedSender<ResultRecord>,
-        notify: mpsc::UnboundedSender<Message>,
-    ) -> Self {
+    pub(crate) fn new(world: World, post: &Post, fence: Fence, begun: Instant, outlets: Outlets) -> Self {
         Self {
             world,
             store: Arc::clone(&post.store),
@@ -99,9 +101,8 @@ impl Shell {
             replies: HashMap::new(),
             requests: 0,
             streams: HashMap::new(),
-            deliver,
-            notify,
-            posts: 0,
+            outlets,
+            errands: 0,
             keeping: None,
             decided: Decided::default(),
         }
@@ -134,7 +135,7 @@ impl Shell {
             };
             match next {
                 Next::Stop => {
-                    self.hear_of_posts(&mut events).await?;
+                    self.hear_of_errands(&mut events).await?;
                     return self.hand_back(events).await;
                 }
                 Next::Kept(kept) => self.kept(kept)?,
@@ -175,11 +176,11 @@ impl Shell {
         Ok(())
     }
 
-    /// What is being posted should be known to be told, so that the next process does not tell it again.
-    async fn hear_of_posts(&mut self, events: &mut mpsc::Receiver<Input>) -> Result<(), RunError> {
-        let until = tokio::time::Instant::now() + notify::LAST_POSTS;
+    /// How what is under way goes should be known, so that the next process does not tell it again, or say that nobody knows.
+    async fn hear_of_errands(&mut self, events: &mut mpsc::Receiver<Input>) -> Result<(), RunError> {
+        let until = tokio::time::Instant::now() + LAST_ERRANDS;
         self.settle().await?;
-        while self.posts > 0
+        while self.errands > 0
             && let Ok(Some(input)) = tokio::time::timeout_at(until, events.recv()).await
         {
             self.take_in([input], false).await?;
@@ -226,8 +227,12 @@ impl Shell {
             }
             Input::ResultTaken { key } => Event::ResultTaken { key },
             Input::NewsPosted { reader, outcome } => {
-                self.posts = self.posts.saturating_sub(1);
+                self.errands = self.errands.saturating_sub(1);
                 Event::NewsPosted { reader, outcome }
+            }
+            Input::Acted { fire, result, detail } => {
+                self.errands = self.errands.saturating_sub(1);
+                Event::Acted { fire, result, detail }
             }
         }
     }
@@ -309,11 +314,16 @@ impl Shell {
             }
             Effect::Deliver(record) => {
                 // Without a webhook task the record waits in the store for the next start.
-                drop(self.deliver.send(*record));
+                drop(self.outlets.deliver.send(*record));
             }
             Effect::Post { reader, key, text } => {
-                if self.notify.send(Message { reader, key, text }).is_ok() {
-                    self.posts += 1;
+                if self.outlets.notify.send(Message { reader, key, text }).is_ok() {
+                    self.errands += 1;
+                }
+            }
+            Effect::Act(fired) => {
+                if self.outlets.act.send(*fired).is_ok() {
+                    self.errands += 1;
                 }
             }
             Effect::Note(notice) => info!(change = %notice, "world changed"),

@@ -8,7 +8,7 @@ use greenroom_store::term::{self, HeldTerm, RaiseError};
 use greenroom_store::{Batch, CommitError, Store};
 use greenroom_wire::record::{
     AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, NewsRecord, ResultRecord, RoomRecord,
-    ScaleRecord, SigningKeyRecord,
+    ScaleRecord, SigningKeyRecord, TriggerRecord,
 };
 use greenroom_wire::token::{KeyError, Signer};
 
@@ -69,6 +69,7 @@ pub async fn promises(store: &dyn Store) -> Result<Records, LoadError> {
         scale_orders: plain::<ScaleRecord>(store).await?,
         drains: plain::<DrainRecord>(store).await?,
         news: plain::<NewsRecord>(store).await?,
+        triggers: plain::<TriggerRecord>(store).await?,
     })
 }
 

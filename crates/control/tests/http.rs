@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom_client::{ClientError, RoomsPage};
-use greenroom_control::{ControlConfig, ReadyWhen, RunError, StaticPage, run};
+use greenroom_control::{Action, ControlConfig, ReadyWhen, RunError, StaticPage, TriggerConfig, run};
 use greenroom_core::Timestamp;
+use greenroom_core::trigger::{Reading, Threshold, Trigger};
 use greenroom_store::{Batch, BoxFuture, CommitError, Kind, MemoryStore, ReadError, Store, Stored, Version};
 use greenroom_wire::api::{AssignmentsRequest, TicketBody, TicketCancelled, TicketsRequest};
 use greenroom_wire::error::{Code, ErrorBody};
@@ -30,6 +31,13 @@ async fn started() -> (Control, FakeAgent) {
         path: "/".to_owned(),
         content_type: "text/html; charset=utf-8".to_owned(),
         bytes: Bytes::from_static(b"<p>hello"),
+    }];
+    config.triggers = vec![TriggerConfig {
+        name: "grow".to_owned(),
+        gauge: "custom.queue".parse().expect("a number to watch"),
+        trigger: Trigger::new(Threshold::Above(Reading::whole(1_000))),
+        action: Action::Exec(vec!["true".to_owned()]),
+        timeout: Duration::from_secs(30),
     }];
     let control = Control::start(config, Arc::new(MemoryStore::default())).await;
     let agent = FakeAgent::connect(control.address, "b1", BTreeMap::new()).await;
@@ -188,6 +196,11 @@ const BAD: &[Bad] = &[
     ("POST", "/v1/assignments", r#"{"owner":"o","ack":["/"]}"#, &[], Code::BadRequest),
     ("DELETE", "/v1/tickets/nope", "", &[], Code::TicketNotFound),
     ("DELETE", "/v1/tickets/a%20b", "", &[], Code::BadRequest),
+    ("PUT", "/v1/metrics/queue", r#"{"value":"many"}"#, &[], Code::BadRequest),
+    ("PUT", "/v1/metrics/queue", r#"{"value":1,"unit":"s"}"#, &[], Code::BadRequest),
+    ("PUT", "/v1/metrics/queues", r#"{"value":1}"#, &[], Code::NotFound),
+    ("POST", "/v1/metrics/queue", r#"{"value":1}"#, &[], Code::MethodNotAllowed),
+    ("POST", "/v1/triggers", "", &[], Code::MethodNotAllowed),
     ("GET", "/v1/rooms?limit=0", "", &[], Code::BadRequest),
     ("GET", "/v1/rooms?limit=5001", "", &[], Code::BadRequest),
     ("GET", "/v1/rooms?offset=x", "", &[], Code::BadRequest),
@@ -249,8 +262,16 @@ async fn bad_input_on_every_endpoint_is_answered_with_its_code_and_disturbs_noth
     }
     // Whatever takes a name, a query or a body was given a bad one.
     for (path, _) in document["paths"].as_object().unwrap() {
-        let takes_nothing =
-            ["/v1/fleets", "/v1/hosts", "/v1/overview", "/v1/keys", "/v1/openapi.json", "/livez", "/readyz"];
+        let takes_nothing = [
+            "/v1/fleets",
+            "/v1/hosts",
+            "/v1/triggers",
+            "/v1/overview",
+            "/v1/keys",
+            "/v1/openapi.json",
+            "/livez",
+            "/readyz",
+        ];
         let begin = path.split('{').next().unwrap();
         let end = path.rsplit('}').next().unwrap();
         let met = BAD.iter().any(|(_, bad, ..)| {
@@ -301,6 +322,7 @@ async fn every_answer_is_as_the_openapi_document_says() {
         ("/v1/hosts", "/v1/hosts".to_owned()),
         ("/v1/overview", "/v1/overview".to_owned()),
         ("/v1/audit", "/v1/audit".to_owned()),
+        ("/v1/triggers", "/v1/triggers".to_owned()),
         ("/v1/keys", "/v1/keys".to_owned()),
         ("/readyz", "/readyz".to_owned()),
     ];
@@ -308,6 +330,8 @@ async fn every_answer_is_as_the_openapi_document_says() {
         check("get", path, &control.get_json(url).await);
     }
     let http = reqwest::Client::new();
+    let put = http.put(format!("{}/v1/metrics/queue", control.client.base())).json(&json!({ "value": 12.5 }));
+    check("put", "/v1/metrics/{name}", &put.send().await.unwrap().json().await.unwrap());
     for ticket in ["t0", "t4"] {
         let url = format!("{}/v1/tickets/{ticket}", control.client.base());
         let told = http.delete(url).send().await.unwrap().json().await.unwrap();

@@ -15,6 +15,8 @@ pub mod fleet;
 pub mod matchmake;
 pub mod placement;
 
+pub mod trigger;
+
 pub use ids::{
     FleetName, HostName, IdempotencyKey, InstanceId, InvalidId, PlayerId, Revision, RoomEpoch, RoomId,
     RoomKey, SeatIndex, ServerName, Term, TicketId,

@@ -256,6 +256,7 @@ impl Laws {
             | Effect::CloseStream { .. }
             | Effect::Deliver(_)
             | Effect::Post { .. }
+            | Effect::Act(_)
             | Effect::Note(_) => {}
         }
         Ok(())

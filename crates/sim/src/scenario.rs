@@ -216,6 +216,7 @@ impl Scenario {
             term,
             results: Results::Deliver,
             news: NewsConfig::default(),
+            triggers: Vec::new(),
             timings: self.timings(),
             bounds: Bounds::default(),
         }

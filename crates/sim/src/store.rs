@@ -258,7 +258,8 @@ impl Inner {
                 | Kind::Term
                 | Kind::Lease
                 | Kind::Audit
-                | Kind::News => {}
+                | Kind::News
+                | Kind::Trigger => {}
             }
         }
         // Whoever waits for an answer asks again.

@@ -164,7 +164,8 @@ impl Export {
                     | Kind::Scale
                     | Kind::Drain
                     | Kind::Audit
-                    | Kind::News => exported.push((kind, key, bytes)),
+                    | Kind::News
+                    | Kind::Trigger => exported.push((kind, key, bytes)),
                 }
             }
         }

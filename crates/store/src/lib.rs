@@ -53,11 +53,13 @@ pub enum Kind {
     Audit,
     /// What people outside are told, and how far that has got.
     News,
+    /// Triggers that have fired, and how that went.
+    Trigger,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Room,
         Self::Key,
         Self::Answer,
@@ -71,6 +73,7 @@ impl Kind {
         Self::Lease,
         Self::Audit,
         Self::News,
+        Self::Trigger,
     ];
 
     /// The word it is stored under. Never changes.
@@ -90,6 +93,7 @@ impl Kind {
             Self::Lease => "lease",
             Self::Audit => "audit",
             Self::News => "news",
+            Self::Trigger => "trigger",
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use greenroom_wire::record::{
     AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, LeaseRecord, NewsRecord,
-    ResultRecord, RoomRecord, ScaleRecord, SigningKeyRecord, TermRecord,
+    ResultRecord, RoomRecord, ScaleRecord, SigningKeyRecord, TermRecord, TriggerRecord,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,11 @@ impl Record for AuditRecord {
 
 impl Record for NewsRecord {
     const KIND: Kind = Kind::News;
+    const VERSION_MAX: u32 = 1;
+}
+
+impl Record for TriggerRecord {
+    const KIND: Kind = Kind::Trigger;
     const VERSION_MAX: u32 = 1;
 }
 
@@ -177,6 +182,7 @@ pub(crate) fn check(kind: Kind, key: &str, bytes: &[u8]) -> Result<(), LoadError
         Kind::Lease => decode::<LeaseRecord>(key, bytes).map(drop),
         Kind::Audit => decode::<AuditRecord>(key, bytes).map(drop),
         Kind::News => decode::<NewsRecord>(key, bytes).map(drop),
+        Kind::Trigger => decode::<TriggerRecord>(key, bytes).map(drop),
     }
 }
 

@@ -78,6 +78,7 @@ fn golden(kind: Kind) -> Vec<u8> {
         Kind::Lease => "lease",
         Kind::Audit => "audit",
         Kind::News => "news_item",
+        Kind::Trigger => "trigger",
     };
     let path = format!("{}/../wire/tests/golden/v1/record_{name}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(path).unwrap()
@@ -124,7 +125,7 @@ async fn what_a_store_holds_is_the_same_after_a_file_in_a_store_of_any_kind() {
         fill(&source).await;
         let held = term::raise(&*source, Term(6)).await.unwrap();
         let export = take(&source).await;
-        assert_eq!((export.header().term, export.len()), (7, 22), "{from}");
+        assert_eq!((export.header().term, export.len()), (7, 24), "{from}");
         let read = Export::read(&export.to_bytes()).unwrap();
         assert_eq!(read, export, "{from}");
         for (nth, (to, target)) in (0..).zip(stores.empty()) {
@@ -146,7 +147,7 @@ async fn the_keys_are_left_out_when_that_is_asked_for() {
     fill(&store).await;
     let export = Export::take(&*store, NOW, SigningKeys::LeftOut).await.unwrap();
     let file = String::from_utf8(export.to_bytes()).unwrap();
-    assert_eq!((export.len(), file.contains("signing_key\",\"key")), (20, false));
+    assert_eq!((export.len(), file.contains("signing_key\",\"key")), (22, false));
     assert!(file.lines().next().unwrap().contains(r#""signing_keys":"left_out""#), "{file}");
     assert!(!file.contains("secret"), "{file}");
 }

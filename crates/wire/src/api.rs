@@ -6,6 +6,7 @@ mod fleets;
 mod players;
 mod readiness;
 mod scaling;
+mod triggers;
 
 pub use audit::{AuditAction, AuditEntry, AuditList};
 pub use drain::{DrainKind, DrainRequest, DrainStatus, DrainedHost};
@@ -16,6 +17,10 @@ pub use scaling::{
     AutoscaleBody, ChangeWord, DecisionBody, DecisionInputs, DecisionList, DryRunRequest, FreezeWord,
     InvalidRules, MetricWord, PolicyBody, PolicyWord, PrewarmOrder, RulesBody, ScaleInWord, ScaleOrder,
     ScaleRequest, UnitWord,
+};
+pub use triggers::{
+    ActionOutcome, ActionResult, ActionWord, MetricAnswer, MetricRequest, TriggerFired, TriggerList,
+    TriggerState, TriggerStatus,
 };
 
 use std::collections::BTreeMap;

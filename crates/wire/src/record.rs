@@ -8,7 +8,7 @@ use greenroom_core::{FleetName, HostName, InstanceId, PlayerId, RoomId, RoomKey,
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
-use crate::api::{AuditEntry, DecisionBody, DrainKind, RoomResult, ScaleOrder};
+use crate::api::{ActionOutcome, AuditEntry, DecisionBody, DrainKind, RoomResult, ScaleOrder};
 
 pub use news::{NewsConcern, NewsEntry, NewsEvent, NewsEventError, NewsItem, NewsReader, NewsRecord};
 
@@ -237,4 +237,25 @@ pub struct LeaseRecord {
     /// Whether the leader has given it back: it may be taken at once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub released: bool,
+}
+
+/// A trigger that has fired. Key `<name>`. Written in the step in which it fires, before anything is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriggerRecord {
+    /// 1.
+    pub version: u32,
+    /// As in the configuration.
+    pub name: String,
+    /// Whether what it fired for is not over.
+    pub firing: bool,
+    /// How often it has fired.
+    pub fires: u64,
+    /// Unix milliseconds of the last time.
+    pub fired_at_ms: u64,
+    /// Whether it is not known how its last action went: whoever leads next does not do it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub running: bool,
+    /// How the last action went of which that is known, or known to be unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<ActionOutcome>,
 }

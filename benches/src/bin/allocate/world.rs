@@ -83,6 +83,7 @@ fn ready(args: &Args) -> anyhow::Result<(World, Timestamp)> {
         term: 1,
         results: Results::Deliver,
         news: NewsConfig::default(),
+        triggers: Vec::new(),
         timings: Timings::default(),
         bounds: Bounds::default(),
     };

@@ -16,6 +16,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod triggers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ use fleet::ReadFleet;
 pub(crate) use notify::NotifySection;
 pub(crate) use players::{KeysSection, PlayersSection};
 use reader::{Found, Section, from_text, value_fault};
+pub(crate) use triggers::{ActionSection, TriggerSection};
 
 /// The demonstration that `dev` runs where there is no `greenroom.toml`.
 pub(crate) const DEMO: &str = include_str!("../demo.toml");
@@ -62,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) agent_tls: Option<AgentTls>,
     /// `[players]`: the listener that players reach themselves. Default none.
     pub(crate) players: Option<PlayersSection>,
+    /// `[triggers.*]`, by name: what is watched, and what is done about it. Default none.
+    pub(crate) triggers: Vec<TriggerSection>,
     /// `[fleets.*]`, by name.
     pub(crate) fleets: Vec<Fleet>,
     /// `watch` of the fleets that have it: under `dev`, a change of these files restarts the fleet's servers.
@@ -162,6 +166,7 @@ fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
     let host_table = root.table("host", faults);
     let agent_table = root.table("agent", faults);
     let players_table = root.table("players", faults);
+    let triggers_table = root.table("triggers", faults);
     let fleets_table = root.table("fleets", faults);
     root.finish(faults);
 
@@ -178,12 +183,13 @@ fn read_root(table: &DeTable<'_>, faults: &mut Vec<Fault>) -> Config {
     let specs: Vec<&Fleet> = fleets.iter().map(|read| &read.fleet).collect();
     let players =
         players_table.and_then(|found| players::read(found.value, found.span.clone(), &specs, faults));
+    let triggers = triggers_table.map_or_else(Vec::new, |found| triggers::read(&found, &specs, faults));
     ports::check(&control, listen_span.as_ref(), &host, ports_span, &fleets, faults);
     let watched = fleets.iter().filter(|read| !read.watch.is_empty());
     let watch = watched.map(|read| (read.fleet.name.clone(), read.watch.clone())).collect();
     let mut fleets: Vec<Fleet> = fleets.into_iter().map(|read| read.fleet).collect();
     fleets.sort_by(|a, b| a.name.cmp(&b.name));
-    Config { control, host, agent_tls, players, fleets, watch }
+    Config { control, host, agent_tls, players, triggers, fleets, watch }
 }
 
 fn read_control(

@@ -41,6 +41,7 @@ impl fmt::Display for Config {
         if let Some(players) = &self.players {
             write_players(f, players)?;
         }
+        self.triggers.iter().try_for_each(|trigger| super::triggers::write(f, trigger))?;
         self.fleets.iter().try_for_each(|fleet| {
             write_fleet(f, fleet)?;
             if let Some(paths) = self.watch.get(&fleet.name) {

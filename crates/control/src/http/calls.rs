@@ -14,8 +14,8 @@ use greenroom_core::{FleetName, HostName, IdempotencyKey, Revision, RoomId, Serv
 use greenroom_wire::Text;
 use greenroom_wire::api::{
     AllocateRequest, AssignmentsAnswer, AssignmentsRequest, DrainKind, DrainRequest, DryRunRequest,
-    FinishRequest, Readiness, ReplicaRole, ReplicaStatus, ScaleRequest, SelectorBody, TicketCancelled,
-    TicketsRequest,
+    FinishRequest, MetricRequest, Readiness, ReplicaRole, ReplicaStatus, ScaleRequest, SelectorBody,
+    TicketCancelled, TicketsRequest,
 };
 use greenroom_wire::token::PublicKeys;
 use serde::Deserialize;
@@ -143,6 +143,8 @@ impl Desk {
             Answer::Hosts(body) => Json(body).into_response(),
             Answer::Overview(body) => Json(body).into_response(),
             Answer::Audit(body) => Json(body).into_response(),
+            Answer::Metric(body) => Json(body).into_response(),
+            Answer::Triggers(body) => Json(body).into_response(),
             Answer::Readiness(body) => {
                 let status = if body.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 (status, Json(body)).into_response()
@@ -272,6 +274,18 @@ pub(crate) async fn audit(State(face): Shared, Asked(page): Asked<Before>) -> Ou
         return Err(ApiError::bad_request(format!("limit must be 1 to 1000, not {limit}")));
     }
     face.answer(Call::Audit { before: page.before, limit }).await
+}
+
+pub(crate) async fn triggers(State(face): Shared) -> Outcome {
+    face.answer(Call::Triggers).await
+}
+
+pub(crate) async fn metric(
+    State(face): Shared,
+    Named(name): Named<String>,
+    Told(body): Told<MetricRequest>,
+) -> Outcome {
+    face.answer(Call::TellMetric { name, body }).await
 }
 
 pub(crate) async fn scale(

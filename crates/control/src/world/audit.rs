@@ -23,6 +23,8 @@ pub enum Actor {
     Autoscaler,
     /// The agent, which no longer has it.
     Agent,
+    /// A number that is watched.
+    Trigger,
     /// The process itself: it ended and nobody had told it to.
     Process,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Actor {
             Self::Anonymous => f.write_str("anonymous"),
             Self::Autoscaler => f.write_str("autoscaler"),
             Self::Agent => f.write_str("agent"),
+            Self::Trigger => f.write_str("trigger"),
             Self::Process => f.write_str("process"),
         }
     }

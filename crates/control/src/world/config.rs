@@ -8,6 +8,7 @@ use greenroom_core::fleet::Fleet;
 use greenroom_wire::token::PublicKeys;
 
 use super::news::NewsConfig;
+use super::triggers::TriggerRule;
 
 /// All that a world is built from besides the records.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct WorldConfig {
     pub results: Results,
     /// Who outside is told what.
     pub news: NewsConfig,
+    /// What is watched, each name once.
+    pub triggers: Vec<TriggerRule>,
     /// How long things take.
     pub timings: Timings,
     /// How many there may be.

@@ -5,15 +5,16 @@
 use greenroom_core::{FleetName, HostName, RoomId, ServerName, TicketId};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent};
 use greenroom_wire::api::{
-    AllocateRequest, AssignmentsRequest, AuditList, DecisionBody, DecisionList, DrainKind, DrainRequest,
-    DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus, GameserverList,
-    GameserverStatus, HostList, LogsAnswer, Overview, Readiness, RestartAnswer, RoomList, RoomStatus,
-    ScaleOrder, ScaleRequest, SelectorBody, TicketsAnswer, TicketsRequest,
+    ActionResult, AllocateRequest, AssignmentsRequest, AuditList, DecisionBody, DecisionList, DrainKind,
+    DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus,
+    GameserverList, GameserverStatus, HostList, LogsAnswer, MetricAnswer, MetricRequest, Overview, Readiness,
+    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SelectorBody, TicketsAnswer,
+    TicketsRequest, TriggerFired, TriggerList,
 };
 use greenroom_wire::export::SigningKeys;
 use greenroom_wire::record::{
     AnswerRecord, AuditRecord, DecisionRecord, DrainRecord, HostRecord, KeyRecord, NewsRecord, ResultRecord,
-    RoomRecord, ScaleRecord,
+    RoomRecord, ScaleRecord, TriggerRecord,
 };
 
 use super::audit::Actor;
@@ -78,6 +79,15 @@ pub enum Event {
         /// How it went.
         outcome: Posted,
     },
+    /// An [`Effect::Act`] came to its end.
+    Acted {
+        /// Which fire of which trigger.
+        fire: String,
+        /// How it went, in a word.
+        result: ActionResult,
+        /// In more of them.
+        detail: String,
+    },
 }
 
 /// What can be asked.
@@ -133,6 +143,15 @@ pub enum Call {
         /// Who calls, for the audit trail.
         by: Actor,
     },
+    /// What a user's own number is now.
+    TellMetric {
+        /// As it is called after `custom.`.
+        name: String,
+        /// The number.
+        body: MetricRequest,
+    },
+    /// What triggers watch, and what was done about it.
+    Triggers,
     /// The audit trail, newest first.
     Audit {
         /// Below this number only.
@@ -251,6 +270,8 @@ pub enum Answer {
     Hosts(HostList),
     Overview(Box<Overview>),
     Audit(AuditList),
+    Metric(MetricAnswer),
+    Triggers(TriggerList),
     Readiness(Readiness),
 }
 
@@ -301,6 +322,9 @@ pub enum Effect {
         /// What is told, as a chat of Slack's manner reads it.
         text: String,
     },
+    /// Do what a trigger is for, once, and say how that went by [`Event::Acted`]. Comes with the write of it: never again after a
+    /// crash.
+    Act(Box<TriggerFired>),
     /// For the log.
     Note(Notice),
 }
@@ -327,6 +351,8 @@ pub enum Write {
     DeleteDrain { kind: DrainKind, name: String },
     PutNews(NewsRecord),
     DeleteNews { key: String },
+    PutTrigger(TriggerRecord),
+    DeleteTrigger { name: String },
     PutTerm(u64),
 }
 
@@ -351,4 +377,6 @@ pub struct Records {
     pub drains: Vec<DrainRecord>,
     /// What people outside are told, in no order.
     pub news: Vec<NewsRecord>,
+    /// Triggers that have fired.
+    pub triggers: Vec<TriggerRecord>,
 }

@@ -40,6 +40,8 @@ mod views;
 
 mod news;
 
+mod triggers;
+
 #[cfg(test)]
 mod tests;
 
@@ -66,6 +68,7 @@ pub(crate) use results::result_key;
 pub(crate) use standing::{Place, Standing};
 #[cfg(test)]
 pub(crate) use tests::mesh_fleet;
+pub use triggers::{FleetGauge, Gauge, GaugeError, TriggerRule};
 
 use state::{
     EndedRoom, FleetState, HostState, LogsWaiting, Outbox, RoomState, RoomsOn, ServerState, TicketState,
@@ -116,6 +119,7 @@ pub struct World {
     /// Servers that the trail tells to have been told to stop: nothing is given to them any more, whoever leads.
     told_to_stop: BTreeSet<String>,
     news: news::Newsroom,
+    triggers: triggers::Triggers,
     /// Fleets in which something may have become possible.
     dirty: BTreeSet<FleetName>,
     out: Vec<Effect>,
@@ -135,6 +139,7 @@ impl World {
             Event::CallerGone { request } => self.caller_gone(request),
             Event::ResultTaken { key } => self.result_taken(key),
             Event::NewsPosted { reader, outcome } => self.news_posted(&reader, outcome),
+            Event::Acted { fire, result, detail } => self.acted(&fire, result, &detail),
         }
         self.settle();
         std::mem::take(&mut self.out)
@@ -157,6 +162,7 @@ impl World {
         self.forget_ended();
         self.plan_fleets();
         self.match_fleets();
+        self.watch_triggers();
         self.tell_news();
     }
 
@@ -227,6 +233,10 @@ impl World {
                 self.audit(&by, AuditAction::StateExported, "state", reason, false);
                 self.reply(request, Ok(Answer::MayExport));
             }
+            Call::TellMetric { name, body } => {
+                let answer = self.tell_metric(&name, &body).map(Answer::Metric);
+                self.reply(request, answer);
+            }
             Call::Logs { server, offset, bytes_max } => self.ask_logs(request, server, offset, bytes_max),
             Call::Fleets
             | Call::Fleet(_)
@@ -236,6 +246,7 @@ impl World {
             | Call::Room(_)
             | Call::Hosts
             | Call::Overview
+            | Call::Triggers
             | Call::Audit { .. }
             | Call::Decisions { .. }
             | Call::DryRun { .. }

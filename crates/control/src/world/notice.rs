@@ -47,6 +47,7 @@ pub enum Notice {
     ServerUncordoned { server: ServerName },
     FleetRestarted { fleet: FleetName, servers: usize },
     NewsRefused { reader: String, status: u16 },
+    Trigger { text: String },
 }
 
 impl Notice {
@@ -84,7 +85,8 @@ impl Notice {
             | Self::FleetScaled { .. }
             | Self::FleetOrdered { .. }
             | Self::FleetShort { .. }
-            | Self::NewsRefused { .. } => true,
+            | Self::NewsRefused { .. }
+            | Self::Trigger { .. } => true,
         }
     }
 }
@@ -157,9 +159,8 @@ impl fmt::Display for Notice {
             }
             Self::FleetOrdered { fleet, order } => write!(f, "fleet {fleet}: {}", ordered(order)),
             Self::FleetShort { fleet, reason } => write!(f, "fleet {fleet} is short: {reason}"),
-            Self::NewsRefused { reader, status } => {
-                write!(f, "a notification for {reader} was refused: {status}")
-            }
+            Self::NewsRefused { reader, status } => write!(f, "notification for {reader} refused: {status}"),
+            Self::Trigger { text } => f.write_str(text),
         }
     }
 }

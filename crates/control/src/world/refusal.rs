@@ -34,6 +34,14 @@ pub enum Refusal {
         /// Its name.
         name: String,
     },
+    /// No trigger watches it: mend the name, or add a trigger.
+    #[error("no trigger watches custom.{metric}; {known}")]
+    NobodyWatches {
+        /// As it was called.
+        metric: String,
+        /// Names that are watched.
+        known: String,
+    },
     /// The room has ended, or never was.
     #[error("there is no room {0}; it may have ended")]
     RoomNotFound(RoomId),
@@ -128,7 +136,7 @@ impl Refusal {
             Self::FleetNotFound { .. } => Code::FleetNotFound,
             Self::ServerNotFound(_) => Code::GameserverNotFound,
             Self::RoomNotFound(_) | Self::EpochMismatch { .. } => Code::RoomNotFound,
-            Self::NothingToDrain { .. } => Code::NotFound,
+            Self::NothingToDrain { .. } | Self::NobodyWatches { .. } => Code::NotFound,
             Self::TicketNotFound(_) => Code::TicketNotFound,
             Self::WrongKind { .. } => Code::WrongKind,
             Self::RoomFull { .. } => Code::RoomFull,

@@ -60,6 +60,7 @@ impl World {
             audit: VecDeque::new(),
             told_to_stop: BTreeSet::new(),
             news: super::news::Newsroom::default(),
+            triggers: super::triggers::Triggers::default(),
             dirty: BTreeSet::new(),
             out: Vec::new(),
         };
@@ -72,6 +73,7 @@ impl World {
             world.restore_room(room);
         }
         world.restore_audit(records.audit);
+        world.restore_triggers(records.triggers);
         world.restore_scaling(records.scale_orders, records.decisions);
         world.restore_answers(records.answers);
         for record in records.results {

@@ -190,7 +190,7 @@ impl World {
         u32::try_from(taken).unwrap_or(u32::MAX)
     }
 
-    fn seats_free(&self, state: &FleetState) -> u32 {
+    pub(super) fn seats_free(&self, state: &FleetState) -> u32 {
         let healthy = state.view.iter().filter(|server| server.state.takes_players());
         let rooms = healthy.filter_map(|server| self.rooms_of.get(&server.name)).flat_map(|on| &on.ids);
         let free = rooms.filter_map(|id| self.rooms.get(id)).map(|room| room.free_seats());
@@ -200,7 +200,7 @@ impl World {
     /// Rooms that calls and matches wait for, one per key and one per call without, those that fill by their
     /// seats; of a mesh, the calls. A call that no
     /// new server would help is no reason for one.
-    fn places_asked(&self, fleet: &FleetState) -> u32 {
+    pub(super) fn places_asked(&self, fleet: &FleetState) -> u32 {
         let mut keys = BTreeSet::new();
         let (mut places, mut fill_seats) = (0_usize, 0_usize);
         for waiting in fleet.waiting.values() {

@@ -52,6 +52,7 @@ impl World {
             },
             Call::Hosts => Ok(Answer::Hosts(HostList { hosts: self.host_statuses() })),
             Call::Overview => Ok(Answer::Overview(Box::new(self.overview()))),
+            Call::Triggers => Ok(Answer::Triggers(self.trigger_list())),
             Call::Audit { before, limit } => Ok(Answer::Audit(self.audit_list(before, limit))),
             Call::Decisions { fleet, limit } => {
                 self.decisions(&fleet, limit).map(|list| Answer::Decisions(Box::new(list)))
@@ -70,6 +71,7 @@ impl World {
             | Call::Scale { .. }
             | Call::Drain { .. }
             | Call::Export { .. }
+            | Call::TellMetric { .. }
             | Call::Logs { .. } => unreachable!("the world answers calls that change it elsewhere"),
         }
     }

@@ -12,3 +12,4 @@ mod fleet;
 mod matchmake;
 mod measure;
 mod recycle;
+mod trigger;

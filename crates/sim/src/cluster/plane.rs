@@ -171,7 +171,7 @@ impl Cluster {
     fn carry_out(&mut self, at: usize, Told { effect, fleet }: Told) -> Result<(), Broken> {
         let now_ms = self.now_ms;
         match effect {
-            Effect::Write(_) | Effect::Post { .. } | Effect::Note(_) => {}
+            Effect::Write(_) | Effect::Post { .. } | Effect::Act(_) | Effect::Note(_) => {}
             Effect::Order { stream, message } => {
                 if let ToAgent::Stop { reason, .. } = &*message {
                     self.summary.servers_stopped += 1;

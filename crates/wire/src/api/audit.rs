@@ -22,12 +22,12 @@ pub struct AuditEntry {
     pub number: u64,
     /// Unix milliseconds.
     pub at_ms: u64,
-    /// Who: `token <name>`, `anonymous` where no tokens are configured, `autoscaler`, `agent`, or `process` for one that
-    /// ended by itself.
+    /// Who: `token <name>`, `anonymous` where no tokens are configured, `autoscaler`, `agent`, `trigger`, or `process` for
+    /// one that ended by itself.
     pub who: String,
     /// What was done.
     pub action: AuditAction,
-    /// To which thing: a gameserver, a fleet, a room, a host or zone, or `state` for all that is stored.
+    /// To which thing: a gameserver, a fleet, a room, a host or zone, a trigger, or `state` for all that is stored.
     pub subject: String,
     /// Why, in words.
     pub reason: String,
@@ -61,6 +61,12 @@ pub enum AuditAction {
     RoomFinished,
     /// Somebody was given all that is stored, as a file.
     StateExported,
+    /// A trigger has fired: its action begins.
+    TriggerFired,
+    /// The action of a trigger was done.
+    TriggerDone,
+    /// The action of a trigger failed, or nobody knows how it went. It is not done again.
+    TriggerFailed,
     /// What a newer version wrote that ran beside this one: its trail must not keep this one from taking over.
     #[serde(other)]
     Unknown,

@@ -11,6 +11,7 @@ mod record;
 mod scaling;
 mod sdk;
 mod token;
+mod triggers;
 
 use std::fmt::Debug;
 use std::path::Path;

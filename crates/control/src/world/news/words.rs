@@ -49,11 +49,18 @@ impl World {
             AuditAction::Undrained => {
                 (NewsEvent::Order, format!("{subject} in use again, by {who}: {reason}"), String::new())
             }
+            AuditAction::TriggerFired => {
+                (NewsEvent::Order, format!("trigger {subject} fired: {reason}"), String::new())
+            }
+            AuditAction::TriggerFailed => {
+                (NewsEvent::Failure, format!("the action of trigger {reason}"), String::new())
+            }
             // Told with the fleet's, with the decision that asked for it, or by a room's result; an export changes nothing.
             AuditAction::ServerRestarted
             | AuditAction::ServerStarted
             | AuditAction::RoomFinished
             | AuditAction::StateExported
+            | AuditAction::TriggerDone
             | AuditAction::Unknown => return,
         };
         self.publish(event, Draft { text, common, subject: subject.clone(), to: None });
@@ -127,7 +134,8 @@ impl World {
             | Notice::ServerCordoned { .. }
             | Notice::ServerUncordoned { .. }
             | Notice::FleetRestarted { .. }
-            | Notice::NewsRefused { .. } => {}
+            | Notice::NewsRefused { .. }
+            | Notice::Trigger { .. } => {}
         }
     }
 

@@ -20,6 +20,7 @@ mod rig;
 mod rooms;
 mod scaling;
 mod tickets;
+mod triggers;
 mod zones;
 
 pub(crate) use rig::mesh_fleet;

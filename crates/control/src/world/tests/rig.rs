@@ -11,7 +11,7 @@ use greenroom_wire::Text;
 use greenroom_wire::agent::{FromAgent, Hello, ProcessPhase, Report, ServerReport, ToAgent, VERSION};
 use greenroom_wire::api::{
     AllocateRequest, Allocation, Assignment, AssignmentsRequest, RoomStatus, TicketBody, TicketsAnswer,
-    TicketsRequest,
+    TicketsRequest, TriggerFired,
 };
 use greenroom_wire::error::Code;
 use greenroom_wire::link::Measured;
@@ -95,6 +95,7 @@ pub(super) struct Rig {
     pub(super) delivered: Vec<String>,
     /// Reader, key and text of each message.
     pub(super) posts: Vec<(String, String, String)>,
+    pub(super) fired: Vec<TriggerFired>,
     pub(super) answers: BTreeMap<RequestId, Result<Answer, Refusal>>,
     /// Whether the agent carries out what it is told.
     pub(super) agent_obeys: bool,
@@ -121,6 +122,7 @@ impl Rig {
             term: 1,
             results: Results::Deliver,
             news: crate::world::NewsConfig::default(),
+            triggers: Vec::new(),
             timings: Timings::default(),
             bounds,
         };
@@ -138,6 +140,7 @@ impl Rig {
             closed: Vec::new(),
             delivered: Vec::new(),
             posts: Vec::new(),
+            fired: Vec::new(),
             answers: BTreeMap::new(),
             agent_obeys: true,
             next: 0,
@@ -203,6 +206,7 @@ impl Rig {
                     self.delivered.push(format!("{}.{}", record.body.room, record.body.epoch));
                 }
                 Effect::Post { reader, key, text } => self.posts.push((reader, key, text)),
+                Effect::Act(fired) => self.fired.push(*fired),
                 Effect::Note(_) => {}
             }
         }
@@ -242,6 +246,11 @@ impl Rig {
                 records.news.push(record);
             }
             Write::DeleteNews { key } => records.news.retain(|known| known.key() != key),
+            Write::PutTrigger(record) => {
+                records.triggers.retain(|known| known.name != record.name);
+                records.triggers.push(record);
+            }
+            Write::DeleteTrigger { name } => records.triggers.retain(|known| known.name != name),
             Write::PutTerm(_) => {}
         }
     }

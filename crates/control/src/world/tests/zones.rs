@@ -206,6 +206,7 @@ pub(super) fn of_one(fleet: Fleet) -> WorldConfig {
         timings: Timings::default(),
         bounds: Bounds::default(),
         news: crate::world::NewsConfig::default(),
+        triggers: Vec::new(),
     }
 }
 
