@@ -75,9 +75,11 @@ async fn replica(name: &str, store: &MemoryStore) -> (Control, SocketAddr) {
     (Control::start_at(address, config, Arc::new(store.clone())).await, players)
 }
 
+/// Not being ready is an answer too: nobody may lead for a moment.
 async fn until_role(control: &Control, role: &str) {
     until(role, async || {
-        let body: Value = control.get_json("/readyz").await;
+        let answer = reqwest::get(format!("{}/readyz", control.client.base())).await.ok()?;
+        let body: Value = answer.json().await.ok()?;
         (body["replica"]["role"] == role).then_some(())
     })
     .await;
@@ -101,21 +103,11 @@ async fn seat(players: SocketAddr, player: &str) -> Result<Allocation, String> {
 async fn players_at_a_follower_have_their_rooms_also_while_the_leader_dies() {
     let store = MemoryStore::default();
     let (first, _) = replica("a", &store).await;
-    until("it leads", async || {
-        let answer = reqwest::get(format!("{}/readyz", first.client.base())).await.ok()?;
-        let body: Value = answer.json().await.ok()?;
-        (body["replica"]["role"] == "leader").then_some(())
-    })
-    .await;
+    until_role(&first, "leader").await;
     let token = api_token(Role::Agent);
     let agent = FakeAgent::connect_as(first.address, "boot", BTreeMap::new(), token.expose()).await;
     let (second, players) = replica("b", &store).await;
-    until("it follows", async || {
-        let answer = reqwest::get(format!("{}/readyz", second.client.base())).await.ok()?;
-        let body: Value = answer.json().await.ok()?;
-        (body["replica"]["role"] == "follower").then_some(())
-    })
-    .await;
+    until_role(&second, "follower").await;
     let room = until("the fleet is there", async || seat(players, "ann").await.ok()).await;
     let running = agent.edit(|_| {}).await;
     let _other = FakeAgent::connect_as(second.address, "boot", running, token.expose()).await;

@@ -23,9 +23,9 @@ pub(crate) fn start(address: &str, args: &Args, stop: &CancellationToken) -> any
         let url = format!("ws://{address}/v1/agents/stream");
         let servers = (0..args.servers).filter(|nth| nth % args.hosts.max(1) == host).map(running);
         let servers = servers.collect::<anyhow::Result<Vec<ServerReport>>>()?;
-        let stop = stop.clone();
+        let (stop, churns) = (stop.clone(), args.discover);
         agents.spawn(async move {
-            let talk = talk(&url, host, servers);
+            let talk = talk(&url, host, servers, churns);
             tokio::select! {
                 () = stop.cancelled() => {}
                 Err(error) = talk => eprintln!("the agent of host {host} ended: {error:#}"),
@@ -46,7 +46,7 @@ pub(crate) fn hello(host: u32) -> anyhow::Result<Hello> {
     })
 }
 
-async fn talk(url: &str, host: u32, mut servers: Vec<ServerReport>) -> anyhow::Result<()> {
+async fn talk(url: &str, host: u32, mut servers: Vec<ServerReport>, churns: bool) -> anyhow::Result<()> {
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await?;
     socket.send(Message::text(serde_json::to_string(&FromAgent::Hello(hello(host)?))?)).await?;
     let mut beat = tokio::time::interval(Duration::from_secs(1));
@@ -54,6 +54,8 @@ async fn talk(url: &str, host: u32, mut servers: Vec<ServerReport>) -> anyhow::R
         // What a server tells is never quite the same again.
         for (server, nth) in servers.iter_mut().zip(0..) {
             server.measured.loop_lag_ms = Some((second + nth) % 7);
+            let is_out = churns && second > 3 && (second + nth) % 10 == 0;
+            server.phase = if is_out { ProcessPhase::Starting } else { ProcessPhase::Ready };
             server.measured.memory_bytes = Some((64 << 20) + (u64::from(second) << 12));
         }
         let report = serde_json::to_string(&FromAgent::Report(Report {

@@ -1,8 +1,8 @@
 //! How many rooms a second the control plane hands out over HTTP, with a token for each of four players, and what that
 //! costs. The control plane is a process of its own with its real store; the callers share the machine's cores with it.
 //!
-//! Two more questions beside it: how many the world alone hands out (`--in-process`), and what the reports of many
-//! servers cost (`--reports`).
+//! Three more questions beside it: how many the world alone hands out (`--in-process`), what the reports of many
+//! servers cost (`--reports`), and how many players a second are told where to connect to (`--discover`).
 //!
 //! Never starts a gameserver: the agents on the other side tell of servers that there are not.
 
@@ -21,7 +21,7 @@ use greenroom_control::{ControlConfig, ReplicaConfig, run_on};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
 use greenroom_store::redis::{RedisConfig, RedisStore};
 use greenroom_store::{FileStore, MemoryStore, Store};
-use greenroom_wire::api::Allocation;
+use greenroom_wire::api::{Allocation, EndpointAnswer};
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,6 +57,9 @@ struct Args {
     /// Ask the world itself and keep its records in memory: no HTTP, no signature.
     #[arg(long, conflicts_with = "reports")]
     in_process: bool,
+    /// Ask where to connect to, as players of a mesh do, while each second another tenth of the servers is not ready.
+    #[arg(long, conflicts_with_all = ["in_process", "reports", "exhaust"])]
+    discover: bool,
     /// Calls that are stored together with `--in-process`; over HTTP it is as many as wait.
     #[arg(long, default_value_t = 64)]
     batch: usize,
@@ -113,7 +116,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let mut config = ControlConfig::new(vec![fleet(args.servers, args.rooms_per_server)?]);
+    let mut config = ControlConfig::new(vec![fleet(args)?]);
     let is_shared = matches!(args.store, Kept::Redis);
     config.replica = is_shared.then(|| ReplicaConfig::new("a", format!("http://{address}")));
     let stop = CancellationToken::new();
@@ -147,10 +150,13 @@ impl Drop for Redis {
     }
 }
 
-fn fleet(servers: u32, rooms_per_server: u16) -> anyhow::Result<Fleet> {
+fn fleet(args: &Args) -> anyhow::Result<Fleet> {
+    let (servers, rooms_per_server) = (args.servers, args.rooms_per_server);
+    let kind = FleetKind::Room { rooms_per_server, seats_per_room: 4 };
+    let kind = if args.discover { FleetKind::Mesh } else { kind };
     Ok(Fleet {
         name: "arena".parse()?,
-        kind: FleetKind::Room { rooms_per_server, seats_per_room: 4 },
+        kind,
         template: Template {
             command: vec!["none".to_owned()],
             env: BTreeMap::new(),
@@ -163,7 +169,7 @@ fn fleet(servers: u32, rooms_per_server: u16) -> anyhow::Result<Fleet> {
         replicas_max: servers,
         match_players: 0,
         autoscale: greenroom_core::autoscale::Autoscale::default(),
-        allocation: greenroom_core::allocate::Preference::Packing,
+        allocation: greenroom_core::allocate::Preference::of(kind),
         spread: greenroom_core::placement::Spread::default(),
         start_timeout: Duration::from_mins(1),
         recycle: Recycle::default(),
@@ -187,6 +193,7 @@ impl Control {
             .args(["--serve", "--servers", &args.servers.to_string(), "--store", store.get_name()])
             .args(["--rooms-per-server", &args.rooms_per_server.to_string()])
             .args(["--redis-port", &redis_port.to_string()])
+            .args(args.discover.then_some("--discover"))
             .stdout(Stdio::piped())
             .spawn()?;
         let mut address = String::new();
@@ -240,7 +247,12 @@ async fn ask(args: &Args, stop: &CancellationToken) -> anyhow::Result<()> {
     let until = begun + Duration::from_secs(args.seconds);
     let mut callers = JoinSet::new();
     for caller in 0..args.callers {
-        callers.spawn(call(control.address.clone(), caller, args.players, until, args.exhaust));
+        let address = control.address.clone();
+        if args.discover {
+            callers.spawn(discover(address, until));
+        } else {
+            callers.spawn(call(address, caller, args.players, until, args.exhaust));
+        }
     }
     let mut latency = Histogram::<u64>::new(3)?;
     let (mut answers, mut refused) = (Vec::new(), 0);
@@ -252,7 +264,11 @@ async fn ask(args: &Args, stop: &CancellationToken) -> anyhow::Result<()> {
     }
     let seconds = begun.elapsed().as_secs_f64();
     let (control_s, own_s) = (control.cpu_s()? - control_before, cpu_s("/proc/self/stat")? - own_before);
-    check(&answers, args)?;
+    if args.discover {
+        check_discovered(&answers)?;
+    } else {
+        check(&answers, args)?;
+    }
     if args.exhaust {
         let places = args.servers as usize * usize::from(args.rooms_per_server);
         ensure!(answers.len() == places, "{} rooms were given of {places} places", answers.len());
@@ -260,7 +276,7 @@ async fn ask(args: &Args, stop: &CancellationToken) -> anyhow::Result<()> {
     }
     let count = answers.len() as f64;
     let ms = |quantile: f64| latency.value_at_quantile(quantile) as f64 / 1_000.0;
-    println!("allocations              {}", answers.len());
+    println!("answers                  {}", answers.len());
     println!("per second               {:.0}", count / seconds);
     println!("p50, p99, p99.9, max ms  {:.2}, {:.2}, {:.2}, {:.2}", ms(0.5), ms(0.99), ms(0.999), ms(1.0));
     println!(
@@ -272,7 +288,9 @@ async fn ask(args: &Args, stop: &CancellationToken) -> anyhow::Result<()> {
         let redis_s = cpu_s(&format!("/proc/{}/stat", redis.child.id()))?;
         println!("                         {:.0} Redis, its start included", redis_s * 1e6 / count);
     }
-    println!("refused or given twice   0");
+    if !args.discover {
+        println!("refused or given twice   0");
+    }
     if args.exhaust {
         println!(
             "places                   all given, each once; then {refused} callers refused, none before"
@@ -338,6 +356,38 @@ async fn call(
         answers.push(answer);
     }
     Ok(Asked { times, answers, refused })
+}
+
+/// One player after the other who asks for a server of a mesh.
+async fn discover(address: String, until: Instant) -> anyhow::Result<Asked> {
+    let mut stream = TcpStream::connect(&address).await?;
+    stream.set_nodelay(true)?;
+    let (mut times, mut answers) = (Histogram::new(3)?, Vec::new());
+    let request = format!("GET /v1/fleets/arena/endpoint HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    loop {
+        let begun = Instant::now();
+        if begun >= until {
+            return Ok(Asked { times, answers, refused: false });
+        }
+        let (status, answer) = exchange(&mut stream, request.as_bytes()).await?;
+        times.record(u64::try_from(begun.elapsed().as_micros())?)?;
+        ensure!(status == 200, "{status}: {}", String::from_utf8_lossy(&answer));
+        answers.push(answer);
+    }
+}
+
+/// Whether the answers were spread over the servers; tells how evenly.
+fn check_discovered(answers: &[Vec<u8>]) -> anyhow::Result<()> {
+    let mut on_server: BTreeMap<String, usize> = BTreeMap::new();
+    for answer in answers {
+        let given: EndpointAnswer = serde_json::from_slice(answer)?;
+        *on_server.entry(given.server.to_string()).or_default() += 1;
+    }
+    let (fewest, most) = (on_server.values().min(), on_server.values().max());
+    let times = |count: Option<&usize>| count.copied().unwrap_or_default();
+    println!("servers given            {}, each {} to {} times", on_server.len(), times(fewest), times(most));
+    ensure!(on_server.len() > 1, "all players were sent to one server");
+    Ok(())
 }
 
 /// Sends a request and reads its answer: status and body.

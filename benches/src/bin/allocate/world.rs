@@ -78,7 +78,7 @@ pub(crate) async fn measure(args: &Args) -> anyhow::Result<()> {
 /// A world whose one host has reported all servers.
 fn ready(args: &Args) -> anyhow::Result<(World, Timestamp)> {
     let config = WorldConfig {
-        fleets: vec![fleet(args.servers, args.rooms_per_server)?],
+        fleets: vec![fleet(args)?],
         keys: PublicKeys::default(),
         term: 1,
         results: Results::Deliver,
