@@ -1,9 +1,8 @@
-//! From references to secrets: the environment and files of this process.
+//! From references to secrets, for this process itself.
 //!
 //! Never prints a secret, and never takes one from the command line, where everybody on the machine could read it.
 
-use std::env::{self, VarError};
-use std::fs;
+use std::env;
 
 use greenroom_wire::secret::{Secret, SecretRef};
 
@@ -25,18 +24,10 @@ pub(crate) fn own_token(from: Option<&SecretRef>) -> Result<Option<Secret>, Fail
 
 /// The secret that `reference` names, without white space around it; `whose` says where the reference stands.
 pub(crate) fn resolve(reference: &SecretRef, whose: &str) -> Result<Secret, Failure> {
-    let failed = |why: String| Failure::usage(format!("{reference} of {whose} {why}"), "");
-    let text = match reference {
-        SecretRef::Env(name) => env::var(name).map_err(|error| match error {
-            VarError::NotPresent => failed("is not set in the environment".to_owned()),
-            VarError::NotUnicode(_) => failed("is no text".to_owned()),
-        })?,
-        SecretRef::File(path) => {
-            fs::read_to_string(path).map_err(|error| failed(format!("cannot be read: {error}")))?
-        }
-    };
-    let text = text.trim();
-    if text.is_empty() { Err(failed("is empty".to_owned())) } else { Ok(Secret::new(text)) }
+    let failed = |why: String| Failure::usage(format!("{reference} of {whose} cannot be had: {why}"), "");
+    let secret = greenroom_provider::secrets::read(reference).map_err(|error| failed(error.to_string()))?;
+    let text = secret.expose().trim();
+    if text.is_empty() { Err(failed("it is empty".to_owned())) } else { Ok(Secret::new(text)) }
 }
 
 #[cfg(test)]
@@ -47,12 +38,15 @@ mod tests {
     fn a_secret_is_read_from_a_file_and_its_absence_is_told_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
-        fs::write(&file, " abc \n").unwrap();
+        std::fs::write(&file, " abc \n").unwrap();
         let read = |reference: &SecretRef| resolve(reference, "a test").map_err(|failure| failure.what);
         assert_eq!(read(&SecretRef::File(file.clone())).unwrap().expose(), "abc");
-        fs::write(&file, "\n").unwrap();
-        assert!(read(&SecretRef::File(file)).unwrap_err().ends_with("is empty"));
+        std::fs::write(&file, "\n").unwrap();
+        assert!(read(&SecretRef::File(file)).unwrap_err().ends_with("it is empty"));
         let absent = read(&SecretRef::Env("GREENROOM_TEST_ABSENT".to_owned())).unwrap_err();
-        assert_eq!(absent, "env:GREENROOM_TEST_ABSENT of a test is not set in the environment");
+        assert_eq!(
+            absent,
+            "env:GREENROOM_TEST_ABSENT of a test cannot be had: it is not set in the environment of this process"
+        );
     }
 }

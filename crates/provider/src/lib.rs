@@ -13,6 +13,7 @@ use greenroom_wire::secret::SecretRef;
 
 pub mod memory;
 pub mod process;
+pub mod secrets;
 
 pub use memory::MemoryProvider;
 pub use process::ProcessProvider;

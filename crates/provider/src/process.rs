@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use greenroom_core::{InstanceId, ServerName};
-use greenroom_wire::secret::SecretRef;
+use greenroom_wire::secret::{Secret, SecretRef};
 use tokio::process::{Child, Command};
 
 use crate::{
@@ -21,7 +21,6 @@ use crate::{
     StartSpec, StopSignal,
 };
 
-mod secrets;
 mod table;
 
 use table::Identity;
@@ -62,9 +61,8 @@ impl ProcessProvider {
         open().map_err(|source| StartError::Log { path: path.display().to_string(), source })
     }
 
-    fn spawn(&self, spec: &StartSpec) -> Result<Running, StartError> {
+    fn spawn(&self, spec: &StartSpec, secrets: &BTreeMap<String, Secret>) -> Result<Running, StartError> {
         let (program, arguments) = spec.command.split_first().ok_or(StartError::EmptyCommand)?;
-        let secrets = secrets::resolve(&spec.secrets)?;
         let (stdout, stderr) = self.open_log(&spec.server)?;
         let mut command = Command::new(program);
         for name in &spec.env_absent {
@@ -98,9 +96,29 @@ impl ProcessProvider {
     }
 }
 
+/// The values of all secrets of a server, by variable. Not one is given when one cannot be had.
+async fn secrets_of(spec: &StartSpec) -> Result<BTreeMap<String, Secret>, StartError> {
+    let mut secrets = BTreeMap::new();
+    for (variable, reference) in &spec.secrets {
+        let from = reference.clone();
+        // A program may take its time.
+        let read = tokio::task::spawn_blocking(move || {
+            crate::secrets::read(&from).map_err(|error| error.to_string())
+        });
+        let value = read.await.unwrap_or_else(|lost| Err(lost.to_string()));
+        let value = value.map_err(|reason| StartError::Secret {
+            variable: variable.clone(),
+            reference: reference.to_string(),
+            reason,
+        })?;
+        secrets.insert(variable.clone(), value);
+    }
+    Ok(secrets)
+}
+
 impl Provider for ProcessProvider {
     fn start<'a>(&'a self, spec: &'a StartSpec) -> BoxFuture<'a, Result<Running, StartError>> {
-        Box::pin(async move { self.spawn(spec) })
+        Box::pin(async move { self.spawn(spec, &secrets_of(spec).await?) })
     }
 
     fn adopt<'a>(
