@@ -52,13 +52,14 @@ pub(crate) enum ProbeError {
 /// Asks ports of this host, and remembers which of them speak TLS.
 #[derive(Clone)]
 pub(crate) struct Prober {
-    ip: IpAddr,
+    /// Where servers are asked, one after the other until one is connected to. Never empty.
+    ips: Vec<IpAddr>,
     tls: TlsConnector,
     secure: Arc<Mutex<BTreeSet<u16>>>,
 }
 
 impl Prober {
-    pub(crate) fn new(ip: IpAddr) -> Self {
+    pub(crate) fn new(ips: Vec<IpAddr>) -> Self {
         let provider = Arc::new(ring::default_provider());
         let anyone = Arc::new(Anyone(Arc::clone(&provider)));
         let config = ClientConfig::builder_with_provider(provider)
@@ -67,18 +68,17 @@ impl Prober {
             .dangerous()
             .with_custom_certificate_verifier(anyone)
             .with_no_client_auth();
-        Self { ip, tls: TlsConnector::from(Arc::new(config)), secure: Arc::default() }
+        Self { ips, tls: TlsConnector::from(Arc::new(config)), secure: Arc::default() }
     }
 
     /// One whole probe, at most a second long. Tells how the port is spoken to.
     pub(crate) async fn probe(&self, port: u16, how: &ProbeWord) -> Result<Speech, ProbeError> {
-        let address = SocketAddr::new(self.ip, port);
         let probe = async {
             match how {
-                ProbeWord::Tcp => connect(address).await.map(|_| Speech::Plain),
+                ProbeWord::Tcp => self.connect(port).await.map(|_| Speech::Plain),
                 // It speaks for itself; nobody asks its port.
                 ProbeWord::Sdk { .. } => Ok(Speech::Plain),
-                ProbeWord::Http(_) | ProbeWord::EngineIo => self.talk(address, how).await,
+                ProbeWord::Http(_) | ProbeWord::EngineIo => self.talk(port, how).await,
             }
         };
         tokio::time::timeout(TIMEOUT, probe).await.unwrap_or_else(|_| {
@@ -89,15 +89,15 @@ impl Prober {
     }
 
     /// Speaks as the port was spoken to last, and the other way where that is not understood.
-    async fn talk(&self, address: SocketAddr, how: &ProbeWord) -> Result<Speech, ProbeError> {
-        let is_secure = self.secure().contains(&address.port());
+    async fn talk(&self, port: u16, how: &ProbeWord) -> Result<Speech, ProbeError> {
+        let is_secure = self.secure().contains(&port);
         let (first, second) =
             if is_secure { (Speech::Tls, Speech::Plain) } else { (Speech::Plain, Speech::Tls) };
-        let refused = match self.talk_in(first, address, how).await {
+        let refused = match self.talk_in(first, port, how).await {
             Err(refused @ (ProbeError::Http { .. } | ProbeError::Tls { .. })) => refused,
             done => return done.map(|()| first),
         };
-        let done = self.talk_in(second, address, how).await;
+        let done = self.talk_in(second, port, how).await;
         // What it said in its first language tells more than that it has no second one.
         let is_second = match &done {
             Err(ProbeError::Tls { .. }) => false,
@@ -115,9 +115,14 @@ impl Prober {
         }
         // One that went meanwhile taught nothing.
         if !matches!(done, Err(ProbeError::Connect { .. })) {
-            self.learn(address.port(), second);
+            self.learn(port, second);
         }
         done.map(|()| second)
+    }
+
+    async fn connect(&self, port: u16) -> Result<TcpStream, ProbeError> {
+        let addresses: Vec<SocketAddr> = self.ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        TcpStream::connect(&*addresses).await.map_err(|source| ProbeError::Connect { port, source })
     }
 
     fn learn(&self, port: u16, speech: Speech) {
@@ -131,42 +136,40 @@ impl Prober {
         self.secure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn talk_in(&self, speech: Speech, address: SocketAddr, how: &ProbeWord) -> Result<(), ProbeError> {
+    async fn talk_in(&self, speech: Speech, port: u16, how: &ProbeWord) -> Result<(), ProbeError> {
         match how {
             ProbeWord::Tcp | ProbeWord::Sdk { .. } => Ok(()),
-            ProbeWord::Http(path) => {
-                self.ask(speech, address, Method::GET, path, Bytes::new()).await.map(drop)
-            }
-            ProbeWord::EngineIo => self.engine_io(speech, address).await,
+            ProbeWord::Http(path) => self.ask(speech, port, Method::GET, path, Bytes::new()).await.map(drop),
+            ProbeWord::EngineIo => self.engine_io(speech, port).await,
         }
     }
 
     /// A handshake as a player makes one, and an orderly close, so that no session is left to time out.
-    async fn engine_io(&self, speech: Speech, address: SocketAddr) -> Result<(), ProbeError> {
-        let answer = self.ask(speech, address, Method::GET, ENGINE_PATH, Bytes::new()).await?;
+    async fn engine_io(&self, speech: Speech, port: u16) -> Result<(), ProbeError> {
+        let answer = self.ask(speech, port, Method::GET, ENGINE_PATH, Bytes::new()).await?;
         let sid = session_id(&answer).ok_or_else(|| ProbeError::NoOpen {
             path: ENGINE_PATH,
             found: String::from_utf8_lossy(&answer).chars().take(80).collect(),
         })?;
         let close = Bytes::from_static(b"1");
-        self.ask(speech, address, Method::POST, &format!("{ENGINE_PATH}&sid={sid}"), close).await.map(drop)
+        self.ask(speech, port, Method::POST, &format!("{ENGINE_PATH}&sid={sid}"), close).await.map(drop)
     }
 
     async fn ask(
         &self,
         speech: Speech,
-        address: SocketAddr,
+        port: u16,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<Bytes, ProbeError> {
         let failed = |source| ProbeError::Http { method: method.clone(), path: path.to_owned(), source };
-        let stream = connect(address).await?;
+        let stream = self.connect(port).await?;
         let stream: Box<dyn Stream> = match speech {
             Speech::Plain => Box::new(stream),
             Speech::Tls => {
-                let secure = self.tls.connect(ServerName::from(address.ip()), stream).await;
-                Box::new(secure.map_err(|source| ProbeError::Tls { port: address.port(), source })?)
+                let secure = self.tls.connect(ServerName::from(self.ips[0]), stream).await;
+                Box::new(secure.map_err(|source| ProbeError::Tls { port, source })?)
             }
         };
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
@@ -174,7 +177,7 @@ impl Prober {
         let request = Request::builder()
             .method(&method)
             .uri(path)
-            .header(header::HOST, address.to_string())
+            .header(header::HOST, SocketAddr::new(self.ips[0], port).to_string())
             .header(header::CONNECTION, "close")
             .header(header::CONTENT_TYPE, "text/plain;charset=UTF-8")
             .body(Full::new(body))
@@ -246,11 +249,6 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, ProbeError> {
-    let connected = TcpStream::connect(address).await;
-    connected.map_err(|source| ProbeError::Connect { port: address.port(), source })
-}
-
 /// The session id of an open packet: `0{"sid":"..",..}`. Packets may follow it.
 fn session_id(answer: &[u8]) -> Option<String> {
     let packet = answer.split(|byte| *byte == 0x1e).next()?;
@@ -316,7 +314,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_is_asked_in_the_language_it_speaks_also_when_that_changes() {
-        let (refused, prober) = (Arc::new(AtomicUsize::new(0)), Prober::new(Ipv4Addr::LOCALHOST.into()));
+        let (refused, prober) =
+            (Arc::new(AtomicUsize::new(0)), Prober::new(vec![Ipv4Addr::LOCALHOST.into()]));
         let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         for (tls, refused_before_it_was_known) in [(None, 0), (Some(acceptor()), 1), (None, 1)] {
@@ -351,7 +350,7 @@ mod tests {
                 let _told = stream.write_all(b"220 mail.example ESMTP\r\n").await;
             }
         });
-        let probed = Prober::new(Ipv4Addr::LOCALHOST.into()).probe(port, &ProbeWord::EngineIo).await;
+        let probed = Prober::new(vec![Ipv4Addr::LOCALHOST.into()]).probe(port, &ProbeWord::EngineIo).await;
         assert!(matches!(probed, Err(ProbeError::Http { .. })), "{probed:?}");
     }
 
@@ -376,7 +375,8 @@ mod tests {
     async fn a_server_that_goes_while_it_is_asked_teaches_nothing_of_the_one_after_it() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (how, prober) = (ProbeWord::Http("/livez".to_owned()), Prober::new(Ipv4Addr::LOCALHOST.into()));
+        let (how, prober) =
+            (ProbeWord::Http("/livez".to_owned()), Prober::new(vec![Ipv4Addr::LOCALHOST.into()]));
         let dies = async move {
             let (stream, _) = listener.accept().await.expect("a connection");
             drop(listener);
@@ -393,7 +393,8 @@ mod tests {
     async fn a_port_that_no_longer_answers_in_tls_is_asked_in_plain_again() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let (how, prober) = (ProbeWord::Http("/livez".to_owned()), Prober::new(Ipv4Addr::LOCALHOST.into()));
+        let (how, prober) =
+            (ProbeWord::Http("/livez".to_owned()), Prober::new(vec![Ipv4Addr::LOCALHOST.into()]));
         prober.secure().insert(port);
         let mut serving = JoinSet::new();
         serving.spawn(serve_patiently(listener));

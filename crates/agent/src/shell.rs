@@ -214,11 +214,12 @@ fn random_hex() -> Result<String, getrandom::Error> {
 }
 
 /// An address on this machine at which a server that binds `bind` answers.
-const fn reachable(bind: IpAddr) -> IpAddr {
+fn reachable(bind: IpAddr) -> Vec<IpAddr> {
     match bind {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        IpAddr::V4(_) | IpAddr::V6(_) => bind,
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => vec![Ipv4Addr::LOCALHOST.into()],
+        // Some programs listen for IPv4 alone whatever they are told.
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
+        IpAddr::V4(_) | IpAddr::V6(_) => vec![bind],
     }
 }
 

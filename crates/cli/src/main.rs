@@ -15,6 +15,7 @@ mod pages;
 #[cfg(feature = "kubernetes")]
 mod pod;
 mod print;
+mod public_host;
 mod scaling;
 mod secrets;
 mod serve;

@@ -11,7 +11,8 @@ use tracing::info;
 
 use crate::args::PodArgs;
 use crate::failure::{Failure, chain};
-use crate::serve::{bind_for, run_agent};
+use crate::public_host::bind_for;
+use crate::serve::run_agent;
 
 /// Runs the agent in its pod until `stop`.
 pub(crate) async fn run(

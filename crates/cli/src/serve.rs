@@ -2,7 +2,7 @@
 //!
 //! Never decides anything about fleets or rooms.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::config::{
     self, ActionSection, Config, KeysSection, NotifySection, PlayersSection, TokenSection, TriggerSection,
 };
 use crate::failure::{Failure, chain};
-use crate::{pages, secrets};
+use crate::{pages, public_host, secrets};
 
 /// How long one post to the webhook may take.
 const WEBHOOK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -183,11 +183,13 @@ fn trigger(section: TriggerSection) -> Result<TriggerConfig, Failure> {
     Ok(TriggerConfig { name, gauge, trigger, action, timeout })
 }
 
-/// A file is left to the control plane, which reads it again and again; a variable cannot change.
+/// A file is left to the control plane, which reads it again and again; a variable cannot change, and a program is run once.
 fn access_token(section: TokenSection) -> Result<AccessToken, Failure> {
     let TokenSection { name, role, from } = section;
     let source = match from {
-        SecretRef::Env(_) => TokenSource::Value(secrets::resolve(&from, &format!("token {name:?}"))?),
+        SecretRef::Env(_) | SecretRef::Exec(_) => {
+            TokenSource::Value(secrets::resolve(&from, &format!("token {name:?}"))?)
+        }
         SecretRef::File(path) => TokenSource::File(path),
     };
     Ok(AccessToken { name, role, source })
@@ -240,9 +242,9 @@ pub(crate) async fn agent(args: &AgentArgs, global: &Global) -> Result<(), Failu
     #[cfg(feature = "kubernetes")]
     if args.pod.kubernetes {
         let fleets = config.fleets.clone();
-        return crate::pod::run(&args.pod, agent_config(args, config, global, token), &fleets, stop).await;
+        return crate::pod::run(&args.pod, agent_config(args, config, global, token)?, &fleets, stop).await;
     }
-    run_agent(agent_config(args, config, global, token), stop).await
+    run_agent(agent_config(args, config, global, token)?, stop).await
 }
 
 pub(crate) async fn run_agent(settings: AgentConfig, stop: CancellationToken) -> Result<(), Failure> {
@@ -251,9 +253,21 @@ pub(crate) async fn run_agent(settings: AgentConfig, stop: CancellationToken) ->
     })
 }
 
-fn agent_config(args: &AgentArgs, config: Config, global: &Global, token: Option<Secret>) -> AgentConfig {
+fn agent_config(
+    args: &AgentArgs,
+    config: Config,
+    global: &Global,
+    token: Option<Secret>,
+) -> Result<AgentConfig, Failure> {
     let (server, ca) = (&global.server, global.ca.as_ref());
     let host = config.host;
+    let public_host = public_host::filled(&host.public_host, server).map_err(|error| {
+        let what = format!(
+            "public_host {:?} needs this machine's address: no way to {server}: {error}",
+            host.public_host
+        );
+        Failure::new(what, "Write the whole name, or see why that control plane cannot be reached from here.")
+    })?;
     let mut settings = AgentConfig::new(host.name, server.clone(), args.data_dir.clone());
     let ports = host.ports.len()
         + config.fleets.iter().filter_map(|fleet| Some(fleet.ports.as_ref()?.len())).sum::<usize>();
@@ -268,26 +282,15 @@ fn agent_config(args: &AgentArgs, config: Config, global: &Global, token: Option
     });
     settings.other_controls.clone_from(&args.replica);
     settings.ports = host.ports;
-    settings.bind = bind_for(&host.public_host);
-    settings.public_host = host.public_host;
+    settings.bind = public_host::bind_for(&public_host);
+    settings.public_host = public_host;
     settings.labels = host.labels;
     settings.allowed_origins = host.allowed_origins;
     settings.allowed_origins.extend(args.allow_origin.iter().cloned());
     if args.stop_servers_on_exit {
         settings.on_exit = OnExit::StopServers;
     }
-    settings
-}
-
-/// Game servers listen on loopback as long as players are told to dial loopback.
-pub(crate) fn bind_for(public_host: &str) -> IpAddr {
-    let bare = public_host.trim_matches(['[', ']']);
-    match bare.parse::<IpAddr>() {
-        Ok(address) if address.is_loopback() => address,
-        Ok(IpAddr::V6(_)) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-        _ if bare == "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    }
+    Ok(settings)
 }
 
 fn read(args: &ConfigArgs) -> Result<Config, Failure> {
@@ -319,24 +322,4 @@ pub(crate) fn stop_on_signals() -> Result<CancellationToken, Failure> {
         told.cancel();
     });
     Ok(stop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn game_servers_listen_where_players_dial() {
-        let cases = [
-            ("127.0.0.1", "127.0.0.1"),
-            ("localhost", "127.0.0.1"),
-            ("[::1]", "::1"),
-            ("[2001:db8::1]", "::"),
-            ("192.0.2.7", "0.0.0.0"),
-            ("play.example.com", "0.0.0.0"),
-        ];
-        for (public, bound) in cases {
-            assert_eq!(bind_for(public).to_string(), bound, "{public}");
-        }
-    }
 }

@@ -80,7 +80,7 @@ from = "env:CLUSTER_AGENTS"
 
 [host]
 name = "${name}"
-public_host = "${self.net.address(name)}"
+public_host = "${self.net.host(name)}"
 ports = "7000-7099"
 
 [fleets.vault]

@@ -5,6 +5,7 @@
 // namespaces.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import process from 'node:process';
 import { promisify } from 'node:util';
 
@@ -51,6 +52,9 @@ export class Net {
     // `ip netns` keeps its names there; this copy of it goes with us.
     await exec('mount', ['-t', 'tmpfs', 'tmpfs', '/run']);
     await exec('mkdir', ['/run/netns']);
+    // Players dial names, which every machine knows.
+    await writeFile('/run/hosts', self.names.map((name) => `${self.address(name)} ${self.host(name)}\n`).join('') + '127.0.0.1 localhost\n');
+    await exec('mount', ['--bind', '/run/hosts', '/etc/hosts']);
     const lines = ['link add br0 type bridge', `addr add ${self.address(HERE)}/24 dev br0`, 'link set lo up'];
     lines.push(`link set br0 address ${self.mac(HERE)} up`, ...names.map((name) => `netns add ${name}`));
     await self.#batch(lines);
@@ -63,6 +67,10 @@ export class Net {
 
   address(name) {
     return `${NET}.${this.names.indexOf(name) + 1}`;
+  }
+
+  host(name) {
+    return `${name}.test`;
   }
 
   mac(name) {

@@ -38,6 +38,8 @@ use fleet::ReadFleet;
 pub(crate) use notify::NotifySection;
 pub(crate) use players::{KeysSection, PlayersSection};
 use reader::{Found, Section, from_text, value_fault};
+
+use crate::public_host::{is_host, is_public_address};
 pub(crate) use triggers::{ActionSection, TriggerSection};
 
 /// The demonstration that `dev` runs where there is no `greenroom.toml`.
@@ -109,6 +111,8 @@ pub(crate) struct HostSection {
     pub(crate) name: HostName,
     /// The name or address that players dial. Default `127.0.0.1`.
     pub(crate) public_host: String,
+    /// Whether that may be an address that other machines dial. Default no.
+    pub(crate) allow_ip: bool,
     /// Ports for game servers, one each. Default 7000 to 8000.
     pub(crate) ports: RangeInclusive<u16>,
     /// Browser origins that may connect to game servers. Default: none besides the server's own.
@@ -252,17 +256,19 @@ fn read_host(
 ) -> (HostSection, Option<Range<usize>>) {
     let mut section = Section::new("[host]", span, table);
     let name = section.parsed("name", faults, from_text::<HostName>);
+    let allow_ip = section.flag("allow_ip", faults).is_some_and(|found| found.value);
     let public_host = section.parsed("public_host", faults, |text| {
-        let fits = (1..=253).contains(&text.len());
-        let bare = text.chars().all(|c| c.is_ascii_alphanumeric() || ".-[]:".contains(c));
-        let ipv6_or_name = text.starts_with('[') || !text.contains(':');
-        if fits && bare && ipv6_or_name {
-            Ok(text.to_owned())
-        } else {
-            Err(format!(
-                "is {text:?}; write a host name or address without port, such as \"game.example.com\""
-            ))
+        if !is_host(text) {
+            let example = "such as \"game.example.com\" or \"{ip}.games.example.com\"";
+            return Err(format!("is {text:?}; write a host name or address without port, {example}"));
         }
+        if is_public_address(text) && !allow_ip {
+            return Err(format!(
+                "is {text:?}, an address: players on networks with IPv6 alone reach names only, and certificates carry names; \
+                 write a name, such as \"{{ip}}.games.example.com\", or allow_ip = true"
+            ));
+        }
+        Ok(text.to_owned())
     });
     let ports = section.parsed("ports", faults, ports::parse);
     let origins = section.texts("allowed_origins", faults);
@@ -283,6 +289,7 @@ fn read_host(
     let host = HostSection {
         name: name.map_or_else(|| "local".parse().expect("a valid host name"), |found| found.value),
         public_host: public_host.map_or_else(|| "127.0.0.1".to_owned(), |found| found.value),
+        allow_ip,
         ports: ports.map_or(7000..=8000, |found| found.value),
         allowed_origins: origins
             .map(|found| found.value.iter().map(|origin| origin.value.to_owned()).collect())

@@ -32,6 +32,7 @@ impl fmt::Display for Config {
         writeln!(f, "\n[host]")?;
         writeln!(f, "name = {}", text(host.name.as_str()))?;
         writeln!(f, "public_host = {}", text(&host.public_host))?;
+        writeln!(f, "allow_ip = {}", host.allow_ip)?;
         writeln!(f, "ports = \"{}-{}\"", host.ports.start(), host.ports.end())?;
         writeln!(f, "allowed_origins = {}", list(&host.allowed_origins))?;
         if !host.labels.is_empty() {
