@@ -19,6 +19,10 @@ pub enum Spread {
     Hosts,
     /// Over zones first, so that the loss of one takes as few servers of the fleet as can be; then as over hosts.
     Zones,
+    /// At most one on each host, be it one that is about to stop.
+    OnePerHost,
+    /// As little as can be: the fullest host with a place, so that others empty and can be given up.
+    Pack,
     /// Not at all: all on one host, because nothing carries the broadcasts of one server to those of another host. A new home is
     /// chosen as over hosts, once none that is in use has servers of the fleet.
     OneHost,
@@ -26,7 +30,7 @@ pub enum Spread {
 
 impl Spread {
     /// All, as configured.
-    pub const ALL: [Self; 3] = [Self::Hosts, Self::Zones, Self::OneHost];
+    pub const ALL: [Self; 5] = [Self::Hosts, Self::Zones, Self::OnePerHost, Self::Pack, Self::OneHost];
 
     /// The word in a configuration.
     #[must_use]
@@ -34,6 +38,8 @@ impl Spread {
         match self {
             Self::Hosts => "host",
             Self::Zones => "zone",
+            Self::OnePerHost => "one_per_host",
+            Self::Pack => "pack",
             Self::OneHost => "one_host",
         }
     }
@@ -52,7 +58,7 @@ pub struct Host {
     pub accepts: bool,
     /// Servers on it, ordered ones included.
     pub servers: u32,
-    /// Those of them that belong to the fleet.
+    /// Those of them that belong to the fleet, without those that are about to stop but for [`Spread::OnePerHost`].
     pub of_fleet: u32,
     /// Most servers it may hold: its free ports, or what it was told.
     pub servers_max: u32,
@@ -72,6 +78,11 @@ pub struct Placed {
 pub enum Why {
     /// The smallest share of it is taken.
     LeastTaken {
+        /// Hosts that it was chosen among.
+        hosts: usize,
+    },
+    /// The greatest share of it is taken.
+    MostTaken {
         /// Hosts that it was chosen among.
         hosts: usize,
     },
@@ -96,6 +107,8 @@ pub enum Why {
 pub enum NoPlace {
     /// Nothing accepts, or all are full.
     Anywhere,
+    /// Every host with a place has one of the fleet.
+    OneOnEach,
     /// Not on the one host that all servers of the fleet are kept on.
     AtHome {
         /// Which.
@@ -107,6 +120,9 @@ impl fmt::Display for NoPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anywhere => f.write_str("without a host that has a free place"),
+            Self::OneOnEach => {
+                f.write_str("without a host that has none of the fleet yet, which is kept to one on each")
+            }
             Self::AtHome { home } => write!(
                 f,
                 "without a place on host {home}, where all servers of the fleet are kept, because nothing carries their broadcasts \
@@ -120,6 +136,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LeastTaken { hosts } => write!(f, "the emptiest of {hosts} with a place"),
+            Self::MostTaken { hosts } => write!(f, "the fullest of {hosts} with a place"),
             Self::Zone { zone, of_fleet, zones } => {
                 write!(f, "zone {zone:?} had {of_fleet} of the fleet, the fewest of {zones} with a place")
             }
@@ -131,8 +148,8 @@ impl fmt::Display for Why {
 }
 
 /// The host that runs the next server: of those that accept and have a place, the one with the smallest taken share,
-/// the first by name of equals; spread over zones, of those in the zone with the fewest servers of the fleet; kept on one host,
-/// that with the most of them.
+/// packed that with the greatest, the first by name of equals; spread over zones, of those in the zone with the fewest servers of
+/// the fleet; one on each, of those without one; kept on one host, that with the most of them.
 ///
 /// Asking again without counting the server gives the same answer.
 ///
@@ -152,17 +169,23 @@ pub fn choose(hosts: &[Host], spread: Spread) -> Result<Placed, NoPlace> {
         *in_zone.entry(&host.zone).or_default() += host.of_fleet;
     }
     let of_fleet = |host: &Host| in_zone.get(host.zone.as_str()).copied().unwrap_or_default();
-    let free: Vec<&Host> = hosts.iter().filter(has_place).collect();
+    let mut free: Vec<&Host> = hosts.iter().filter(has_place).collect();
+    let is_full = free.is_empty();
+    if spread == Spread::OnePerHost {
+        free.retain(|host| host.of_fleet == 0);
+    }
     let chosen = free.iter().min_by(|a, b| {
-        let by_zone = match spread {
-            Spread::Hosts | Spread::OneHost => Ordering::Equal,
-            Spread::Zones => of_fleet(a).cmp(&of_fleet(b)),
+        let wanted = match spread {
+            Spread::Hosts | Spread::OneHost | Spread::OnePerHost => by_share_taken(a, b),
+            Spread::Pack => by_share_taken(b, a),
+            Spread::Zones => of_fleet(a).cmp(&of_fleet(b)).then_with(|| by_share_taken(a, b)),
         };
-        by_zone.then_with(|| by_share_taken(a, b)).then_with(|| a.name.cmp(&b.name))
+        wanted.then_with(|| a.name.cmp(&b.name))
     });
-    let chosen = chosen.ok_or(NoPlace::Anywhere)?;
+    let chosen = chosen.ok_or(if is_full { NoPlace::Anywhere } else { NoPlace::OneOnEach })?;
     let why = match spread {
-        Spread::Hosts | Spread::OneHost => Why::LeastTaken { hosts: free.len() },
+        Spread::Hosts | Spread::OneHost | Spread::OnePerHost => Why::LeastTaken { hosts: free.len() },
+        Spread::Pack => Why::MostTaken { hosts: free.len() },
         Spread::Zones => {
             let zones: BTreeSet<&str> = free.iter().map(|host| host.zone.as_str()).collect();
             Why::Zone { zone: chosen.zone.clone(), of_fleet: of_fleet(chosen), zones: zones.len() }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use greenroom_core::fleet::{
     self, Action, Backoff, Fleet, HostLoads, Limits, Reason, SecretSource, StopReason,
 };
-use greenroom_core::placement::{self, Host, Placed};
+use greenroom_core::placement::{self, Host, Placed, Spread};
 use greenroom_core::{FleetName, HostName, ServerName};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{ProcessPhase, StartOrder, ToAgent};
@@ -63,14 +63,15 @@ impl World {
     }
 
     fn start_server(&mut self, name: &FleetName) {
-        let hosts = self.places(name);
+        let Some(spread) = self.fleets.get(name).map(|fleet| fleet.spec.spread) else { return };
+        let hosts = self.places(name, spread);
         let now = self.now;
         let Some(state) = self.fleets.get_mut(name) else { return };
         if state.starts_after > now || state.backoff.waits(now) {
             return;
         }
         let spec = state.spec.clone();
-        let Placed { host, why } = match placement::choose(&hosts, spec.spread) {
+        let Placed { host, why } = match placement::choose(&hosts, spread) {
             Ok(placed) => placed,
             Err(no_place) => {
                 let so_far = state.unplaced.take().map_or(0, |(servers, _)| servers);
@@ -92,9 +93,11 @@ impl World {
     }
 
     /// The hosts as placement sees them, for one more server of a fleet.
-    fn places(&self, fleet: &FleetName) -> Vec<Host> {
+    fn places(&self, fleet: &FleetName, spread: Spread) -> Vec<Host> {
+        // One that is about to stop may still have what two on a host would quarrel over.
+        let counts = |server: &ServerState| server.stop.is_none() || spread == Spread::OnePerHost;
         let is_ours = |server: &&ServerName| {
-            self.servers.get(*server).is_some_and(|server| server.fleet == *fleet && server.stop.is_none())
+            self.servers.get(*server).is_some_and(|server| server.fleet == *fleet && counts(server))
         };
         let count = |servers: usize| u32::try_from(servers).unwrap_or(u32::MAX);
         let place = |(name, host): (&HostName, &HostState)| {

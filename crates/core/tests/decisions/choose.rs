@@ -251,6 +251,47 @@ fn a_fleet_that_nothing_connects_beyond_a_host_stays_on_one() {
     }
 }
 
+#[test]
+fn a_fleet_is_packed_or_kept_to_one_on_each_host_where_it_asks_for_it() {
+    let cases = [
+        (Spread::Pack, "h1 a 0 1/9, h2 a 0 8/9, h3 a 0 9/9", "h2: the fullest of 2 with a place"),
+        (Spread::Pack, "h2 a 0 2/4, h1 a 0 3/6", "h1: the fullest of 2 with a place"),
+        (Spread::Pack, "h1 a 0 9/9, h2 a 0 1/9!", "without a host that has a free place"),
+        (Spread::OnePerHost, "h1 a 1 1/9, h2 a 0 8/9", "h2: the emptiest of 1 with a place"),
+        (Spread::OnePerHost, "h1 a 0 2/9, h2 a 0 1/9", "h2: the emptiest of 2 with a place"),
+        (
+            Spread::OnePerHost,
+            "h1 a 1 1/9, h2 a 1 1/9, h3 a 0 9/9",
+            "without a host that has none of the fleet yet, which is kept to one on each",
+        ),
+        (Spread::OnePerHost, "h1 a 1 9/9", "without a host that has a free place"),
+    ];
+    for (spread, hosts, expected) in cases {
+        assert_eq!(placed(hosts, spread), expected, "{hosts}");
+    }
+}
+
+fn any_hosts() -> impl Strategy<Value = Vec<Host>> {
+    let one = (0u32..4, 0u32..6, 0u32..6, any::<bool>(), any::<bool>(), 0u8..3);
+    let hosts = proptest::collection::vec(one, 0..8);
+    hosts.prop_map(|hosts| {
+        let host = |(nth, (of_fleet, others, more, in_use, takes, zone)): (usize, _)| {
+            let (of_fleet, others): (u32, u32) = (of_fleet, others);
+            let zone: u8 = zone;
+            Host {
+                name: format!("h{nth}").parse().unwrap(),
+                zone: format!("z{zone}"),
+                in_use,
+                accepts: in_use && takes,
+                servers: of_fleet + others,
+                of_fleet,
+                servers_max: of_fleet + others + more,
+            }
+        };
+        hosts.into_iter().enumerate().map(host).collect()
+    })
+}
+
 fn texts() -> impl Strategy<Value = Vec<String>> {
     let states = ["starting", "ready", "allocated", "draining", "unhealthy", "stopped"];
     let one = (0..states.len(), 0u16..4, 0u32..5, any::<bool>(), any::<bool>());
@@ -262,6 +303,34 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
+    #[test]
+    fn wherever_a_server_goes_there_is_a_place_and_what_the_fleet_asks_for_holds(hosts in any_hosts(), which in 0usize..5) {
+        let spread = Spread::ALL[which];
+        let share = |host: &Host| f64::from(host.servers) / f64::from(host.servers_max);
+        let free: Vec<&Host> = hosts.iter().filter(|host| host.accepts && host.servers < host.servers_max).collect();
+        let home = hosts.iter().filter(|host| host.in_use).map(|host| host.of_fleet).max().filter(|most| *most > 0);
+        let chosen = placement::choose(&hosts, spread).map(|placed| placed.host);
+        prop_assert_eq!(&chosen, &placement::choose(&hosts, spread).map(|placed| placed.host), "asked again");
+        match chosen {
+            Ok(name) => {
+                let chosen = free.iter().find(|host| host.name == name).expect("it accepts and has a place");
+                match spread {
+                    Spread::Hosts => prop_assert!(free.iter().all(|host| share(host) >= share(chosen))),
+                    Spread::Pack => prop_assert!(free.iter().all(|host| share(host) <= share(chosen))),
+                    Spread::OnePerHost => prop_assert_eq!(chosen.of_fleet, 0),
+                    Spread::OneHost => prop_assert_eq!(chosen.of_fleet, home.unwrap_or(0)),
+                    Spread::Zones => {
+                        let of = |zone: &str| hosts.iter().filter(|host| host.zone == zone).map(|host| host.of_fleet).sum::<u32>();
+                        prop_assert!(free.iter().all(|host| of(&host.zone) >= of(&chosen.zone)));
+                    }
+                }
+            }
+            Err(_) if spread == Spread::OnePerHost => prop_assert!(free.iter().all(|host| host.of_fleet > 0)),
+            Err(_) if spread == Spread::OneHost && home.is_some() => {}
+            Err(_) => prop_assert!(free.is_empty()),
+        }
+    }
+
     #[test]
     fn packing_rooms_opens_a_server_only_when_all_others_are_full(rooms in 0usize..20) {
         let fleet = fleet(1, 99);
