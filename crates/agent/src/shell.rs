@@ -135,6 +135,7 @@ pub(crate) async fn run(
         labels: config.labels.clone(),
         servers_max: config.servers_max,
         term_seen: journal.term_seen,
+        wants_occupied: config.occupancy.is_some(),
     };
     let (inbox, inputs) = mpsc::channel(INBOX_MAX);
     let mut shell = Shell {

@@ -215,6 +215,7 @@ impl Host {
             labels: [(ZONE.to_owned(), self.zone.to_owned())].into(),
             servers_max: self.servers_max,
             term_seen: self.term_seen,
+            wants_occupied: false,
         };
         stream.to_control.send(now_ms, FromAgent::Hello(hello), rng);
         self.links[control].stream = Some(stream);

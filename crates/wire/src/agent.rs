@@ -75,6 +75,10 @@ pub struct Hello {
     pub servers_max: u32,
     /// Highest term this agent has obeyed; control's must be above.
     pub term_seen: u64,
+    /// Whether it wants to be told [`ToAgent::Occupied`], because an engine around it must know. Left out when not; agents of
+    /// before this message do not know it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wants_occupied: bool,
 }
 
 /// Everything that runs on the host.

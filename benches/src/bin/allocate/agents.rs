@@ -43,6 +43,7 @@ pub(crate) fn hello(host: u32) -> anyhow::Result<Hello> {
         labels: BTreeMap::new(),
         servers_max: 100_000,
         term_seen: 0,
+        wants_occupied: false,
     })
 }
 

@@ -52,6 +52,7 @@ fn word(host: &str, at: Instant, servers: Vec<ServerReport>) -> Arc<Word> {
         ]),
         servers_max: 9,
         term_seen: 1,
+        wants_occupied: false,
     };
     let report = FromAgent::Report(Report { at_ms: None, term: Some(0), servers });
     Arc::new(Word::of(&hello, &serde_json::to_string(&report).unwrap(), at).unwrap())

@@ -36,7 +36,7 @@ impl World {
         host.heard_at = now;
         host.connected = true;
         host.reported = false;
-        host.told_occupied = None;
+        (host.wants_occupied, host.told_occupied) = (hello.wants_occupied, None);
         let servers = host.servers.len();
         self.streams.insert(stream, name.clone());
         if let Some(old) = old {
@@ -190,7 +190,8 @@ impl World {
     fn tell_occupied(&mut self, name: &HostName) {
         let Some(host) = self.hosts.get_mut(name) else { return };
         let occupied = !host.occupied.is_empty();
-        if host.reported && host.told_occupied.replace(occupied) != Some(occupied) {
+        let is_due = host.wants_occupied && host.reported;
+        if is_due && host.told_occupied.replace(occupied) != Some(occupied) {
             self.order(name, ToAgent::Occupied { occupied });
         }
     }
@@ -229,6 +230,7 @@ impl HostState {
             awaited: false,
             servers: std::collections::BTreeSet::new(),
             occupied: std::collections::BTreeSet::new(),
+            wants_occupied: false,
             told_occupied: None,
         }
     }

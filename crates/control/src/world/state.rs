@@ -187,6 +187,8 @@ pub(super) struct HostState {
     pub(super) servers: BTreeSet<ServerName>,
     /// Those of them that somebody is on, or may be.
     pub(super) occupied: BTreeSet<ServerName>,
+    /// Whether its agent asked for that to be told.
+    pub(super) wants_occupied: bool,
     /// What its agent was told of that on the present stream.
     pub(super) told_occupied: Option<bool>,
 }

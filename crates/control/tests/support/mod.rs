@@ -253,6 +253,7 @@ async fn attend(
         labels: BTreeMap::new(),
         servers_max: 50,
         term_seen: 0,
+        wants_occupied: false,
     });
     let mut queue = vec![hello];
     let mut beat = tokio::time::interval(Duration::from_millis(200));

@@ -44,8 +44,10 @@ fn an_agent_speaks_as_ever() {
         labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
         servers_max: 1_001,
         term_seen: 7,
+        wants_occupied: false,
     };
-    golden(Process, "agent_hello", &FromAgent::Hello(hello));
+    golden(Process, "agent_hello", &FromAgent::Hello(hello.clone()));
+    golden(Process, "agent_hello_in_a_pod", &FromAgent::Hello(Hello { wants_occupied: true, ..hello }));
     let ended = ServerReport {
         phase: ProcessPhase::Ended,
         pid: None,

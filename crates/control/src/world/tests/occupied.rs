@@ -18,6 +18,18 @@ fn a_promise_is_told_at_once_and_its_end_too() {
 }
 
 #[test]
+fn an_agent_that_did_not_ask_is_told_nothing_that_it_may_not_understand() {
+    let mut rig = Rig::ready(vec![room_fleet("arena", (2, 2), 2, 4)]);
+    let stream = rig.connect_as(HOST, "boot1", 0);
+    rig.event(Event::StreamClosed { stream });
+    rig.connect_as(HOST, "older than this message", 0);
+    rig.occupied.clear();
+    rig.report();
+    rig.allocate(request(None, &["a"])).unwrap();
+    assert!(rig.occupied.is_empty());
+}
+
+#[test]
 fn a_player_who_came_is_on_the_host_until_the_room_is_over() {
     let mut rig = Rig::ready(vec![room_fleet("arena", (1, 1), 1, 4)]);
     let given = rig.allocate(request(None, &["a"])).unwrap();

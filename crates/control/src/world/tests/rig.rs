@@ -175,6 +175,7 @@ impl Rig {
             labels: [("zone".to_owned(), "a".to_owned())].into(),
             servers_max: 100,
             term_seen,
+            wants_occupied: !boot.starts_with("older"),
         };
         if host == HOST {
             self.stream = stream;

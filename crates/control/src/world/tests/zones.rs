@@ -219,6 +219,7 @@ pub(super) fn hello(host: &HostName, zone: &str, servers_max: u32) -> Hello {
         labels: [(ZONE.to_owned(), zone.to_owned())].into(),
         servers_max,
         term_seen: 0,
+        wants_occupied: false,
     }
 }
 
