@@ -51,6 +51,10 @@ test('players are told a lobby that lives while the leader is dead or frozen', a
       const all = await Promise.all(others.map((other) => replicas.ask(other, 'GET', '/readyz')));
       return all.every(({ body }) => body.replica?.term === term);
     });
+    // One that was started again sees nothing until the agents have found it and told it what runs, once a second.
+    await until('the agents speak to every replica', () =>
+      replicas.replicas.every(({ run }) => (run.output.match(/agent stream opened/g) ?? []).length >= 2));
+    await pause(1_100);
     const players = new Players(replicas, others);
     const began = performance.now();
     replicas[act](gone);
