@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+pub(crate) use greenroom_wire::error::chain;
+
 /// Exit code for bad usage or configuration (`EX_USAGE` of sysexits).
 pub(crate) const USAGE: u8 = 64;
 /// Exit code when the control plane cannot be reached (`EX_UNAVAILABLE`).
@@ -45,20 +47,4 @@ impl From<crate::config::ConfigError> for Failure {
     fn from(error: crate::config::ConfigError) -> Self {
         Self::usage(error.to_string(), "")
     }
-}
-
-/// The error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        // Some errors repeat their cause in their own text.
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -264,12 +264,6 @@ impl BoundEdge {
     }
 }
 
-/// The error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 /// How many clients the limit of file descriptors leaves room for, once it is raised as far as this process may.
 fn connections_allowed() -> usize {
     let limit = getrlimit(Resource::Nofile);

@@ -46,7 +46,7 @@ pub(crate) async fn watch(
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_away, true) {
-                    let error = crate::chain(&error);
+                    let error = greenroom_wire::error::chain(&error);
                     warn!(
                         control = control.base(),
                         error, "the control plane does not tell who is there; what is known stays"

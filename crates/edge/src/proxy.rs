@@ -140,7 +140,7 @@ impl Visitor {
                 Ok(reached) => return Ok(reached),
                 Err(error) => {
                     self.edge.members().avoid(&name, Instant::now());
-                    warn!(server = %name, error = %crate::chain(&error), "a server could not be reached; another one is tried");
+                    warn!(server = %name, error = %greenroom_wire::error::chain(&error), "a server could not be reached; another one is tried");
                     tried.push(name);
                 }
             }

@@ -5,6 +5,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use greenroom_wire::error::chain;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client};
 
@@ -52,16 +53,7 @@ pub(crate) fn why(error: &kube::Error) -> String {
             code => format!("{code} {}: {}", status.reason, status.message),
         };
     }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = cause.source();
-    }
-    text
+    chain(error)
 }
 
 impl Cluster {
