@@ -1,7 +1,7 @@
 // Players dial names (S0-27, S0-30): in networks that have IPv6 alone, a player finds a game server by the name that it was given, which
 // was made of its machine's own address; and no answer of the API has an address in it.
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,50 +9,26 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { BIN, processesOf, test, until } from './harness.mjs';
+import { BIN, test, until } from './harness.mjs';
+import { runOn, startOn, twoMachines } from './namespaces.mjs';
 
 const exec = promisify(execFile);
 const TOKEN = 'an-operator-of-this-test';
 const CONTROL = 'http://[fd00:213::1]:8700';
 
-/** Two network namespaces with a wire between them that carries IPv6 alone, the second with a name server of its own. */
-async function namespaces(t, folder) {
-  const [here, there] = [`gnh${process.pid}`, `gnt${process.pid}`];
-  const ip = (...args) => exec('ip', args);
-  const own = join('/etc/netns', there);
-  t.after(async () => {
-    for (const { pid } of await processesOf(folder)) process.kill(pid, 'SIGKILL');
-    for (const name of [here, there]) await ip('netns', 'del', name).catch(() => {});
-    await rm(own, { recursive: true, force: true });
-  });
-  try {
-    for (const name of [here, there]) await ip('netns', 'add', name);
-    await ip('link', 'add', `v${here}`, 'netns', here, 'type', 'veth', 'peer', 'name', `v${there}`, 'netns', there);
-    for (const [name, address] of [[here, 'fd00:213::1/64'], [there, 'fd00:213::2/64']]) {
-      await ip('-n', name, 'addr', 'add', address, 'dev', `v${name}`, 'nodad');
-      await ip('-n', name, 'link', 'set', 'lo', 'up');
-      await ip('-n', name, 'link', 'set', `v${name}`, 'up');
-    }
-    // `ip netns exec` lays it over the system's.
-    await mkdir(own, { recursive: true });
-    await writeFile(join(own, 'resolv.conf'), 'nameserver ::1\n');
-    return { here, there };
-  } catch (error) {
-    return { why: error.code === 'ENOENT' ? 'the command `ip` is missing: apt-get install iproute2' : (error.stderr ?? error.message).trim() };
-  }
-}
-
 const beside = (file) => fileURLToPath(new URL(file, import.meta.url));
 
 test('a player in a network with IPv6 alone reaches a game server by a name that has its machine in it', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'greenroom-e2e-'));
+  // IPv6 alone, and a name server on the player's own machine.
+  const { here, there, why } = await twoMachines(t, folder, ['fd00:213::1/64', 'fd00:213::2/64']);
   t.after(() => rm(folder, { recursive: true, force: true }));
-  const { here, there, why } = await namespaces(t, folder);
-  if (why) {
-    // Where it can be proven it must be: the tests of CI run as root.
-    assert.ok(!process.env.CI && process.getuid() !== 0, `network namespaces cannot be made here: ${why}`);
-    return t.skip(`NOT PROVEN: network namespaces cannot be made by this user: ${why}`);
-  }
+  if (why) return t.skip(why);
+  // `ip netns exec` lays it over the system's.
+  const own = join('/etc/netns', there);
+  t.after(() => rm(own, { recursive: true, force: true }));
+  await mkdir(own, { recursive: true });
+  await writeFile(join(own, 'resolv.conf'), 'nameserver ::1\n');
   await writeFile(join(folder, 'greenroom.toml'), `
 [control]
 listen = "[fd00:213::1]:8700"
@@ -71,19 +47,12 @@ command = ["${BIN}", "example", "chat"]
 seats_per_room = 4
 `);
   const env = { ...process.env, GREENROOM_TEST_FOLDER: folder, OPS: TOKEN, GREENROOM_TOKEN: TOKEN };
-  const start = (name, program, ...args) => {
-    const child = spawn('ip', ['netns', 'exec', name, program, ...args], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
-    const run = { output: '' };
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (run.output += chunk));
-    return run;
-  };
+  const start = (name, ...words) => startOn(name, { cwd: folder, env }, ...words);
   const control = start(here, BIN, 'control', '--data-dir', join(folder, 'control'));
   const agent = start(here, BIN, '--server', CONTROL, 'agent', '--data-dir', join(folder, 'agent'));
   const names = start(there, process.execPath, beside('dns.mjs'));
-  const ask = async (...args) => {
-    const { stdout } = await exec('ip', ['netns', 'exec', here, BIN, '--server', CONTROL, '--output', 'json', ...args], { cwd: folder, env });
-    return JSON.parse(stdout);
-  };
+  const ask = async (...args) =>
+    JSON.parse(await runOn(here, { cwd: folder, env }, BIN, '--server', CONTROL, '--output', 'json', ...args));
   const said = () => [control, agent, names].map(({ output }) => output.slice(-2000)).join('\n---\n');
   await until(() => `the fleet is ready; they said\n${said()}`, async () =>
     (await ask('get', 'fleets').catch(() => ({ fleets: [{ ready: 0 }] }))).fleets.every(({ ready }) => ready === 1), 60_000);
