@@ -40,7 +40,7 @@ pub(super) struct RoomKeys {
     /// Of them, reads under way.
     reads: usize,
     /// When the events of each room were last kept from running out.
-    renewed_at: BTreeMap<String, Instant>,
+    renewed_at: BTreeMap<RoomId, Instant>,
 }
 
 impl RoomKeys {
@@ -52,7 +52,7 @@ impl RoomKeys {
     }
 
     /// Rooms that would run out some time after this.
-    fn silent(&mut self, now: Instant, within: Duration) -> Vec<String> {
+    fn silent(&mut self, now: Instant, within: Duration) -> Vec<RoomId> {
         let mut silent = Vec::new();
         for (room, renewed_at) in &mut self.renewed_at {
             if now.duration_since(*renewed_at) >= within {
@@ -76,7 +76,7 @@ impl Exchange {
             RoomCommand::Keep { server, after, record, floor, events } => {
                 let mut call = self.rooms_call("keep", &server.0, self.kept_ms());
                 let (room, seq) = (record.room.0.clone(), record.seq);
-                self.rooms.renewed_at.insert(room.to_string(), now);
+                self.rooms.renewed_at.insert(room.clone(), now);
                 call.arg(room.as_str())
                     .arg(after.map(|after| after.to_string()).unwrap_or_default())
                     .arg(seq);
@@ -88,7 +88,7 @@ impl Exchange {
                 self.batch.push(call, Expected::Rooms(ExpectRooms::Kept { room, seq }));
             }
             RoomCommand::Forget { server, room } => {
-                self.rooms.renewed_at.remove(room.as_str());
+                self.rooms.renewed_at.remove(&room.0);
                 let mut call = self.rooms_call("forget", &server.0, self.kept_ms());
                 call.arg(room.as_str());
                 self.batch.push(call, Expected::Rooms(ExpectRooms::Nothing));
@@ -101,7 +101,9 @@ impl Exchange {
         if let Some((server, kept_ms)) = self.rooms.held.clone() {
             let mut call = self.rooms_call("beat", &server, kept_ms);
             // They have twice that time, so they outlive whoever renews them by all of it.
-            call.arg(self.rooms.silent(now, Duration::from_millis(kept_ms / 2)));
+            for room in self.rooms.silent(now, Duration::from_millis(kept_ms / 2)) {
+                call.arg(room.as_str());
+            }
             self.batch.push(call, Expected::Rooms(ExpectRooms::Nothing));
         }
     }
@@ -133,7 +135,7 @@ impl Exchange {
             }
             (ExpectRooms::Read, Value::Array(fields)) => {
                 let (record, events) = held(fields)?;
-                self.rooms.renewed_at.insert(record.room.to_string(), now);
+                self.rooms.renewed_at.insert(record.room.0.clone(), now);
                 self.tell_room(RoomTold::Held { record, events });
                 self.rooms.reads -= 1;
                 self.read_rooms();

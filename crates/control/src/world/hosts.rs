@@ -37,6 +37,7 @@ impl World {
         host.connected = true;
         host.reported = false;
         (host.wants_occupied, host.told_occupied) = (hello.wants_occupied, None);
+        host.occupied.clear();
         let servers = host.servers.len();
         self.streams.insert(stream, name.clone());
         if let Some(old) = old {
@@ -176,9 +177,10 @@ impl World {
     }
 
     /// Keeps in mind whether somebody is on a server, or may be, and tells its agent when that changes what is true of the
-    /// whole host: what is promised here is not known there.
+    /// whole host: what is promised here is not known there. Kept only of hosts whose agent asks, as every change of every
+    /// server comes by.
     pub(super) fn mark_occupied(&mut self, name: &HostName, server: &ServerName, occupied: bool) {
-        let Some(host) = self.hosts.get_mut(name) else { return };
+        let Some(host) = self.hosts.get_mut(name).filter(|host| host.wants_occupied) else { return };
         let changed =
             if occupied { host.occupied.insert(server.clone()) } else { host.occupied.remove(server) };
         if changed {
