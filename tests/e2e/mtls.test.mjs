@@ -32,7 +32,8 @@ class Secure extends Replicas {
     self.agent = new https.Agent({ ca: authority.ca });
     self.env.E2E_OPERATOR = TOKEN;
     const token = '\n[[control.tokens]]\nname = "ops"\nrole = "admin"\nfrom = "env:E2E_OPERATOR"\n';
-    self.more = section('control', authority, 'control') + token + section('agent', authority, 'agent');
+    const agents = 'agents = ["greenroom-agent", "{host}.agents.test"]\n';
+    self.more = section('control', authority, 'control') + agents + token + section('agent', authority, 'agent');
     await writeFile(self.toml('control'), (await readFile(self.toml('control'), 'utf8')) + self.more);
     return self;
   }
@@ -113,6 +114,8 @@ test('under mutual TLS replicas and agents know each other, change certificates 
     /signed by none of the authorities in ca/.test(replicas.outputs));
   const bare = `\n[agent.tls]\nca = "${authority.path('ca.pem')}"\n`;
   await replicas.turnedAway('bare', bare, /only agents open this stream, with a certificate .* this call came without/);
+  await authority.sign(9, 'other', 'DNS:other.agents.test');
+  await replicas.turnedAway('thief', section('agent', authority, 'other'), /host thief needs a certificate for greenroom-agent, thief\.agents\.test; this one is for other\.agents\.test/);
   await replicas.turnedAway('distrustful', section('agent', foreign, 'agent'), /certificate is signed by none of the authorities/);
 
   // New certificates: shown to whoever dials from now on, while the streams that are open stay.

@@ -36,7 +36,7 @@ fn mutual(authority: &Authority) -> ControlConfig {
         pair: authority.sign("control", "localhost greenroom-control", 4000),
         mutual: Some(MutualTls {
             ca: authority.ca(),
-            agents: vec!["greenroom-agent".to_owned()],
+            agents: vec!["greenroom-agent".to_owned(), "{host}.agents.test".to_owned()],
             replicas: vec!["greenroom-control".to_owned()],
         }),
     });
@@ -80,7 +80,7 @@ async fn certificates_say_who_is_inside_and_tokens_who_operates() {
         ("an operator with a wrong token", none, "wrong-0123456789abcdef", false, fleets, 401, "is not known here"),
         ("an agent is no operator", agent, "", false, fleets, 401, "this call needs a token"),
         ("an agent", agent, "", false, stream, 400, ""),
-        ("an agent without its certificate", none, ADMIN, false, stream, 401, "only agents open this stream, with a certificate that has the DNS name greenroom-agent; this call came without a certificate"),
+        ("an agent without its certificate", none, ADMIN, false, stream, 401, "only agents open this stream, with a certificate that has the DNS name greenroom-agent, {host}.agents.test; this call came without a certificate"),
         ("a replica is no agent", replica, ADMIN, false, stream, 403, "this call came with one for b.test, greenroom-control"),
         ("another of the authority", other, "", false, stream, 403, "this call came with one for printer.test"),
         ("a replica passes a player's call on", replica, "", true, fleets, 200, ""),
@@ -144,7 +144,7 @@ async fn an_agent_with_its_certificate_is_let_in_without_a_token() {
     let mut config = AgentConfig::new("h9".parse().unwrap(), base.clone(), folder.path().to_owned());
     config.ports = 1..=1; // It has no server to start there, as the fleets' commands do not exist.
     config.tls =
-        Some(AgentTls { ca: authority.ca(), pair: Some(authority.sign("agent", "greenroom-agent", 4000)) });
+        Some(AgentTls { ca: authority.ca(), pair: Some(authority.sign("agent", "h9.agents.test", 4000)) });
     let stop = CancellationToken::new();
     let mut agent = tokio::task::JoinSet::new();
     agent.spawn(greenroom_agent::run(config, stop.clone()));

@@ -151,7 +151,7 @@ fn faults_of_notifications_are_told_and_an_address_is_never_written_out() {
 
 #[test]
 fn certificates_are_read_shown_and_their_faults_told() {
-    let whole = "[control]\nlisten = \"0.0.0.0:8700\"\n[control.tls]\ncert = \"a.crt\"\nkey = \"a.key\"\nca = \"ca.crt\"\nagents = [\"*.agents.test\"]\n[agent.tls]\nca = \"ca.crt\"\n[players]\nlisten = \"0.0.0.0:8701\"\nsecret = \"env:S\"\naudience = \"g\"\n[players.tls]\ncert = \"p.crt\"\nkey = \"p.key\"\n";
+    let whole = "[control]\nlisten = \"0.0.0.0:8700\"\n[control.tls]\ncert = \"a.crt\"\nkey = \"a.key\"\nca = \"ca.crt\"\nagents = [\"*.agents.test\", \"{host}.agents.test\"]\n[agent.tls]\nca = \"ca.crt\"\n[players]\nlisten = \"0.0.0.0:8701\"\nsecret = \"env:S\"\naudience = \"g\"\n[players.tls]\ncert = \"p.crt\"\nkey = \"p.key\"\n";
     let config = parse("greenroom.toml", whole).expect("mutual TLS will do beyond loopback");
     let mutual = config.control.tls.as_ref().and_then(|tls| tls.mutual.as_ref()).expect("ca is set");
     assert_eq!(mutual.replicas, ["greenroom-control"]);
@@ -159,7 +159,7 @@ fn certificates_are_read_shown_and_their_faults_told() {
     assert_eq!(parse("shown", &config.to_string()).expect("what is shown is valid"), config);
     let without_ca =
         "[control]\nlisten = \"0.0.0.0:8700\"\n[control.tls]\ncert = \"a.crt\"\nkey = \"a.key\"\n";
-    let faulty = "[control.tls]\nkey = \"\"\nagents = [\"a b\"]\nreplicas = []\ncertificate = \"a\"\n[agent.tls]\ncert = \"a\"\n[agent]\nname = 1\n";
+    let faulty = "[control.tls]\nkey = \"\"\nagents = [\"a b\", \"{host}\", \"{zone}.test\"]\nreplicas = []\ncertificate = \"a\"\n[agent.tls]\ncert = \"a\"\n[agent]\nname = 1\n";
     insta::assert_snapshot!(format!("{}\n\n{}", faults(without_ca), faults(faulty)));
 }
 

@@ -118,9 +118,10 @@ fn names(
         faults.push(value_fault(found.span.clone(), format!("{key} must have 1 to {NAMES_MAX} names")));
     }
     for name in &found.value {
-        if !is_name(name.value) {
+        let bare = if key == "agents" { name.value.strip_prefix("{host}.") } else { None };
+        if !is_name(bare.unwrap_or(name.value)) {
             let message = format!(
-                "{key} has {:?}; write DNS names as they stand in certificates, such as \"{default}\" or \"*.agents.example.com\"",
+                "{key} has {:?}; write DNS names as they stand in certificates, such as \"{default}\", \"*.agents.example.com\" or, of agents, \"{{host}}.agents.example.com\"",
                 name.value
             );
             faults.push(value_fault(name.span.clone(), message));

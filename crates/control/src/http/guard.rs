@@ -13,6 +13,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use greenroom_core::HostName;
 use greenroom_wire::error::Code;
 use tracing::{Instrument as _, debug, debug_span};
 
@@ -46,6 +47,11 @@ impl Guard {
         origins: Vec<String>,
     ) -> Self {
         Self { tokens, needs: Needs::new(), inside, hosts, origins }
+    }
+
+    /// Refuses an agent that speaks for another host than its certificate; why.
+    pub(super) fn check_host(&self, host: &HostName, shown: Option<&Shown>) -> Result<(), String> {
+        self.inside.as_ref().map_or(Ok(()), |inside| inside.check_host(host, shown))
     }
 
     /// Whether callers must say who they are.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
@@ -18,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::Face;
 use super::error::ApiError;
+use super::inside::Shown;
 use crate::run::{Input, StreamOrder};
 use crate::world::StreamId;
 
@@ -36,6 +38,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn agents(
     State(face): State<Arc<Face>>,
+    shown: Option<Extension<Shown>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|rejection| {
@@ -48,15 +51,19 @@ pub(crate) async fn agents(
     Ok(upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| attend(face, socket)))
+        .on_upgrade(move |socket| attend(face, shown.map(|Extension(shown)| shown), socket)))
 }
 
-async fn attend(face: Arc<Face>, mut socket: WebSocket) {
+async fn attend(face: Arc<Face>, shown: Option<Shown>, mut socket: WebSocket) {
     let hello = match timeout(HELLO_TIMEOUT, hello(&mut socket)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(reason)) => return close(&mut socket, &reason).await,
         Err(_) => return close(&mut socket, "no hello within 5 s").await,
     };
+    if let Err(reason) = face.guard.check_host(&hello.host, shown.as_ref()) {
+        warn!(%reason, "an agent was turned away");
+        return close(&mut socket, &reason).await;
+    }
     let stream = face.new_stream();
     info!(stream = stream.0, host = %hello.host, "agent stream opened");
     let (orders, todo) = mpsc::channel(ORDERS_MAX);
