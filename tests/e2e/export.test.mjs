@@ -96,7 +96,7 @@ class Machine {
       rooms: rooms.filter(({ phase }) => phase !== 'ended').map(({ room, key, server, epoch }) => ({ room, key, server, epoch }))
         .sort((a, b) => a.room.localeCompare(b.room)),
       servers: gameservers.map(({ name, pid, restarts }) => ({ name, pid, restarts })).sort((a, b) => a.name.localeCompare(b.name)),
-      trail: entries.filter(({ action }) => action !== 'state_exported'),
+      trail: entries.filter(({ action }) => !action.startsWith('state_')),
     };
   }
 
@@ -161,6 +161,8 @@ test('what one machine has promised is kept by a Redis and back again, and nobod
     }
   };
   await same('in the Redis');
+  const imports = (await machine.get('/v1/audit?limit=1000')).entries.filter(({ action }) => action === 'state_imported');
+  assert.match(imports.map(({ who, reason }) => `${who}: ${reason}`).join(), /^import: \d+ records that were exported under term 1$/);
   await machine.refused(/replica a at .* leads on this store/, 'import', 'backup.jsonl', '--store', redis.url, '--replace');
   await same('after a refused import');
 

@@ -93,7 +93,7 @@ pub(crate) async fn import(args: &ImportArgs, global: &Global) -> Result<(), Fai
     let existing = if args.replace { Existing::Replace } else { Existing::Refuse };
     // A leader renews four times while its lease lasts.
     let watch = LeaseTimes::default().lease * 2;
-    let imported = export.import(&*store, existing, watch).await.map_err(|error| refused(&error))?;
+    let imported = export.import(&*store, existing, now(), watch).await.map_err(|error| refused(&error))?;
     let told = Stored { records: imported.records, replaced: imported.replaced, term: imported.term.0 };
     ask::show(global, &told, || {
         let replaced = match told.replaced {

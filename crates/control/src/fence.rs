@@ -10,7 +10,7 @@ use greenroom_store::lease::{self, Holder};
 use greenroom_store::term::{self, HeldTerm};
 use greenroom_store::{Batch, Expect, Kind, Version};
 use greenroom_wire::api::DrainKind;
-use greenroom_wire::record::TermRecord;
+use greenroom_wire::record::{AuditRecord, TermRecord};
 
 use crate::lease::Tenure;
 use crate::world::{Effect, Write};
@@ -141,8 +141,8 @@ fn put(batch: &mut Batch, write: &Write) {
         Write::DeleteResult { key } => batch.delete(Kind::Result, key.as_str()),
         Write::PutHost(record) => batch.put(record.host.as_str(), record),
         Write::DeleteHost(host) => batch.delete(Kind::Host, host.as_str()),
-        Write::PutAudit(record) => batch.put(audit_key(record.entry.number), record),
-        Write::DeleteAudit(number) => batch.delete(Kind::Audit, audit_key(*number)),
+        Write::PutAudit(record) => batch.put(record.key(), record),
+        Write::DeleteAudit(number) => batch.delete(Kind::Audit, AuditRecord::key_of(*number)),
         Write::PutDecision { key, record } => batch.put(key.as_str(), record),
         Write::PutScale(record) => batch.put(record.fleet.as_str(), record),
         Write::PutDrain(record) => batch.put(drain_key(record.kind, &record.name), record),
@@ -157,11 +157,6 @@ fn put(batch: &mut Batch, write: &Write) {
 
 fn drain_key(kind: DrainKind, name: &str) -> String {
     format!("{kind}/{name}")
-}
-
-/// Keys are read back in the order of their numbers.
-fn audit_key(number: u64) -> String {
-    format!("{number:020}")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use greenroom_client::{CallTimes, ClientError, ControlClient};
 use greenroom_control::{AccessToken, ControlConfig, Role, TokenSource};
+use greenroom_core::Timestamp;
 use greenroom_store::export::{Existing, Export};
 use greenroom_store::{FileStore, MemoryStore};
 use greenroom_wire::api::AuditAction;
@@ -51,7 +52,7 @@ async fn what_a_running_control_plane_has_promised_is_promised_by_another_one_on
 
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(FileStore::open(folder.path()).unwrap());
-    export.import(&*store, Existing::Refuse, Duration::ZERO).await.unwrap();
+    export.import(&*store, Existing::Refuse, Timestamp::from_unix_ms(1), Duration::ZERO).await.unwrap();
     let control = Control::start(guarded(), store).await;
     let client = admin(&control);
     let again = until("it answers", async || client.allocate(&arena, &once).await.ok()).await;
@@ -69,6 +70,8 @@ async fn what_a_running_control_plane_has_promised_is_promised_by_another_one_on
     let exports = told(AuditAction::StateExported);
     assert_eq!((exports.len(), exports[0].who.as_str()), (1, "token ops"));
     assert_eq!(exports[0].reason, "with the signing keys");
+    let imports = told(AuditAction::StateImported);
+    assert_eq!((imports.len(), imports[0].who.as_str()), (1, "import"));
     assert_eq!(told(AuditAction::ServerStarted).len(), 5, "nothing was started anew");
     assert_eq!(told(AuditAction::ServerStopped).len(), 0);
 }

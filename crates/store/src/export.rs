@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use greenroom_core::{Term, Timestamp};
+use greenroom_wire::api::{AuditAction, AuditEntry};
 use greenroom_wire::export::{ExportEnd, ExportHeader, ExportLine, SigningKeys, VERSION};
-use greenroom_wire::record::TermRecord;
+use greenroom_wire::record::{AuditRecord, TermRecord};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
@@ -237,7 +238,8 @@ impl Export {
         Ok(Self { header, records })
     }
 
-    /// Stores all of it or nothing. The term is raised with it, so that whoever led on the store before can write nothing more.
+    /// Stores all of it or nothing, and beside it an entry of the audit trail that says so, at `now`. The term is raised with it, so
+    /// that whoever led on the store before can write nothing more.
     ///
     /// With [`Existing::Replace`] a lease that was not given back is watched for `watch`, longer than a lease lasts: one that
     /// is renewed meanwhile has a leader.
@@ -248,6 +250,7 @@ impl Export {
         &self,
         store: &dyn Store,
         existing: Existing,
+        now: Timestamp,
         watch: Duration,
     ) -> Result<Imported, ImportError> {
         let watch = match existing {
@@ -265,16 +268,17 @@ impl Export {
         if existing == Existing::Refuse && !before.is_empty() {
             return Err(ImportError::NotEmpty { records: before.len(), term: held.term });
         }
-        let steps = self.records.len() + before.len();
+        // One more for the entry of the trail.
+        let steps = self.records.len() + before.len() + 1;
         if steps > STEPS_MAX {
             return Err(ImportError::TooMany { steps });
         }
         let term = held.term.max(self.header.term) + 1;
-        store.commit(self.batch(&before, &held, term)).await?;
+        store.commit(self.batch(&before, &held, term, now)).await?;
         Ok(Imported { records: self.records.len(), replaced: before.len(), term: Term(term) })
     }
 
-    fn batch(&self, before: &[(Kind, String)], held: &Held, term: u64) -> Batch {
+    fn batch(&self, before: &[(Kind, String)], held: &Held, term: u64, now: Timestamp) -> Batch {
         let mut batch = Batch::new();
         // Whoever began to lead since then has changed one of the two.
         batch.push(Write::Delete { kind: Kind::Lease, key: lease::KEY.to_owned(), expect: held.lease });
@@ -285,8 +289,29 @@ impl Export {
             let (key, bytes) = (key.clone(), bytes.clone());
             batch.push(Write::Put { kind: *kind, key, bytes, expect: Expect::Any });
         }
+        let record = self.audit(before.len(), now);
+        batch.put(record.key(), &record);
         batch.put_expecting(term::KEY, &TermRecord { version: 1, term }, held.term_expected);
         batch
+    }
+
+    /// The entry of the trail: after the last one that the file has.
+    fn audit(&self, replaced: usize, now: Timestamp) -> AuditRecord {
+        let numbers = self.records.iter().filter(|(kind, ..)| *kind == Kind::Audit);
+        let last = numbers.filter_map(|(_, key, _)| key.parse::<u64>().ok()).max().unwrap_or(0);
+        let instead = if replaced > 0 { format!(" in the place of {replaced}") } else { String::new() };
+        let reason =
+            format!("{} records that were exported under term {}{instead}", self.len(), self.header.term);
+        let entry = AuditEntry {
+            number: last + 1,
+            at_ms: now.unix_ms(),
+            who: "import".to_owned(),
+            action: AuditAction::StateImported,
+            subject: "state".to_owned(),
+            reason,
+            busy: false,
+        };
+        AuditRecord { version: 1, entry }
     }
 }
 
@@ -354,6 +379,8 @@ mod tests {
     use super::*;
     use crate::MemoryStore;
 
+    const NOW: Timestamp = Timestamp::from_unix_ms(1);
+
     fn of(records: usize) -> Export {
         let header = ExportHeader {
             greenroom_export: VERSION,
@@ -368,12 +395,12 @@ mod tests {
     #[tokio::test]
     async fn more_than_one_step_takes_is_refused_whole() {
         let store = MemoryStore::default();
-        let refused = of(STEPS_MAX + 1).import(&store, Existing::Refuse, Duration::ZERO).await.unwrap_err();
+        let refused = of(STEPS_MAX).import(&store, Existing::Refuse, NOW, Duration::ZERO).await.unwrap_err();
         assert!(matches!(refused, ImportError::TooMany { steps } if steps == STEPS_MAX + 1), "{refused}");
-        let imported = of(STEPS_MAX).import(&store, Existing::Refuse, Duration::ZERO).await.unwrap();
-        assert_eq!((imported.records, imported.term), (STEPS_MAX, Term(4)));
-        // What is deleted counts too, and the term is a record.
-        let refused = of(0).import(&store, Existing::Replace, Duration::ZERO).await.unwrap_err();
-        assert!(matches!(refused, ImportError::TooMany { steps } if steps == STEPS_MAX + 1), "{refused}");
+        let imported = of(STEPS_MAX - 1).import(&store, Existing::Refuse, NOW, Duration::ZERO).await.unwrap();
+        assert_eq!((imported.records, imported.term), (STEPS_MAX - 1, Term(4)));
+        // What is deleted counts too; the term and the entry of the trail are records.
+        let refused = of(0).import(&store, Existing::Replace, NOW, Duration::ZERO).await.unwrap_err();
+        assert!(matches!(refused, ImportError::TooMany { steps } if steps == STEPS_MAX + 2), "{refused}");
     }
 }

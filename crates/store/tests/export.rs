@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use greenroom_core::{Term, Timestamp};
 use greenroom_store::export::{Existing, Export, ImportError};
-use greenroom_store::{Batch, Expect, FileStore, Kind, MemoryStore, Store, Write, lease, term};
+use greenroom_store::{Batch, Expect, FileStore, Kind, MemoryStore, Store, Write, lease, records, term};
+use greenroom_wire::api::{AuditAction, AuditEntry};
 use greenroom_wire::export::SigningKeys;
+use greenroom_wire::record::AuditRecord;
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
@@ -99,7 +101,7 @@ async fn fill(store: &Arc<dyn Store>) {
     store.commit(puts.collect()).await.unwrap();
 }
 
-/// Everything but the term and its moment.
+/// Everything but the term and its moment, and what imports say of themselves.
 async fn contents(store: &Arc<dyn Store>) -> Vec<(Kind, String, String)> {
     let all = store.load_all(&Kind::ALL).await.unwrap();
     let of = |(kind, stored): (Kind, Vec<greenroom_store::Stored>)| {
@@ -107,7 +109,8 @@ async fn contents(store: &Arc<dyn Store>) -> Vec<(Kind, String, String)> {
         stored.into_iter().map(move |stored| (kind, stored.key, text(stored.bytes)))
     };
     let all = Kind::ALL.into_iter().zip(all).flat_map(of);
-    all.filter(|(kind, ..)| *kind != Kind::Term).collect()
+    let of_import = |bytes: &str| bytes.contains("state_imported");
+    all.filter(|(kind, _, bytes)| *kind != Kind::Term && !of_import(bytes)).collect()
 }
 
 async fn take(store: &Arc<dyn Store>) -> Export {
@@ -115,7 +118,7 @@ async fn take(store: &Arc<dyn Store>) -> Export {
 }
 
 async fn import(export: &Export, store: &Arc<dyn Store>, existing: Existing) -> Result<u64, ImportError> {
-    export.import(&**store, existing, WATCH).await.map(|imported| imported.term.0)
+    export.import(&**store, existing, NOW, WATCH).await.map(|imported| imported.term.0)
 }
 
 #[tokio::test]
@@ -139,6 +142,40 @@ async fn what_a_store_holds_is_the_same_after_a_file_in_a_store_of_any_kind() {
             assert_eq!(contents(&source).await, contents(&target).await, "{to} to {from}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_import_is_in_the_trail_after_all_that_came_before_it() {
+    let [source, target]: [Arc<dyn Store>; 2] =
+        std::array::from_fn(|_| Arc::new(MemoryStore::default()) as _);
+    let trail = async || records::load::<AuditRecord>(&*target).await.unwrap();
+    let before = AuditRecord {
+        version: 1,
+        entry: AuditEntry {
+            number: 41,
+            at_ms: 1,
+            who: "token ops".to_owned(),
+            action: AuditAction::FleetScaled,
+            subject: "arena".to_owned(),
+            reason: "more".to_owned(),
+            busy: false,
+        },
+    };
+    let mut batch = Batch::new();
+    batch.put(before.key(), &before);
+    source.commit(batch).await.unwrap();
+    let export = take(&source).await;
+    import(&export, &target, Existing::Refuse).await.unwrap();
+    let told = trail().await.into_iter().map(|stored| stored.record.entry).collect::<Vec<_>>();
+    assert_eq!(told[0], before.entry);
+    assert_eq!((told.len(), told[1].number, told[1].at_ms), (2, 42, NOW.unix_ms()));
+    assert_eq!((told[1].who.as_str(), told[1].action), ("import", AuditAction::StateImported));
+    assert_eq!(told[1].reason, "1 records that were exported under term 0");
+    // Once more: what was there, the entry included, is gone with the rest and counted.
+    import(&export, &target, Existing::Replace).await.unwrap();
+    let told = trail().await.into_iter().map(|stored| stored.record.entry).collect::<Vec<_>>();
+    assert_eq!((told.len(), told[1].number), (2, 42));
+    assert_eq!(told[1].reason, "1 records that were exported under term 0 in the place of 3");
 }
 
 #[tokio::test]
@@ -217,7 +254,7 @@ async fn a_lease_that_was_given_back_is_not_waited_for() {
     store.commit(Batch::from_iter([held.check(), lease::release(&held, &holder, 1)])).await.unwrap();
     let export = take(&(Arc::new(MemoryStore::default()) as Arc<dyn Store>)).await;
     let forever = Duration::from_secs(3_600);
-    let imported = export.import(&*store, Existing::Replace, forever);
+    let imported = export.import(&*store, Existing::Replace, NOW, forever);
     let imported = tokio::time::timeout(Duration::from_secs(30), imported).await.unwrap().unwrap();
     assert_eq!((imported.term, imported.records, imported.replaced), (Term(6), 0, 2));
 }

@@ -167,6 +167,20 @@ pub struct AuditRecord {
     pub entry: AuditEntry,
 }
 
+impl AuditRecord {
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> String {
+        Self::key_of(self.entry.number)
+    }
+
+    /// The key of the entry with this number: keys are read back in the order of their numbers.
+    #[must_use]
+    pub fn key_of(number: u64) -> String {
+        format!("{number:020}")
+    }
+}
+
 /// A decision that changed how many servers a fleet should have. Key `<fleet>/<number modulo 100>`: the last 100 stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionRecord {

@@ -22,8 +22,8 @@ pub struct AuditEntry {
     pub number: u64,
     /// Unix milliseconds.
     pub at_ms: u64,
-    /// Who: `token <name>`, `anonymous` where no tokens are configured, `autoscaler`, `agent`, `trigger`, or `process` for
-    /// one that ended by itself.
+    /// Who: `token <name>`, `anonymous` where no tokens are configured, `autoscaler`, `agent`, `trigger`, `import` for
+    /// the command of that name, or `process` for one that ended by itself.
     pub who: String,
     /// What was done.
     pub action: AuditAction,
@@ -61,6 +61,8 @@ pub enum AuditAction {
     RoomFinished,
     /// Somebody was given all that is stored, as a file.
     StateExported,
+    /// The store was filled from a file.
+    StateImported,
     /// A trigger has fired: its action begins.
     TriggerFired,
     /// The action of a trigger was done.

@@ -55,11 +55,12 @@ impl World {
             AuditAction::TriggerFailed => {
                 (NewsEvent::Failure, format!("the action of trigger {reason}"), String::new())
             }
-            // Told with the fleet's, with the decision that asked for it, or by a room's result; an export changes nothing.
+            // Told with the fleet's, with the decision that asked for it, or by a room's result; an export changes nothing, an import happens before.
             AuditAction::ServerRestarted
             | AuditAction::ServerStarted
             | AuditAction::RoomFinished
             | AuditAction::StateExported
+            | AuditAction::StateImported
             | AuditAction::TriggerDone
             | AuditAction::Unknown => return,
         };
