@@ -290,7 +290,7 @@ impl Shell {
         let event = match input {
             Input::ControlUp(control, outbox) => {
                 self.controls.up(control, outbox);
-                return;
+                Event::ControlUp
             }
             Input::ControlSaid(control, order) => {
                 let Some(event) = self.controls.said(control, order, self.supervisor.term_seen()) else {

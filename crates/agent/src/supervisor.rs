@@ -257,6 +257,8 @@ impl Supervisor {
         match event {
             Event::Tick => {}
             Event::Control(message) => self.handle_control(now, message),
+            // It is blind until it has a report.
+            Event::ControlUp => self.out.changed = true,
             Event::ControlLost => self.welcomed = false,
             Event::Started { server, instance, process } => {
                 let step = |managed: &mut Managed, out: &mut Out| managed.runs(process, now, out);

@@ -27,6 +27,8 @@ pub enum Event {
     Tick,
     /// Control said this. `Welcome` opens the session.
     Control(ToAgent),
+    /// A replica listens that heard nothing so far.
+    ControlUp,
     /// The session with control is over.
     ControlLost,
     /// [`Effect::Start`] succeeded.

@@ -96,6 +96,10 @@ fn a_report_goes_out_each_second_and_soon_after_a_change() {
     assert_eq!(bench.report_times(), [3_520, 4_520, 5_520, 6_520, 7_520], "nobody leads, and others see");
     bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
     assert_eq!(bench.report_times(), [8_500]);
+    bench.pass(300);
+    bench.event(Event::ControlUp);
+    bench.pass(700);
+    assert_eq!(bench.report_times(), [8_820], "another replica listens that knows nothing yet");
 }
 
 #[test]
