@@ -23,7 +23,7 @@ test('500 concurrent allocations of one key give one room', async (t) => {
 });
 
 test('a thousand no-shows leave every seat free', async (t) => {
-  const greenroom = await withGreenroom(t, config([chat({ min: 2, seats: 4, rooms: 200 })], { reservation: '2s' }));
+  const greenroom = await withGreenroom(t, config([chat({ min: 2, seats: 4, rooms: 200 })], { reservation: '6s' }));
   const first = await greenroom.allocate('chat', { key: 'kept', players: ['ann'] });
   const ann = await connect(first.url, { auth: { token: first.seats[0].token } });
   t.after(() => ann.disconnect());

@@ -36,7 +36,7 @@ async function connectedSeats(greenroom) {
 test('kill -9 of control disconnects nobody, and everything is back 2 s after its restart', async (t) => {
   const webhook = await Webhook.start(t);
   const greenroom = await withGreenroom(
-    t, config([lobby(1), arena({ min: 4, max: 6, seconds: 600 })], { webhook: webhook.url }));
+    t, config([lobby(1), arena({ min: 4, max: 6, seconds: 600 })], { webhook: webhook.url, reservation: '5m' }));
   const rooms = await fiftyRooms(t, greenroom);
   const before = await greenroom.get('/v1/rooms?fleet=arena&limit=1000');
 

@@ -33,6 +33,7 @@ function good() {
     standing: {
       leaders: ['b'], replicas: ['a', 'b', 'c'].map((name) => ({ name, ready: true })), fleets: [{ name: 'chat', ready: 2, replicas_min: 2 }],
     },
+    slos: [{ name: 'nobody_stopped', promise: 'nobody', seen: 2, missed: 0 }, { name: 'takeover', promise: 'soon', seen: 1, missed: 1 }],
     swarms: [{ seed: 1, code: 0, finished: 40, faults: 0, violations: [] }],
     faults: { 'kill leader': 1 },
   };
@@ -73,6 +74,7 @@ test('the judge of a cluster finds nothing where all is well, and each forged vi
     [/^in the end nobody leads$/, (run) => run.standing.leaders.pop()],
     [/^in the end c is not ready$/, (run) => (run.standing.replicas[2].ready = false)],
     [/^in the end fleet chat has 3 of 2$/, (run) => (run.standing.fleets[0].ready = 3)],
+    [/^the leader tells 1 of 2 times against "nobody"$/, (run) => (run.slos[0].missed = 1)],
     [/^players of seed 1: doubled$/, (run) => run.swarms[0].violations.push('doubled')],
     [/^players of seed 1: 2 had a fault$/, (run) => (run.swarms[0].faults = 2)],
     [/^players of seed 1 ended with 69$/, (run) => (run.swarms[0].code = 69)],

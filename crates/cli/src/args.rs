@@ -166,6 +166,9 @@ pub(crate) enum Kind {
     /// Triggers: what is watched, and what was done about it.
     #[command(visible_alias = "trigger")]
     Triggers,
+    /// Service level objectives, and how often they were kept since the present leader leads.
+    #[command(visible_alias = "slo")]
+    Slos,
 }
 
 /// `greenroom drain`.

@@ -80,6 +80,10 @@ pub(crate) async fn get(kind: Kind, global: &Global) -> Result<(), Failure> {
             let list = control.hosts().await.map_err(failed)?;
             show(global, &list, || table::hosts(&list.hosts, now_ms()));
         }
+        Kind::Slos => {
+            let list = control.slos().await.map_err(failed)?;
+            show(global, &list, || table::slos(&list, now_ms()));
+        }
         Kind::Triggers => {
             let list = control.triggers().await.map_err(failed)?;
             show(global, &list, || table::triggers(&list.triggers, now_ms()));

@@ -5,7 +5,7 @@
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use greenroom_wire::api::{
     Allocation, AuditEntry, DrainStatus, FleetStatus, GameserverStatus, HostStatus, KindWord, RoomStatus,
-    SeatWord, TriggerStatus,
+    SeatWord, SloList, TriggerStatus,
 };
 use serde::Serialize;
 
@@ -125,6 +125,23 @@ pub(crate) fn triggers(triggers: &[TriggerStatus], now_ms: u64) -> String {
     });
     let header = ["NAME", "METRIC", "VALUE", "FIRES", "STATE", "FIRED", "LAST", "LAST OUTCOME", "NO VALUE"];
     render(&header, &rows.collect::<Vec<_>>())
+}
+
+/// Service level objectives.
+pub(crate) fn slos(list: &SloList, now_ms: u64) -> String {
+    let rows = list.slos.iter().map(|slo| {
+        let kept = slo.seen - slo.missed;
+        vec![
+            slo.name.clone(),
+            if slo.met { "yes" } else { "NO" }.to_owned(),
+            format!("{}.{} %", slo.goal_per_mille / 10, slo.goal_per_mille % 10),
+            format!("{kept}/{}", slo.seen),
+            slo.longest_ms.map_or_else(|| "-".to_owned(), |longest| format!("{longest} ms")),
+            slo.promise.clone(),
+        ]
+    });
+    let table = render(&["NAME", "MET", "GOAL", "KEPT", "LONGEST", "PROMISE"], &rows.collect::<Vec<_>>());
+    format!("{table}\ncounted for {}, since this leader leads", age(now_ms, list.since_ms))
 }
 
 /// How far a drain is.
@@ -291,6 +308,17 @@ mod tests {
         ]}))
         .expect("valid");
         insta::assert_snapshot!(super::hosts(&list.hosts, NOW_MS));
+    }
+
+    #[test]
+    fn objectives_are_told_with_what_was_kept() {
+        let list: SloList = serde_json::from_value(serde_json::json!({"since_ms": NOW_MS - 90_000, "slos": [
+            {"name": "placed", "promise": "a call gets one", "goal_per_mille": 999, "seen": 40, "missed": 0, "met": true},
+            {"name": "takeover", "promise": "nobody leads for at most 3 s", "goal_per_mille": 990,
+             "within_ms": 3000, "seen": 1, "missed": 1, "longest_ms": 3377, "met": false},
+        ]}))
+        .expect("valid");
+        insta::assert_snapshot!(super::slos(&list, NOW_MS));
     }
 
     #[test]

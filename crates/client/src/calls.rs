@@ -11,7 +11,7 @@ use greenroom_wire::api::{
     AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
     DecisionList, DrainKind, DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest,
     FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness,
-    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, TicketCancelled, TicketsAnswer,
+    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SloList, TicketCancelled, TicketsAnswer,
     TicketsRequest, TriggerList,
 };
 use greenroom_wire::error::ErrorBody;
@@ -329,6 +329,14 @@ impl ControlClient {
     pub async fn audit(&self, before: Option<u64>, limit: usize) -> Result<AuditList, ClientError> {
         let before = before.map(|before| format!("&before={before}")).unwrap_or_default();
         self.get(&format!("/v1/audit?limit={limit}{before}")).await
+    }
+
+    /// `GET /v1/slos`: service level objectives, and how often they were kept.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn slos(&self) -> Result<SloList, ClientError> {
+        self.get("/v1/slos").await
     }
 
     /// `GET /v1/triggers`: what is watched, and what was done about it.

@@ -93,6 +93,12 @@ impl Watch {
         }
     }
 
+    /// When the lease was first seen as it was at the last look: its last renewal, or its end. `None`: nobody ever led.
+    #[must_use]
+    pub fn since(&self) -> Option<Duration> {
+        self.last.as_ref().map(|last| last.since)
+    }
+
     /// Takes in what a look has shown that was over at `now`. `None`: nobody ever led.
     ///
     /// After a pause, be it this process's or the store's, the holder gets a whole lease to renew: it may have been held up

@@ -66,7 +66,7 @@ impl Replica {
                 Some(Look::Vacant(seen)) if !stop.is_cancelled() => {
                     let asked_at = self.now();
                     if let Some(held) = self.take(seen).await {
-                        self.lead(held, asked_at, &stop).await?;
+                        self.lead(held, asked_at, watch.since(), &stop).await?;
                         watch = Watch::new(self.config.times);
                     }
                 }
@@ -131,11 +131,13 @@ impl Replica {
         }
     }
 
-    /// Leads until the stop or until the lease is lost; only what no other replica could mend either is an error.
+    /// Leads until the stop or until the lease is lost; only what no other replica could mend either is an error. `silent_since`:
+    /// when the former leader's last sign was seen.
     async fn lead(
         &self,
         held: HeldTerm,
         asked_at: Duration,
+        silent_since: Option<Duration>,
         stop: &CancellationToken,
     ) -> Result<(), RunError> {
         let term = held.term.0;
@@ -145,7 +147,10 @@ impl Replica {
                 let tenure = Tenure::new(self.config.times, asked_at);
                 let fence = Fence::leased(started.held, tenure, self.holder.clone());
                 info!(term, replica = %self.holder.name, "this replica leads");
-                Leadership::begin(&self.post, started, fence, self.begun)?.run(stop.clone()).await
+                let without_leader = silent_since.map(|since| self.now().saturating_sub(since));
+                Leadership::begin(&self.post, started, fence, self.begun, without_leader)?
+                    .run(stop.clone())
+                    .await
             }
             Err(error) => Err(RunError::Start(error)),
         };

@@ -182,7 +182,7 @@ pub async fn run_on(
             let held = raise(&*post.store).await?;
             let started = start(&*post.store, held, clock()).await?;
             let fence = Fence::alone(started.held);
-            parts.spawn(Leadership::begin(&post, started, fence, Instant::now())?.run(stop.clone()));
+            parts.spawn(Leadership::begin(&post, started, fence, Instant::now(), None)?.run(stop.clone()));
         }
         Some(config) => {
             parts.spawn(replica::run(post.clone(), config, stop.clone(), served.clone()));
@@ -268,12 +268,13 @@ pub(crate) struct Leadership {
 }
 
 impl Leadership {
-    /// The fence counts from `begun` on.
+    /// The fence counts from `begun` on. `without_leader`: how long nobody led.
     pub(crate) fn begin(
         post: &Post,
         started: Started,
         fence: Fence,
         begun: Instant,
+        without_leader: Option<Duration>,
     ) -> Result<Self, RunError> {
         let Started { held, records, signer } = started;
         let config = &post.config;
@@ -284,6 +285,7 @@ impl Leadership {
             fleets: config.fleets.clone(),
             keys: keys.clone(),
             term: held.term.0,
+            without_leader,
             results: if config.webhook.is_some() { Results::Deliver } else { Results::Discard },
             news: notify::news(config),
             triggers: config.triggers.iter().map(TriggerConfig::rule).collect(),

@@ -266,6 +266,7 @@ async fn bad_input_on_every_endpoint_is_answered_with_its_code_and_disturbs_noth
             "/v1/fleets",
             "/v1/hosts",
             "/v1/triggers",
+            "/v1/slos",
             "/v1/overview",
             "/v1/keys",
             "/v1/openapi.json",
@@ -323,6 +324,7 @@ async fn every_answer_is_as_the_openapi_document_says() {
         ("/v1/overview", "/v1/overview".to_owned()),
         ("/v1/audit", "/v1/audit".to_owned()),
         ("/v1/triggers", "/v1/triggers".to_owned()),
+        ("/v1/slos", "/v1/slos".to_owned()),
         ("/v1/keys", "/v1/keys".to_owned()),
         ("/readyz", "/readyz".to_owned()),
     ];

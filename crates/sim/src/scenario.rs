@@ -214,6 +214,7 @@ impl Scenario {
             fleets: self.fleets.clone(),
             keys: PublicKeys::default(),
             term,
+            without_leader: None,
             results: Results::Deliver,
             news: NewsConfig::default(),
             triggers: Vec::new(),

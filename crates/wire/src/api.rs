@@ -6,6 +6,7 @@ mod fleets;
 mod players;
 mod readiness;
 mod scaling;
+mod slos;
 mod triggers;
 
 pub use audit::{AuditAction, AuditEntry, AuditList};
@@ -18,6 +19,7 @@ pub use scaling::{
     InvalidRules, MetricWord, PolicyBody, PolicyWord, PrewarmOrder, RulesBody, ScaleInWord, ScaleOrder,
     ScaleRequest, UnitWord,
 };
+pub use slos::{SloList, SloStatus};
 pub use triggers::{
     ActionOutcome, ActionResult, ActionWord, MetricAnswer, MetricRequest, TriggerFired, TriggerList,
     TriggerState, TriggerStatus,

@@ -81,6 +81,13 @@ function leaders({ terms, standing }, fault) {
   for (const { name, ready, replicas_min: min } of standing.fleets) if (ready !== min) fault(`in the end fleet ${name} has ${ready} of ${min}`);
 }
 
+/** What the product says of itself: never that it did what it must not. How long things took is the machine's matter too. */
+function objectives({ slos }, fault) {
+  for (const { name, promise, missed, seen } of slos) {
+    if (['nobody_stopped', 'rooms_kept'].includes(name) && missed > 0) fault(`the leader tells ${missed} of ${seen} times against "${promise}"`);
+  }
+}
+
 /** What players saw who were there meanwhile. */
 function players({ swarms }, fault) {
   for (const { seed, code, violations, faults } of swarms) {
@@ -103,11 +110,11 @@ function substance({ faults, answers, births, trail, swarms }, fault) {
  * Everything that was wrong in a run, in words; empty when all is well. In it are: `trail`, the audit trail, oldest first;
  * `births` and `alive`, what the machines themselves say of processes; `known`, the names of the servers that control knows
  * in the end; `answers` and `failures` of callers; `rooms`, those of the callers' fleet as they are kept in the end; `terms`
- * and who led in each; `standing`, who leads and is ready in the end; `swarms`, what players saw; `faults`, what was done.
+ * and who led in each; `standing`, who leads and is ready in the end; `slos`, what the leader tells of itself; `swarms`, what players saw; `faults`, what was done.
  */
 export function judge(run) {
   const faults = [];
   const fault = (text) => faults.push(text);
-  for (const part of [servers, promises, leaders, players, substance]) part(run, fault);
+  for (const part of [servers, promises, leaders, objectives, players, substance]) part(run, fault);
   return faults;
 }

@@ -158,12 +158,13 @@ async function gather({ cluster, callers, swarms, hand, seed, seconds, timeline 
   const { births, alive } = await cluster.processes();
   const { fleets } = await cluster.get('/v1/fleets');
   const { gameservers } = await cluster.get('/v1/gameservers');
+  const { slos } = await cluster.get('/v1/slos');
   const run = {
     seed, seconds, births, alive, known: gameservers.map(({ name }) => name), trail: await cluster.trail(),
     rooms: await cluster.pages('/v1/rooms?fleet=vault', 'rooms'), answers: callers.answers, failures: callers.failures,
     terms: [...cluster.balancer.terms].map(([term, names]) => [term, [...names]]),
     standing: { leaders: cluster.balancer.leaders, replicas: cluster.balancer.replicas.map(({ name, ready }) => ({ name, ready })), fleets },
-    swarms: swarms.reports, unbegun: swarms.unbegun, faults: hand.done, timeline, skipped: hand.skipped ?? 0, heldOff: callers.heldOff,
+    slos, swarms: swarms.reports, unbegun: swarms.unbegun, faults: hand.done, timeline, skipped: hand.skipped ?? 0, heldOff: callers.heldOff,
   };
   return { ...run, wrong: judge(run) };
 }

@@ -81,6 +81,7 @@ fn ready(args: &Args) -> anyhow::Result<(World, Timestamp)> {
         fleets: vec![fleet(args)?],
         keys: PublicKeys::default(),
         term: 1,
+        without_leader: None,
         results: Results::Deliver,
         news: NewsConfig::default(),
         triggers: Vec::new(),

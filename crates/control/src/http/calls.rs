@@ -145,6 +145,7 @@ impl Desk {
             Answer::Audit(body) => Json(body).into_response(),
             Answer::Metric(body) => Json(body).into_response(),
             Answer::Triggers(body) => Json(body).into_response(),
+            Answer::Slos(body) => Json(body).into_response(),
             Answer::Readiness(body) => {
                 let status = if body.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 (status, Json(body)).into_response()
@@ -274,6 +275,10 @@ pub(crate) async fn audit(State(face): Shared, Asked(page): Asked<Before>) -> Ou
         return Err(ApiError::bad_request(format!("limit must be 1 to 1000, not {limit}")));
     }
     face.answer(Call::Audit { before: page.before, limit }).await
+}
+
+pub(crate) async fn slos(State(face): Shared) -> Outcome {
+    face.answer(Call::Slos).await
 }
 
 pub(crate) async fn triggers(State(face): Shared) -> Outcome {

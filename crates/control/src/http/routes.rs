@@ -11,8 +11,8 @@ use greenroom_wire::api::{
     AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
     DecisionList, DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest, FleetList,
     FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, MetricAnswer, MetricRequest,
-    Overview, Readiness, RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, TicketCancelled,
-    TicketsAnswer, TicketsRequest, TriggerList,
+    Overview, Readiness, RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SloList,
+    TicketCancelled, TicketsAnswer, TicketsRequest, TriggerList,
 };
 use greenroom_wire::token::PublicKeys;
 use serde_json::Value as AnyJson;
@@ -56,6 +56,7 @@ pub(crate) static ROUTES: LazyLock<Vec<Route<Face>>> = LazyLock::new(|| vec![
     Route::new(Method::POST, "/v1/zones/{zone}/drain", ADMIN, "The same with all hosts of a zone, also those that come later").by(|| post(calls::drain_zone)).asks::<DrainRequest>().answers::<DrainStatus>(),
     Route::new(Method::GET, "/v1/overview", READ, "One screen's worth of everything").by(|| get(calls::overview)).answers::<Overview>(),
     Route::new(Method::GET, "/v1/triggers", READ, "What is watched, and what was done about it").by(|| get(calls::triggers)).answers::<TriggerList>(),
+    Route::new(Method::GET, "/v1/slos", READ, "Service level objectives, and how often they were kept since this leader leads").by(|| get(calls::slos)).answers::<SloList>(),
     Route::new(Method::PUT, "/v1/metrics/{name}", OPERATE, "Tells a number that triggers watch as `custom.{name}`").by(|| put(calls::metric)).asks::<MetricRequest>().answers::<MetricAnswer>(),
     Route::new(Method::GET, "/v1/audit", READ, "Who changed what, and why gameservers started and stopped, newest first").by(|| get(calls::audit)).answers::<AuditList>().query(&[Query("before", "Only entries below this number"), Query("limit", "1 to 1,000; 100 by default")]),
     Route::new(Method::GET, "/v1/export", ADMIN, "All that is stored, as a file for `greenroom import`").by(|| get(export::export)).query(&[Query("signing_keys", "`included`, which needs a token, or `left_out`; included by default")]),

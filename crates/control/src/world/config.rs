@@ -19,6 +19,8 @@ pub struct WorldConfig {
     pub keys: PublicKeys,
     /// This control process's term: above every term the store has seen.
     pub term: u64,
+    /// How long nobody led before this process does; `None`: nobody ever led, or it is not known.
+    pub without_leader: Option<Duration>,
     /// Where results go.
     pub results: Results,
     /// Who outside is told what.

@@ -132,6 +132,7 @@ impl World {
             }
         }
         if !given_up.is_empty() {
+            self.slos.rebuilt(self.now.since(self.started_at));
             self.note(Notice::HostsGivenUp { hosts: given_up });
             self.dirty.extend(self.fleets.keys().cloned());
         }
@@ -171,6 +172,7 @@ impl World {
         }
         let Some(host) = self.hosts.get_mut(name) else { return };
         if std::mem::take(&mut host.awaited) && !self.is_rebuilding() {
+            self.slos.rebuilt(self.now.since(self.started_at));
             self.note(Notice::Rebuilt { rooms: self.rooms.len(), servers: self.servers.len() });
             self.dirty.extend(self.fleets.keys().cloned());
         }

@@ -8,7 +8,7 @@ use greenroom_wire::api::{
     ActionResult, AllocateRequest, AssignmentsRequest, AuditList, DecisionBody, DecisionList, DrainKind,
     DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus,
     GameserverList, GameserverStatus, HostList, LogsAnswer, MetricAnswer, MetricRequest, Overview, Readiness,
-    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SelectorBody, TicketsAnswer,
+    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SelectorBody, SloList, TicketsAnswer,
     TicketsRequest, TriggerFired, TriggerList,
 };
 use greenroom_wire::export::SigningKeys;
@@ -152,6 +152,8 @@ pub enum Call {
     },
     /// What triggers watch, and what was done about it.
     Triggers,
+    /// What is promised, and how often it was kept.
+    Slos,
     /// The audit trail, newest first.
     Audit {
         /// Below this number only.
@@ -272,6 +274,7 @@ pub enum Answer {
     Audit(AuditList),
     Metric(MetricAnswer),
     Triggers(TriggerList),
+    Slos(SloList),
     Readiness(Readiness),
 }
 

@@ -42,6 +42,8 @@ mod news;
 
 mod triggers;
 
+mod slo;
+
 #[cfg(test)]
 mod tests;
 
@@ -120,6 +122,7 @@ pub struct World {
     told_to_stop: BTreeSet<String>,
     news: news::Newsroom,
     triggers: triggers::Triggers,
+    slos: slo::Slos,
     /// Fleets in which something may have become possible.
     dirty: BTreeSet<FleetName>,
     out: Vec<Effect>,
@@ -247,6 +250,7 @@ impl World {
             | Call::Hosts
             | Call::Overview
             | Call::Triggers
+            | Call::Slos
             | Call::Audit { .. }
             | Call::Decisions { .. }
             | Call::DryRun { .. }

@@ -61,9 +61,13 @@ impl World {
             told_to_stop: BTreeSet::new(),
             news: super::news::Newsroom::default(),
             triggers: super::triggers::Triggers::default(),
+            slos: super::slo::Slos::default(),
             dirty: BTreeSet::new(),
             out: Vec::new(),
         };
+        if let Some(time) = world.config.without_leader {
+            world.slos.took_over(time);
+        }
         world.restore_news(records.news);
         world.restore_drains(records.drains);
         for host in records.hosts {

@@ -254,6 +254,7 @@ impl World {
     /// The one way out of life: frees the key and the seats, stores the result, tells people.
     pub(super) fn end_room(&mut self, id: &RoomId, reason: EndReason, result: Value) {
         let Some(room) = self.unindex_room(id) else { return };
+        self.slos.room_ended(reason);
         self.write(Write::DeleteRoom(id.clone()));
         if let Some(key) = &room.key
             && !self.fleets.get(&room.fleet).is_some_and(|fleet| fleet.keys.contains_key(key))

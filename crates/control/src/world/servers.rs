@@ -194,6 +194,9 @@ impl World {
             let seen = fleet.view.remove(place);
             fleet.candidates.update(&fleet.spec, Some(&seen), None);
         }
+        if server.stop.is_some() && reason == EndReason::ServerLost {
+            self.slos.stopped(occupied);
+        }
         // A stop was told when it was ordered, and what never ran has not stopped.
         if server.stop.is_none() && server.ordered_at.is_none() {
             self.audit(&Actor::Agent, AuditAction::ServerGone, name, message, occupied);

@@ -131,6 +131,7 @@ impl FleetState {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) request: RequestId,
+    pub(super) asked_at: Timestamp,
     pub(super) deadline: Timestamp,
     pub(super) ask: Ask,
 }

@@ -53,6 +53,7 @@ impl World {
             Call::Hosts => Ok(Answer::Hosts(HostList { hosts: self.host_statuses() })),
             Call::Overview => Ok(Answer::Overview(Box::new(self.overview()))),
             Call::Triggers => Ok(Answer::Triggers(self.trigger_list())),
+            Call::Slos => Ok(Answer::Slos(self.slos.list(self.started_at))),
             Call::Audit { before, limit } => Ok(Answer::Audit(self.audit_list(before, limit))),
             Call::Decisions { fleet, limit } => {
                 self.decisions(&fleet, limit).map(|list| Answer::Decisions(Box::new(list)))

@@ -26,7 +26,7 @@ impl World {
         if is_first {
             // Nobody is before it: most calls never wait.
             if let Some(answer) = self.attempt(fleet, &ask, self.is_rebuilding()) {
-                return self.reply(request, answer);
+                return self.reply_placed(request, answer, Duration::ZERO);
             }
             if wait.is_zero() {
                 let refusal = self.why_nothing(fleet, ask.selector());
@@ -38,7 +38,7 @@ impl World {
         let place = self.waiting_next;
         self.waiting_next += 1;
         let Some(state) = self.fleets.get_mut(fleet) else { return };
-        state.waiting.insert(place, Waiting { request, deadline, ask });
+        state.waiting.insert(place, Waiting { request, asked_at: self.now, deadline, ask });
         self.waiting.insert(request, (fleet.clone(), place));
         if !is_first {
             self.pump(fleet);
@@ -67,12 +67,20 @@ impl World {
                 }
             };
             self.waiting.remove(&waiting.request);
-            self.reply(waiting.request, answer);
+            let waited = self.now.since(waiting.asked_at);
+            self.reply_placed(waiting.request, answer, waited);
             false
         });
         if let Some(fleet) = self.fleets.get_mut(name) {
             fleet.waiting = kept;
         }
+    }
+
+    fn reply_placed(&mut self, request: RequestId, answer: Result<Answer, Refusal>, waited: Duration) {
+        if answer.is_ok() {
+            self.slos.placed(waited);
+        }
+        self.reply(request, answer);
     }
 
     fn attempt(
@@ -124,12 +132,14 @@ impl World {
                 fleet.waiting.remove(&place);
                 fleet.misses += 1;
             }
+            self.slos.not_placed();
             self.waiting.remove(&request);
             self.reply(request, Err(refusal));
         }
     }
 
     fn count_miss(&mut self, name: &FleetName) {
+        self.slos.not_placed();
         if let Some(fleet) = self.fleets.get_mut(name) {
             fleet.misses += 1;
         }

@@ -19,6 +19,7 @@ mod restart;
 mod rig;
 mod rooms;
 mod scaling;
+mod slo;
 mod tickets;
 mod triggers;
 mod zones;

@@ -120,6 +120,7 @@ impl Rig {
             fleets,
             keys: PublicKeys::default(),
             term: 1,
+            without_leader: None,
             results: Results::Deliver,
             news: crate::world::NewsConfig::default(),
             triggers: Vec::new(),

@@ -202,6 +202,7 @@ pub(super) fn of_one(fleet: Fleet) -> WorldConfig {
         fleets: vec![fleet],
         keys: PublicKeys::default(),
         term: 1,
+        without_leader: None,
         results: Results::Discard,
         timings: Timings::default(),
         bounds: Bounds::default(),
