@@ -23,7 +23,8 @@ pub use parser::{Content, Message, PacketDecoder, PacketParser, WriteError};
 pub use placeholder::{Placeholder, PlaceholderError};
 pub use prepared::Prepared;
 pub use unpack::unpack;
-pub(crate) use unpack::unpack_emitted;
+pub(crate) use pack::pack_value;
+pub(crate) use unpack::{unpack_emitted, unpack_value};
 
 /// What a packet is for. Whether an event or ack is binary shows in its attachments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

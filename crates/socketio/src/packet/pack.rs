@@ -32,6 +32,16 @@ pub(super) fn pack(packet: &Prepared) -> Result<Vec<u8>, JsonError> {
     Ok(out)
 }
 
+/// Writes any JSON. Placeholders become the bytes that they stand for.
+pub(crate) fn pack_value(json: &str, attachments: &[Bytes]) -> Result<Vec<u8>, JsonError> {
+    let mut out = Vec::with_capacity(json.len());
+    let scanner = Scanner::new(json, JSON_DEPTH_CEILING);
+    let mut packer = Packer { json, scanner, out: &mut out, attachments };
+    packer.value(0)?;
+    packer.scanner.end()?;
+    Ok(out)
+}
+
 /// The short forms first, which hold up to `short_max`; then those with 1, 2 or 4 bytes of length.
 fn write_length(out: &mut Vec<u8>, length: usize, short: Option<(u8, usize)>, one: Option<u8>, two: u8) {
     if let Some((code, max)) = short

@@ -41,6 +41,15 @@ pub(crate) fn unpack_emitted(
     Ok((speaker.to_owned(), content.check(limits)?, options))
 }
 
+/// Reads any value as JSON, with placeholders for the bytes in it, and those bytes.
+pub(crate) fn unpack_value(message: &[u8], limits: &Limits) -> Result<(String, Vec<Bytes>), DecodeError> {
+    let mut reader = Reader::new(message, limits);
+    let mut json = String::new();
+    reader.value(&mut json, 0)?;
+    reader.end()?;
+    Ok((json, reader.attachments))
+}
+
 /// What a message's map holds.
 #[derive(Default)]
 struct Fields {
