@@ -4,7 +4,6 @@
 //! Never looks into what it hears, and never lets more wait than it may: the rest is left out and told as a number.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
@@ -13,8 +12,10 @@ use ::redis::{
     Value, cmd,
 };
 use greenroom_redis::RedisAddress;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
+
+use crate::pushes::Queue;
 
 /// Longest wait between two attempts to reach the Redis.
 const RETRY_MAX: Duration = Duration::from_secs(1);
@@ -24,8 +25,6 @@ const RETRY_MIN: Duration = Duration::from_millis(20);
 const PROVEN_AFTER: Duration = Duration::from_secs(2);
 /// Time between two looks at whether the Redis still answers.
 const BEAT: Duration = Duration::from_secs(5);
-/// What a message costs besides its own bytes, about.
-const MESSAGE_BYTES: usize = 256;
 
 /// Where emitters are heard.
 #[derive(Debug, Clone)]
@@ -144,7 +143,7 @@ async fn hear(
             if let Some(heard) = message(&info.data) {
                 tell(heard);
             }
-            let messages = queue.lost.swap(0, Ordering::Relaxed);
+            let messages = queue.take_lost();
             if messages > 0 {
                 tell(Heard::Lost { messages });
             }
@@ -172,46 +171,10 @@ async fn beat(mut connection: MultiplexedConnection) -> String {
     }
 }
 
-/// What waits to be told, between the connection and [`hear`].
-struct Queue {
-    to: UnboundedSender<PushInfo>,
-    bytes: AtomicUsize,
-    bytes_max: usize,
-    lost: AtomicU64,
-}
-
-impl Queue {
-    fn new(bytes_max: usize) -> (Arc<Self>, UnboundedReceiver<PushInfo>) {
-        let (to, from) = unbounded_channel();
-        (Arc::new(Self { to, bytes: AtomicUsize::new(0), bytes_max, lost: AtomicU64::new(0) }), from)
-    }
-
-    fn push(&self, info: PushInfo) -> Result<(), ()> {
-        if info.kind == PushKind::PMessage {
-            let bytes = bytes_of(&info);
-            if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.bytes_max {
-                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-                self.lost.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
-            }
-        }
-        self.to.send(info).map_err(|_| ())
-    }
-
-    fn took(&self, info: &PushInfo) {
-        self.bytes.fetch_sub(bytes_of(info), Ordering::Relaxed);
-    }
-}
-
-fn bytes_of(info: &PushInfo) -> usize {
-    let each =
-        info.data.iter().map(|value| if let Value::BulkString(bytes) = value { bytes.len() } else { 0 });
-    each.sum::<usize>() + MESSAGE_BYTES
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pushes::MESSAGE_BYTES;
 
     fn info(bytes: usize) -> PushInfo {
         let text = |text: &[u8]| Value::BulkString(text.to_vec());
@@ -237,7 +200,7 @@ mod tests {
             })
             .collect();
         assert_eq!(lengths, [1000, 3, 1000, 1000], "three waited, three were left out");
-        assert_eq!(queue.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(queue.waiting_bytes(), 0);
         queue.push(info(1000)).expect("there is room again");
         assert!(waiting.recv().await.is_some());
     }
