@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 const BIN = process.env.GREENROOM_ECHO_BIN;
 if (!BIN) throw new Error('GREENROOM_ECHO_BIN must name the example server; `cargo xtask test` sets it');
 
-/** Starts one on a free port and gives its address (`ip:port`) and how to stop it. */
+/** Starts one on a free port and gives its address (`ip:port`) and how to stop it, in order or at once. */
 export async function startEcho(args = [], env = {}) {
   const server = spawn(BIN, args, {
     env: { ...process.env, PORT: '0', GREENROOM_PORT: '0', ...env },
@@ -18,9 +18,14 @@ export async function startEcho(args = [], env = {}) {
     server.kill('SIGTERM');
     await once(server, 'exit');
   };
+  const kill = async () => {
+    if (server.exitCode !== null || server.signalCode !== null) return;
+    server.kill('SIGKILL');
+    await once(server, 'exit');
+  };
   for await (const line of createInterface({ input: server.stdout })) {
     const address = /^listening on (.*)$/.exec(line)?.[1];
-    if (address) return { address, stop };
+    if (address) return { address, stop, kill };
   }
   throw new Error('the server ended before it listened');
 }

@@ -16,16 +16,26 @@ pub struct Answers {
     pub replies: Vec<(SocketId, Reply)>,
     /// The sockets that gave none, and why.
     pub missing: Vec<(SocketId, AckError)>,
+    /// One answer of each socket of a Node.js server that gave one: such a server does not say which of its sockets gave
+    /// which. Empty but in a cluster with some ([`crate::config::Adapter`]).
+    pub replies_unnamed: Vec<Reply>,
+    /// How many of their sockets gave none.
+    pub missing_unnamed: u64,
     /// The nodes of the mesh that did not tell what their sockets answered, by instance; `agent` where the way to them
     /// is down.
     pub nodes_missing: Vec<String>,
 }
 
 impl Answers {
+    /// Every answer, whether or not it is known whose it is.
+    pub fn all(&self) -> impl Iterator<Item = &Reply> {
+        self.replies.iter().map(|(_, reply)| reply).chain(&self.replies_unnamed)
+    }
+
     /// Whether everybody answered.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.nodes_missing.is_empty()
+        self.missing.is_empty() && self.missing_unnamed == 0 && self.nodes_missing.is_empty()
     }
 }
 

@@ -9,6 +9,7 @@ use greenroom_wire::link::{MeshMessage, MeshScope, MeshSend};
 use serde::Serialize;
 
 use crate::answers::{Answers, Collector};
+use crate::event::Reply;
 use crate::link::relay;
 use crate::mesh::{Fetched, Mesh, RemoteSocket, ServerAnswers, add_answers, add_server_answers};
 use crate::namespace::Namespace;
@@ -164,6 +165,28 @@ impl Broadcast {
             let handler = move |socket: &Socket, reply| collector.handle(socket.id(), reply);
             socket.ask_prepared(&packet, id, timeout, Box::new(handler));
         }
+    }
+
+    /// Asks the sockets of this node that it would reach, and gives how many they are. `each` is called once for each.
+    ///
+    /// # Errors
+    /// Where the event cannot be sent to anybody.
+    pub(crate) fn ask_each(
+        &self,
+        draft: &Draft,
+        timeout: Duration,
+        each: impl Fn(&Socket, Result<Reply, AckError>) + Clone + 'static,
+    ) -> Result<usize, EncodeError> {
+        let mut asked = 0;
+        for namespace in self.namespaces() {
+            let id = namespace.next_ack_id();
+            let packet = draft.prepare(&namespace.name, Some(id))?;
+            for socket in namespace.select(&self.groups, &self.except) {
+                asked += 1;
+                socket.ask_prepared(&packet, id, timeout, Box::new(each.clone()));
+            }
+        }
+        Ok(asked)
     }
 
     fn unsendable(&self, error: &EncodeError, then: impl FnOnce(Answers)) {
@@ -349,8 +372,13 @@ impl Broadcast {
         let packet = recovery.unmistakable(packet, &namespace.name);
         namespace.deliver(&packet, &self.groups, &self.except, self.urgency);
         if self.has_peers() {
-            self.state.peers.publish(&self.state, &namespace.name, &self.groups, &self.except, &packet);
+            self.publish(&namespace.name, &packet);
         }
+    }
+
+    fn publish(&self, namespace: &str, packet: &Prepared) {
+        let (groups, except) = (&self.groups, &self.except);
+        self.state.peers.publish(&self.state, namespace, groups, except, packet, self.urgency);
     }
 
     fn send_draft(&self, draft: Result<Draft, EncodeError>) {
@@ -370,7 +398,7 @@ impl Broadcast {
             }
             namespace.deliver(&prepared, &self.groups, &self.except, self.urgency);
             if self.has_peers() {
-                self.state.peers.publish(&self.state, &namespace.name, &self.groups, &self.except, &prepared);
+                self.publish(&namespace.name, &prepared);
             }
         }
     }

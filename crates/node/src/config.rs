@@ -14,6 +14,7 @@ pub use crate::http::options::{
     Cookie, Cors, Ipv6, KeptHeaders, SameSite, SidPrefix, SidPrefixError, Transports,
 };
 pub use crate::tls::{TlsError, TlsFiles};
+pub use greenroom_socketio::adapter::Names as AdapterNames;
 
 /// File descriptors that are never given to players: listener, link, logs, refusals.
 const DESCRIPTORS_RESERVED: u64 = 64;
@@ -102,6 +103,8 @@ pub struct Config {
     pub store: Option<Store>,
     /// Where programs outside of the servers emit to clients; needs the feature `redis`. Default none.
     pub emitters: Option<Emitters>,
+    /// One cluster with Node.js servers, instead of [`Self::store`]; needs the feature `redis`. Default none.
+    pub adapter: Option<Adapter>,
     /// How clients of mesh namespaces come back to their sessions. Default none: they begin anew.
     pub recovery: Option<Recovery>,
 }
@@ -146,6 +149,7 @@ impl Default for Config {
             membership: None,
             store: None,
             emitters: None,
+            adapter: None,
             recovery: None,
         }
     }
@@ -187,6 +191,33 @@ impl Emitters {
     #[must_use]
     pub fn at(url: Secret) -> Self {
         Self { url, key: "socket.io".to_owned(), waiting_bytes_max: 8 << 20 }
+    }
+}
+
+/// The Redis by which this node is in one cluster with Node.js servers that have the npm package
+/// `@socket.io/redis-streams-adapter` 0.3: broadcasts, groups, disconnects, questions and events for servers cross both ways, in
+/// the formats of that package. Other nodes of the cluster are reached so too. Not for rooms, and not together with
+/// [`Config::recovery`] or [`Config::store`].
+///
+/// What is said while the Redis cannot be reached reaches this node's own sockets alone. What others added to the streams
+/// meanwhile is read when it is back, as far as the streams still have it; questions and their answers are not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adapter {
+    /// Written as [`Store::url`]. Version 6 or later; not a Redis Cluster.
+    pub url: Secret,
+    /// What streams and channels are called: the same on all servers.
+    pub names: AdapterNames,
+    /// Entries that each stream keeps, about: the adapter's option `maxLen`. Default 10,000, as theirs.
+    pub entries_max: usize,
+    /// Bytes of messages that may wait to be acted on; more are left out, counted. Default 8 MiB.
+    pub waiting_bytes_max: usize,
+}
+
+impl Adapter {
+    /// The defaults, at this address.
+    #[must_use]
+    pub fn at(url: Secret) -> Self {
+        Self { url, names: AdapterNames::default(), entries_max: 10_000, waiting_bytes_max: 8 << 20 }
     }
 }
 

@@ -95,6 +95,10 @@ counters! {
     emitter_faults_total,
     /// Messages of emitters that were left out, because too many waited.
     emitter_lost_total,
+    /// Words of a cluster with Node.js servers that cannot be read.
+    adapter_faults_total,
+    /// Messages of its channels that were left out, because too many waited.
+    adapter_lost_total,
 }
 
 /// A number that only grows.

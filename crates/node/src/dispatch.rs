@@ -92,6 +92,7 @@ impl Session {
             }
             None => return,
         };
+        self.state.peers.entered(&namespace.name);
         let socket = Socket::new(self, &namespace);
         if namespace.handlers.keeps_auth {
             socket.set_auth(request.auth_raw());
@@ -221,7 +222,7 @@ impl Session {
             Ok(Arrival::Fresh(_) | Arrival::Unkept) | Err(_) => {}
         }
         namespace.asking.set(namespace.asking.get() - 1);
-        self.state.namespaces.sweep(namespace);
+        self.state.sweep(namespace);
     }
 
     /// The room's word comes last, because it may take a seat.

@@ -1,29 +1,20 @@
-//! Carries out on this node's sockets what emitters outside of the servers want.
+//! Hears emitters outside of the servers, and has carried out on this node's sockets what they want.
 //! Never tells other nodes: each of them hears the emitters itself.
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
 
 use greenroom_backplane::emitters::{EmittersConfig, Heard, listen};
 use greenroom_backplane::redis::RedisAddress;
-use greenroom_socketio::emitter::{Emitted, EmittedError, Target, patterns};
-use greenroom_socketio::packet::{Draft, EncodeError, Packet};
-use tokio::time::Instant;
+use greenroom_socketio::emitter::{Emitted, EmittedError, patterns};
+use greenroom_socketio::packet::EncodeError;
 
-use crate::broadcast::Broadcast;
 use crate::config::Emitters;
-use crate::mesh::hand_to_servers;
-use crate::node::NodeHandle;
-use crate::socket::Socket;
+use crate::orders::{Rarely, carry_out};
 use crate::state::NodeState;
 
 /// Who speaks, for handlers of server events.
 const EMITTER: &str = "emitter";
-
-/// Time between two words about messages that cannot be read: whoever publishes one, publishes many.
-const WORD_EVERY: Duration = Duration::from_secs(10);
 
 /// Hears emitters, for ever.
 pub(crate) async fn run(state: Rc<NodeState>, config: Emitters, at: RedisAddress) {
@@ -31,7 +22,7 @@ pub(crate) async fn run(state: Rc<NodeState>, config: Emitters, at: RedisAddress
         waiting_bytes_max: config.waiting_bytes_max,
         ..EmittersConfig::new(at, patterns(&config.key).to_vec())
     };
-    let hearing = Hearing { state, key: config.key, word_at: Cell::new(None), unsaid: Cell::new(0) };
+    let hearing = Hearing { state, key: config.key, rarely: Rarely::default() };
     listen(ear, |heard| hearing.handle(heard)).await;
 }
 
@@ -47,10 +38,7 @@ enum Fault {
 struct Hearing {
     state: Rc<NodeState>,
     key: String,
-    /// When a fault was last told.
-    word_at: Cell<Option<Instant>>,
-    /// Faults since then.
-    unsaid: Cell<u64>,
+    rarely: Rarely,
 }
 
 impl Hearing {
@@ -81,14 +69,9 @@ impl Hearing {
     /// Counts every fault and tells few.
     fn tell_fault(&self, channel: &str, fault: &Fault) {
         self.state.counting.emitter_faults_total.one();
-        let now = Instant::now();
-        if self.word_at.get().is_some_and(|at| now - at < WORD_EVERY) {
-            self.unsaid.set(self.unsaid.get() + 1);
-            return;
-        }
-        self.word_at.set(Some(now));
-        let unsaid = self.unsaid.take();
-        tracing::warn!(channel, error = %fault, unsaid, "a message on an emitters' channel is none of them");
+        self.rarely.say(|unsaid| {
+            tracing::warn!(channel, error = %fault, unsaid, "a message on an emitters' channel is none of them");
+        });
     }
 
     /// The answer says whether an emitter spoke.
@@ -96,49 +79,7 @@ impl Hearing {
         let Some(emitted) = Emitted::read(&self.key, channel, message, &self.state.config.limits)? else {
             return Ok(false);
         };
-        match emitted {
-            Emitted::Event { target, packet, is_volatile, is_compressible } => {
-                let draft = draft(&packet)?.compress(is_compressible);
-                if let Some(reached) = self.reach(&target) {
-                    let reached = if is_volatile { reached.volatile() } else { reached };
-                    reached.emit_draft(&draft);
-                }
-            }
-            Emitted::Join { target, groups } => {
-                self.each(&target, &groups, Socket::join);
-            }
-            Emitted::Leave { target, groups } => {
-                self.each(&target, &groups, Socket::leave);
-            }
-            Emitted::Disconnect { target, is_transport } => match self.reach(&target) {
-                Some(reached) if is_transport => reached.close_transports(),
-                Some(reached) => reached.disconnect(),
-                None => {}
-            },
-            Emitted::ServerSide { namespace, packet } => {
-                let node = NodeHandle(Rc::clone(&self.state));
-                hand_to_servers(&self.state, &node, EMITTER, &namespace, packet, None);
-            }
-        }
+        carry_out(&self.state, EMITTER, emitted)?;
         Ok(true)
     }
-
-    /// The sockets of this node that are meant; `None` where the namespace is not here.
-    fn reach(&self, target: &Target) -> Option<Broadcast> {
-        let everybody = NodeHandle(Rc::clone(&self.state)).namespace(&target.namespace)?;
-        Some(everybody.local().narrowed(&target.groups, &target.except))
-    }
-
-    /// Who is meant is settled first: one group may decide about the next.
-    fn each(&self, target: &Target, groups: &[String], act: impl Fn(&Socket, &str)) {
-        let sockets = self.reach(target).map_or_else(Vec::new, |reached| reached.sockets());
-        for socket in sockets {
-            groups.iter().for_each(|group| act(&socket, group));
-        }
-    }
-}
-
-/// The event, to be sent on.
-fn draft(packet: &Packet) -> Result<Draft, EncodeError> {
-    Draft::event(packet.event().unwrap_or_default())?.args_of(packet)
 }

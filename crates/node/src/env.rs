@@ -6,9 +6,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use greenroom_room::Delivery;
+use greenroom_socketio::adapter::STREAMS_MAX;
 use greenroom_wire::link::{env as names, options};
 
-use crate::config::{Config, Emitters, LinkConfig, Membership, Origins, Recovery, Secret, Store, TlsFiles};
+use crate::config::{
+    Adapter, AdapterNames, Config, Emitters, LinkConfig, Membership, Origins, Recovery, Secret, Store,
+    TlsFiles,
+};
+
+/// The adapter of Node.js servers that is spoken, as [`options::ADAPTER`] names it.
+const REDIS_STREAMS: &str = "redis-streams";
 
 /// More often than this a checkpoint is no checkpoint.
 const CHECKPOINT_EVERY_MIN: Duration = Duration::from_millis(50);
@@ -39,7 +46,8 @@ pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Config, EnvError> {
     if let Some(linger) = reader.parse(options::ROOM_LINGER_MS) {
         config.room_linger = Duration::from_millis(linger);
     }
-    if let Some(url) = reader.text(options::STORE) {
+    config.adapter = read_adapter(&mut reader);
+    if let Some(url) = reader.text(options::STORE).filter(|_| config.adapter.is_none()) {
         // Fleets are meshes of their own.
         let fleet = reader.text(names::FLEET).map(|fleet| format!("greenroom:{fleet}"));
         let prefix = fleet.unwrap_or_else(|| "greenroom".to_owned());
@@ -117,6 +125,50 @@ fn read_emitters<G: Fn(&str) -> Option<String>>(reader: &mut Reader<G>) -> Optio
     };
     let defaults = Emitters::at(Secret::new(url));
     Some(Emitters { key: key.unwrap_or(defaults.key.clone()), ..defaults })
+}
+
+fn read_adapter<G: Fn(&str) -> Option<String>>(reader: &mut Reader<G>) -> Option<Adapter> {
+    let kind = reader.text(options::ADAPTER);
+    let stream = reader.text(options::ADAPTER_STREAM_NAME);
+    let streams = reader.parse::<u16>(options::ADAPTER_STREAM_COUNT);
+    let prefix = reader.text(options::ADAPTER_CHANNEL_PREFIX);
+    let entries_max = reader.parse::<usize>(options::ADAPTER_MAX_LEN);
+    let Some(kind) = kind else {
+        let set = [
+            (options::ADAPTER_STREAM_NAME, stream.is_some()),
+            (options::ADAPTER_STREAM_COUNT, streams.is_some()),
+            (options::ADAPTER_CHANNEL_PREFIX, prefix.is_some()),
+            (options::ADAPTER_MAX_LEN, entries_max.is_some()),
+        ];
+        for (name, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
+            reader.faults.push(format!("{name} is set without {}", options::ADAPTER));
+        }
+        return None;
+    };
+    if kind != REDIS_STREAMS {
+        reader.faults.push(format!(
+            "{}={kind:?} is not known; {REDIS_STREAMS} is, for @socket.io/redis-streams-adapter",
+            options::ADAPTER
+        ));
+    }
+    if streams.is_some_and(|streams| !(1..=STREAMS_MAX).contains(&streams)) {
+        reader.faults.push(format!("{} is 1 to {STREAMS_MAX}", options::ADAPTER_STREAM_COUNT));
+    }
+    let Some(url) = reader.text(options::STORE) else {
+        reader.faults.push(format!(
+            "{} is set without {}, the Redis that the servers share",
+            options::ADAPTER,
+            options::STORE
+        ));
+        return None;
+    };
+    let defaults = Adapter::at(Secret::new(url));
+    let names = AdapterNames {
+        stream: stream.unwrap_or(defaults.names.stream.clone()),
+        streams: streams.unwrap_or(defaults.names.streams),
+        prefix: prefix.unwrap_or(defaults.names.prefix.clone()),
+    };
+    Some(Adapter { names, entries_max: entries_max.unwrap_or(defaults.entries_max), ..defaults })
 }
 
 fn read_origins(text: &str) -> Origins {
@@ -203,6 +255,26 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_with_node_js_servers_takes_the_place_of_the_nodes_own_words() {
+        let config = read_pairs(&[
+            ("GREENROOM_REDIS", "redis://:hush@127.0.0.1:6379"),
+            ("GREENROOM_ADAPTER", "redis-streams"),
+            ("GREENROOM_ADAPTER_STREAM_NAME", "game"),
+            ("GREENROOM_ADAPTER_STREAM_COUNT", "4"),
+            ("GREENROOM_ADAPTER_CHANNEL_PREFIX", "game-channel"),
+            ("GREENROOM_ADAPTER_MAX_LEN", "500"),
+        ])
+        .unwrap();
+        assert!(config.store.is_none());
+        let adapter = config.adapter.unwrap();
+        let names = AdapterNames { stream: "game".into(), streams: 4, prefix: "game-channel".into() };
+        assert_eq!((&adapter.names, adapter.entries_max), (&names, 500));
+        assert!(!format!("{adapter:?}").contains("hush"));
+        let error = read_pairs(&[("GREENROOM_ADAPTER_MAX_LEN", "5")]).unwrap_err().to_string();
+        assert_eq!(error, "GREENROOM_ADAPTER_MAX_LEN is set without GREENROOM_ADAPTER");
+    }
+
+    #[test]
     fn an_empty_environment_is_a_node_of_its_own() {
         let config = read_pairs(&[("PORT", "")]).unwrap();
         assert_eq!(config.bind.to_string(), "127.0.0.1:3000");
@@ -222,6 +294,8 @@ mod tests {
             ("GREENROOM_EMITTERS_KEY", "game"),
             ("GREENROOM_DELIVERY", "deliver_first"),
             ("GREENROOM_CHECKPOINT_EVERY", "1ms"),
+            ("GREENROOM_ADAPTER", "redis"),
+            ("GREENROOM_ADAPTER_STREAM_COUNT", "65"),
         ])
         .unwrap_err();
         let told = error.to_string();
@@ -233,6 +307,9 @@ mod tests {
             options::EMITTERS,
             "GREENROOM_DELIVERY is set without GREENROOM_RECOVERY",
             "GREENROOM_CHECKPOINT_EVERY is less",
+            "GREENROOM_ADAPTER=\"redis\" is not known; redis-streams is",
+            "GREENROOM_ADAPTER_STREAM_COUNT is 1 to 64",
+            "GREENROOM_ADAPTER is set without GREENROOM_REDIS",
         ];
         for name in named {
             assert!(told.contains(name), "{told}");

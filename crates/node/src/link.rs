@@ -410,15 +410,24 @@ pub(crate) fn read_draft(
     packet: &str,
     attachments: &[String],
 ) -> Result<Draft, RelayError> {
+    let packet = read_packet(state, packet, attachments)?;
+    let name = packet.event().ok_or(RelayError::NoEvent)?;
+    Ok(Draft::event(name)?.args_of(&packet)?)
+}
+
+/// The packet as it was sent.
+pub(crate) fn read_packet(
+    state: &NodeState,
+    packet: &str,
+    attachments: &[String],
+) -> Result<Packet, RelayError> {
     let limits = &state.config.limits;
     let mut decoder = Decoder::new();
     let mut packet: Option<Packet> = decoder.handle_text(packet, limits)?;
     for attachment in attachments {
         packet = decoder.handle_binary(&STANDARD.decode(attachment)?, limits)?;
     }
-    let packet = packet.ok_or(RelayError::Incomplete)?;
-    let name = packet.event().ok_or(RelayError::NoEvent)?;
-    Ok(Draft::event(name)?.args_of(&packet)?)
+    packet.ok_or(RelayError::Incomplete)
 }
 
 #[cfg(test)]

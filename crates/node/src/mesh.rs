@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::answers::Answers;
 use crate::broadcast::Broadcast;
 use crate::event::{ArgError, Reply, read_arg};
-use crate::link::read_draft;
+use crate::link::{read_draft, read_packet};
 use crate::node::NodeHandle;
 use crate::socket::{AckError, Socket};
 use crate::state::NodeState;
@@ -124,7 +124,7 @@ pub struct ServerEvent {
 
 /// The right to answer one event of another node, once. It may be kept and used later; dropped unused, the node that
 /// asked waits until its time is over.
-pub struct ServerAck(Box<dyn FnOnce(MeshMessage)>);
+pub struct ServerAck(pub(crate) Box<dyn FnOnce(MeshMessage)>);
 
 impl std::fmt::Debug for ServerAck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -155,7 +155,8 @@ pub struct ServerAnswers {
 }
 
 impl ServerEvent {
-    /// The instance of the node that sent it; `emitter` for one of [`crate::config::Emitters`].
+    /// The instance of the node that sent it; `emitter` for one of [`crate::config::Emitters`]; in a cluster with Node.js
+    /// servers ([`crate::config::Adapter`]) the name of its adapter.
     #[must_use]
     pub fn from(&self) -> &str {
         &self.from
@@ -250,7 +251,7 @@ impl Mesh {
         self.finish_if_complete(ask);
     }
 
-    fn handle_answer(&self, from: &str, ask: u64, message: MeshMessage) {
+    pub(crate) fn handle_answer(&self, from: &str, ask: u64, message: MeshMessage) {
         if let Some(asking) = self.asking.borrow_mut().get_mut(&ask)
             // One answer of each that was asked.
             && asking.waiting.as_mut().is_some_and(|waiting| waiting.remove(from))
@@ -406,14 +407,21 @@ pub(crate) fn add_answers(state: &NodeState, heard: Heard, answers: &mut Answers
     for (_, message) in heard.messages {
         let MeshMessage::Answers { replies, missing } = message else { continue };
         for reply in replies {
-            let Ok(socket) = reply.socket.parse() else { continue };
-            match read_reply(state, &reply) {
-                Some(packet) => answers.replies.push((socket, Reply::new(packet))),
-                None => answers.missing.push((socket, AckError::Disconnected)),
+            let read = read_packet(state, &reply.packet, &reply.attachments).ok();
+            match (reply.socket.parse(), read) {
+                (Ok(socket), Some(packet)) => answers.replies.push((socket, Reply::new(packet))),
+                (Ok(socket), None) => answers.missing.push((socket, AckError::Disconnected)),
+                (Err(_), Some(packet)) if reply.socket.is_empty() => {
+                    answers.replies_unnamed.push(Reply::new(packet));
+                }
+                (Err(_), None) if reply.socket.is_empty() => answers.missing_unnamed += 1,
+                (Err(_), _) => {}
             }
         }
         for (socket, why) in missing {
-            if let Ok(socket) = socket.parse() {
+            if socket.is_empty() {
+                answers.missing_unnamed += 1;
+            } else if let Ok(socket) = socket.parse() {
                 answers.missing.push((socket, AckError::of_code(&why)));
             }
         }
@@ -431,14 +439,4 @@ pub(crate) fn add_server_answers(state: &NodeState, heard: Heard, answers: &mut 
             None => answers.nodes_missing.push(from),
         }
     }
-}
-
-fn read_reply(state: &NodeState, reply: &MeshReply) -> Option<Packet> {
-    let limits = &state.config.limits;
-    let mut decoder = Decoder::new();
-    let mut packet = decoder.handle_text(&reply.packet, limits).ok()?;
-    for attachment in &reply.attachments {
-        packet = decoder.handle_binary(&STANDARD.decode(attachment).ok()?, limits).ok()?;
-    }
-    packet
 }

@@ -99,14 +99,15 @@ impl Namespaces {
         Ok(namespace)
     }
 
-    /// Forgets a namespace of a rule when nobody is left in it.
-    pub(crate) fn sweep(&self, namespace: &Namespace) {
-        if namespace.parent.is_some()
+    /// Forgets a namespace of a rule when nobody is left in it. The answer says whether it did.
+    pub(crate) fn sweep(&self, namespace: &Namespace) -> bool {
+        let is_over = namespace.parent.is_some()
             && namespace.is_empty()
-            && self.live.borrow_mut().remove(&namespace.name).is_some()
-        {
+            && self.live.borrow_mut().remove(&namespace.name).is_some();
+        if is_over {
             self.dynamic.set(self.dynamic.get() - 1);
         }
+        is_over
     }
 
     /// The live namespaces of a rule, in order of their names; `None` for a rule that there is not.

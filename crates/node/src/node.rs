@@ -187,6 +187,7 @@ impl Node {
                     NodeError::Environment(_)
                     | NodeError::NoMembership
                     | NodeError::Delivery
+                    | NodeError::Adapter { .. }
                     | NodeError::NoRedis { .. }
                     | NodeError::Redis { .. }
                     | NodeError::Tls(_) => ExitCode::from(EXIT_USAGE),
@@ -203,6 +204,7 @@ impl Node {
     pub fn bind(self) -> Result<BoundNode, NodeError> {
         let config = self.config?;
         store::check_emitters(&config)?;
+        store::check_adapter(&config, self.kind.is_some())?;
         let rooms = match (self.kind, &config.membership) {
             (None, _) => None,
             (Some(kind), Some(membership)) => {
@@ -252,6 +254,12 @@ pub enum NodeError {
          events, so none can be delivered before it is kept; leave GREENROOM_DELIVERY out, or write commit_first"
     )]
     Delivery,
+    /// What this node is for does not go with a cluster of Node.js servers.
+    #[error("GREENROOM_ADAPTER: {why}")]
+    Adapter {
+        /// What does not, and what to do.
+        why: &'static str,
+    },
     /// A Redis cannot be used by this build.
     #[error("{variable} is set, but this program was built without the feature `redis` of greenroom-node")]
     NoRedis {
@@ -367,6 +375,7 @@ impl BoundNode {
             handle.spawn(crate::peers::run(Rc::clone(&state)));
         }
         store::hear_emitters(&state);
+        store::join_cluster(&state);
         if state.link.is_some() {
             parts.spawn_local(crate::link::run(Rc::clone(&state)));
         }

@@ -1,4 +1,5 @@
-//! The other nodes of the mesh, by whichever way there is: the host's agent, or a Redis that several hosts share.
+//! The other nodes of the mesh, by whichever way there is: the host's agent, a Redis that several hosts share, or a cluster with
+//! Node.js servers.
 //! Never waits for them: a word that cannot leave now is counted and gone.
 
 use std::cell::{Cell, RefCell};
@@ -11,8 +12,10 @@ use greenroom_wire::backplane::Command;
 use greenroom_wire::link::MeshSend;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::cluster::Cluster;
 use crate::link::{deliver, relay};
 use crate::mesh::{self, Mesh};
+use crate::session::Urgency;
 use crate::state::NodeState;
 
 /// The way to a store that several hosts share.
@@ -25,24 +28,25 @@ struct Store {
 /// What a node has of the others.
 pub(crate) struct Peers {
     store: Option<Store>,
+    pub(crate) cluster: Option<Cluster>,
     has_link: bool,
     /// The questions that wait for answers.
     pub(crate) mesh: Mesh,
 }
 
 impl Peers {
-    pub(crate) fn new(store: Option<Way>, has_link: bool) -> Self {
+    pub(crate) fn new(store: Option<Way>, cluster: Option<Cluster>, has_link: bool) -> Self {
         let store = store.map(|Way { to, from }| Store {
             to,
             from: RefCell::new(Some(from)),
             is_up: Cell::new(false),
         });
-        Self { store, has_link, mesh: Mesh::default() }
+        Self { store, cluster, has_link, mesh: Mesh::default() }
     }
 
     /// Whether there may be others.
     pub(crate) fn are_there(&self) -> bool {
-        self.has_link || self.store.is_some()
+        self.has_link || self.store.is_some() || self.cluster.is_some()
     }
 
     /// Whether they are reached by a store.
@@ -50,9 +54,24 @@ impl Peers {
         self.store.is_some()
     }
 
-    /// Whether the way to the store is open, where there is one.
+    /// Whether the way to the store or the cluster is closed, where there is one.
     pub(crate) fn is_store_down(&self) -> bool {
         self.store.as_ref().is_some_and(|store| !store.is_up.get())
+            || self.cluster.as_ref().is_some_and(|cluster| !cluster.is_up())
+    }
+
+    /// Somebody comes to this namespace.
+    pub(crate) fn entered(&self, namespace: &str) {
+        if let Some(cluster) = &self.cluster {
+            cluster.entered(namespace);
+        }
+    }
+
+    /// A namespace has ended.
+    pub(crate) fn left(&self, namespace: &str) {
+        if let Some(cluster) = &self.cluster {
+            cluster.left(namespace);
+        }
     }
 
     /// Gives a command to the store. What the way loses is given again once it is open.
@@ -64,6 +83,9 @@ impl Peers {
 
     /// Hands a word on to other nodes. The answer says whether it is on its way.
     pub(crate) fn tell(&self, state: &NodeState, send: MeshSend) -> bool {
+        if let Some(cluster) = &self.cluster {
+            return count(state, cluster.tell(state, send));
+        }
         match (&self.store, &state.link) {
             (Some(store), _) => count(state, store.send(ToBackplane::Mesh(send))),
             (None, Some(link)) => link.tell(state, send),
@@ -79,7 +101,12 @@ impl Peers {
         groups: &[String],
         except: &[String],
         packet: &Prepared,
+        urgency: Urgency,
     ) {
+        if let Some(cluster) = &self.cluster {
+            count(state, cluster.publish(namespace, groups, except, packet, urgency));
+            return;
+        }
         match (&self.store, &state.link) {
             (Some(store), _) => {
                 let relay = relay(namespace, groups, except, packet);

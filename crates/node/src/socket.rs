@@ -470,7 +470,7 @@ impl Socket {
         if let Some(seat) = seat {
             seat.handle_gone(&session.state, self, reason);
         }
-        session.state.namespaces.sweep(&self.0.namespace);
+        session.state.sweep(&self.0.namespace);
     }
 }
 

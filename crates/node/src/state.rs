@@ -20,12 +20,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bucket::Bucket;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::counters::Counting;
 use crate::flush::Held;
 use crate::hooks::Hooks;
 use crate::http::Fresh;
 use crate::link::Link;
+use crate::namespace::Namespace;
 use crate::namespaces::Namespaces;
 use crate::peers::Peers;
 use crate::reactor::Reactor;
@@ -97,6 +99,8 @@ pub(crate) struct Ways {
     pub(crate) node: String,
     pub(crate) link: Option<Link>,
     pub(crate) store: Option<Way>,
+    /// The way to Node.js servers.
+    pub(crate) cluster: Option<Cluster>,
 }
 
 impl NodeState {
@@ -109,12 +113,12 @@ impl NodeState {
         certificate: Option<Certificate>,
     ) -> io::Result<Rc<Self>> {
         let admission = Cell::new(Bucket::full(config.handshakes_per_second_max));
-        let Ways { node, link, store } = ways;
+        let Ways { node, link, store, cluster } = ways;
         let recovery = config.recovery.clone().map(|recovery| {
             let port = Port::of(link.is_some(), store.is_some());
             Recovery::new(recovery, node, port)
         });
-        let peers = Peers::new(store, link.is_some());
+        let peers = Peers::new(store, cluster, link.is_some());
         let shortest = config.ping_interval.min(config.ping_timeout);
         Ok(Rc::new(Self {
             config,
@@ -220,6 +224,13 @@ impl NodeState {
     /// Whether clients that come now could not come back later.
     pub(crate) fn is_backplane_down(&self) -> bool {
         self.peers.is_store_down() || self.recovery.as_ref().is_some_and(|recovery| !recovery.is_up())
+    }
+
+    /// Forgets a namespace of a rule when nobody is left in it.
+    pub(crate) fn sweep(&self, namespace: &Namespace) {
+        if self.namespaces.sweep(namespace) {
+            self.peers.left(&namespace.name);
+        }
     }
 
     /// Whether a namespace is not the one of rooms, which have their own ways.

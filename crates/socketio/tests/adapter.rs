@@ -120,7 +120,9 @@ fn what_the_npm_adapter_writes_is_read_and_written_alike_to_the_last_byte() {
             Word::read_message(message.as_deref().unwrap(), &LIMITS)
         };
         let word = word.unwrap().unwrap();
-        if let (Says::Question { request, .. }, Says::Question { request: read, .. }) = (&mut says, &word.says) {
+        if let (Says::Question { request, .. }, Says::Question { request: read, .. }) =
+            (&mut says, &word.says)
+        {
             // They are of chance there.
             assert_eq!(read.len(), 16);
             request.clone_from(read);
@@ -142,8 +144,12 @@ fn what_the_npm_adapter_writes_is_read_and_written_alike_to_the_last_byte() {
 #[test]
 fn streams_and_channels_are_called_as_the_npm_adapter_calls_them() {
     let names = Names { streams: 4, ..Names::default() };
-    let cases =
-        [("/", "socket.io-3"), ("/my-namespace", "socket.io--3"), ("/game", "socket.io-1"), ("/é€𝄞", "socket.io-0")];
+    let cases = [
+        ("/", "socket.io-3"),
+        ("/my-namespace", "socket.io--3"),
+        ("/game", "socket.io-1"),
+        ("/é€𝄞", "socket.io-0"),
+    ];
     for (namespace, stream) in cases {
         assert_eq!(names.stream_of(namespace), stream);
         assert!(names.all_streams().contains(&stream.to_owned()), "{stream} is read");
@@ -192,7 +198,8 @@ fn entries_that_no_server_writes_are_refused() {
         let entry = Entry { uid, nsp, kind, data };
         assert!(Word::read_entry(&entry, &LIMITS).is_err(), "{entry:?}");
     }
-    let deep = format!(r#"{{"packet":{{"type":2,"data":["x",{}{}]}},"opts":{{}}}}"#, "[".repeat(70), "]".repeat(70));
+    let deep =
+        format!(r#"{{"packet":{{"type":2,"data":["x",{}{}]}},"opts":{{}}}}"#, "[".repeat(70), "]".repeat(70));
     let of = |kind: &str, data: String| Entry { uid: "a".into(), nsp: "/".into(), kind: kind.into(), data };
     assert!(Word::read_entry(&of("3", deep), &LIMITS).is_err(), "nested too deep");
     assert!(Word::read_entry(&of("3", "A".repeat(33 << 20)), &LIMITS).is_err(), "too long");
@@ -268,7 +275,11 @@ fn any_packet(kind: u8) -> impl Strategy<Value = Packet> {
                 2 => json!(["name", argument, bytes]),
                 _ => json!([[argument, bytes]]),
             };
-            let head = if attachments.is_empty() { kind.to_string() } else { format!("{}{}-", kind + 3, attachments.len()) };
+            let head = if attachments.is_empty() {
+                kind.to_string()
+            } else {
+                format!("{}{}-", kind + 3, attachments.len())
+            };
             let id = if kind == 3 { "0" } else { "" };
             let attachments: Vec<&[u8]> = attachments.iter().map(Vec::as_slice).collect();
             packet(&format!("{head}/chat,{id}{data}"), &attachments)

@@ -75,6 +75,17 @@ pub mod options {
     pub const EMITTERS: &str = "GREENROOM_EMITTERS";
     /// The emitters' option `key`. Default `socket.io`. Comes with [`EMITTERS`].
     pub const EMITTERS_KEY: &str = "GREENROOM_EMITTERS_KEY";
+    /// In which words the nodes of a mesh speak by the Redis of [`STORE`]: `redis-streams` for one cluster with Node.js servers that
+    /// have the npm package `@socket.io/redis-streams-adapter`. Absent: in their own. Comes with [`STORE`].
+    pub const ADAPTER: &str = "GREENROOM_ADAPTER";
+    /// That package's option `streamName`. Default `socket.io`. Comes with [`ADAPTER`], as the following do.
+    pub const ADAPTER_STREAM_NAME: &str = "GREENROOM_ADAPTER_STREAM_NAME";
+    /// Its option `streamCount`, 1 to 64. Default 1.
+    pub const ADAPTER_STREAM_COUNT: &str = "GREENROOM_ADAPTER_STREAM_COUNT";
+    /// Its option `channelPrefix`. Default `socket.io`.
+    pub const ADAPTER_CHANNEL_PREFIX: &str = "GREENROOM_ADAPTER_CHANNEL_PREFIX";
+    /// Its option `maxLen`. Default 10,000.
+    pub const ADAPTER_MAX_LEN: &str = "GREENROOM_ADAPTER_MAX_LEN";
     /// How long clients may be away and still go on with their sessions: a span such as `2m`. Absent: they begin anew.
     /// A fleet sets it by its own key `recovery`, and so it is not in [`FREE`].
     pub const RECOVERY: &str = "GREENROOM_RECOVERY";
@@ -86,7 +97,19 @@ pub mod options {
     pub const CHECKPOINT_EVERY: &str = "GREENROOM_CHECKPOINT_EVERY";
 
     /// Those that a fleet sets in its `env`.
-    pub const FREE: [&str; 6] = [EMITTERS, EMITTERS_KEY, STORE, ROOM_LINGER_MS, TLS_CERTIFICATES, TLS_KEY];
+    pub const FREE: [&str; 11] = [
+        ADAPTER,
+        ADAPTER_STREAM_NAME,
+        ADAPTER_STREAM_COUNT,
+        ADAPTER_CHANNEL_PREFIX,
+        ADAPTER_MAX_LEN,
+        EMITTERS,
+        EMITTERS_KEY,
+        STORE,
+        ROOM_LINGER_MS,
+        TLS_CERTIFICATES,
+        TLS_KEY,
+    ];
 }
 
 /// Server to agent.
@@ -299,7 +322,8 @@ pub enum MeshMessage {
     Answers {
         /// What was answered on one server.
         replies: Vec<MeshReply>,
-        /// Who did not answer there: id and `timed_out`, `disconnected`, `too_many` or `unsendable`.
+        /// Who did not answer there: id, empty where it is not known, and `timed_out`, `disconnected`, `too_many` or
+        /// `unsendable`.
         missing: Vec<(String, String)>,
     },
     /// Answers [`Self::Event`] where its [`MeshSend`] asked.
@@ -341,7 +365,7 @@ pub struct MeshSocket {
 /// What one socket answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeshReply {
-    /// Its public id.
+    /// Its public id; empty where it is not known.
     pub socket: String,
     /// The encoded Socket.IO ack.
     pub packet: String,

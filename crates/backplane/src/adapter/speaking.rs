@@ -83,7 +83,8 @@ pub async fn speak(config: AdapterConfig, mut said: SaidWords, mut tell: impl Fn
                 let began_at = Instant::now();
                 tell(Heard::Up);
                 let mut hearing = Hearing { queue: &queue, pushed, tell: &mut tell };
-                let Err(why) = attend(&config, &mut lines, &mut cursors, &mut said, &mut hearing).await else {
+                let Err(why) = attend(&config, &mut lines, &mut cursors, &mut said, &mut hearing).await
+                else {
                     return;
                 };
                 if began_at.elapsed() >= PROVEN_AFTER {
@@ -283,7 +284,9 @@ impl Step {
         while let Some(word) = next.take() {
             let (command, ask) = match word {
                 Said::Subscribe { channels } if asks.is_empty() => return (Self::Subscribe(channels), None),
-                Said::Unsubscribe { channels } if asks.is_empty() => return (Self::Unsubscribe(channels), None),
+                Said::Unsubscribe { channels } if asks.is_empty() => {
+                    return (Self::Unsubscribe(channels), None);
+                }
                 Said::Subscribe { .. } | Said::Unsubscribe { .. } => {
                     next = Some(word);
                     break;
@@ -310,7 +313,10 @@ impl Step {
         (Self::Pipeline(pipeline, asks), next)
     }
 
-    fn take(self, mut to: MultiplexedConnection) -> Pin<Box<dyn Future<Output = Result<Vec<Heard>, String>>>> {
+    fn take(
+        self,
+        mut to: MultiplexedConnection,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<Heard>, String>>>> {
         Box::pin(async move {
             match self {
                 Self::Subscribe(channels) => {

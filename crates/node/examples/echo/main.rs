@@ -1,8 +1,9 @@
-//! The server that `tests/e2e/node-smoke.mjs`, `socketio-matrix.test.mjs` and `emitters.test.mjs` talk to: every feature of the
-//! protocol once, nothing else. `echo msgpack` speaks MessagePack, `echo prefixed` a format of its own; `echo json FOLDER`
+//! The server that `tests/e2e/node-smoke.mjs`, `socketio-matrix.test.mjs`, `emitters.test.mjs` and `adapter.test.mjs` talk to: every
+//! feature of the protocol once, nothing else. `echo msgpack` speaks MessagePack, `echo prefixed` a format of its own; `echo json FOLDER`
 //! speaks TLS, with a certificate for `localhost` that it puts there.
 
 mod prefixed;
+mod servers;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn ask_all(socket: &Socket, mut event: Event) {
 
 /// What every namespace of this server does.
 fn serve(handlers: &mut Handlers) {
+    servers::serve(handlers);
     handlers
         .on_connect(|socket| socket.emit("welcome", &json!({ "id": socket.id() })))
         .on("echo", echo)
@@ -83,7 +85,8 @@ fn serve(handlers: &mut Handlers) {
         })
         .on_server_side("told", |node, event| {
             if let Ok(value) = event.arg::<Value>(0) {
-                node.emit("told", &json!({ "by": event.from(), "value": value }));
+                // Every server hears it, and tells its own clients.
+                node.everybody().local().emit("told", &json!({ "by": event.from(), "value": value }));
             }
         })
         .on("secure", |socket, mut event| event.reply(&socket.handshake().is_secure()))

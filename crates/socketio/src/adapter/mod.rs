@@ -113,7 +113,9 @@ impl Names {
 
 /// Whether a server or a question may be called so.
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    !text.is_empty()
+        && text.len() <= NAME_BYTES_MAX
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 /// Something that one server says.

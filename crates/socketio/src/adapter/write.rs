@@ -27,11 +27,8 @@ impl Word {
             return Err(WordError::NoOrder);
         }
         let (kind, data, attachments) = self.parts()?;
-        let data = if attachments.is_empty() {
-            data
-        } else {
-            STANDARD.encode(pack_value(&data, attachments)?)
-        };
+        let data =
+            if attachments.is_empty() { data } else { STANDARD.encode(pack_value(&data, attachments)?) };
         Ok(Entry { uid: self.from.clone(), nsp: self.namespace.clone(), kind: kind.to_string(), data })
     }
 
@@ -42,8 +39,7 @@ impl Word {
     pub fn to_message(&self) -> Result<Vec<u8>, WordError> {
         let (kind, data, attachments) = self.parts()?;
         let data = serde_json::from_str::<&RawValue>(&data)?;
-        let message =
-            Message { kind, data: Some(data), uid: self.from.clone(), nsp: self.namespace.clone() };
+        let message = Message { kind, data: Some(data), uid: self.from.clone(), nsp: self.namespace.clone() };
         Ok(pack_value(&serde_json::to_string(&message)?, attachments)?)
     }
 
@@ -66,7 +62,11 @@ impl Word {
                     timeout: None,
                 };
                 let opts = options(target, flags);
-                (kinds::BROADCAST, json(&Broadcast { packet: event(packet)?, opts, request: None })?, Some(packet))
+                (
+                    kinds::BROADCAST,
+                    json(&Broadcast { packet: event(packet)?, opts, request: None })?,
+                    Some(packet),
+                )
             }
             Emitted::Join { target, groups } => (kinds::JOIN, json(&change(target, groups))?, None),
             Emitted::Leave { target, groups } => (kinds::LEAVE, json(&change(target, groups))?, None),

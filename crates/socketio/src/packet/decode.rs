@@ -6,11 +6,11 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{
-    AckId, Args, JsonError, MAIN_NAMESPACE, PacketKind, PlaceholderError, RESERVED_EVENTS,
+    AckId, Args, JsonError, MAIN_NAMESPACE, PacketKind, PlaceholderError, Prepared, RESERVED_EVENTS,
     json::{self, Scanner},
     placeholder,
 };
-use crate::Limits;
+use crate::{Limits, limits::JSON_DEPTH_CEILING};
 
 /// Why a text or binary message is no packet. The connection is to be closed with "parse error".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -161,6 +161,23 @@ impl Packet {
     #[must_use]
     pub fn attachments(&self) -> &[Bytes] {
         &self.attachments
+    }
+
+    /// What was prepared, as whoever gets it reads it. No limit is applied: it is this program's own.
+    ///
+    /// # Errors
+    /// For what is in another format than the standard one.
+    pub fn of_prepared(prepared: &Prepared) -> Result<Self, DecodeError> {
+        let limits = Limits {
+            payload_bytes_max: usize::MAX,
+            attachments_max: usize::MAX,
+            attachment_bytes_max: usize::MAX,
+            json_depth_max: JSON_DEPTH_CEILING,
+            namespace_bytes_max: usize::MAX,
+        };
+        let mut packet = Self::parse(prepared.text(), &limits)?;
+        packet.attachments = prepared.attachments().collect();
+        Ok(packet)
     }
 
     /// Reads a packet's text. A binary packet comes back without its attachments, see [`super::Decoder`].

@@ -19,11 +19,11 @@ pub use decoder::Decoder;
 pub use draft::{Draft, EncodeError};
 pub use json::{Args, JsonError};
 pub use msgpack::Msgpack;
+pub(crate) use pack::pack_value;
 pub use parser::{Content, Message, PacketDecoder, PacketParser, WriteError};
 pub use placeholder::{Placeholder, PlaceholderError};
 pub use prepared::Prepared;
 pub use unpack::unpack;
-pub(crate) use pack::pack_value;
 pub(crate) use unpack::{unpack_emitted, unpack_value};
 
 /// What a packet is for. Whether an event or ack is binary shows in its attachments.
