@@ -141,25 +141,30 @@ for (const [title, options, env, path] of [
     test('a broadcast of a Node.js server reaches every client once, bytes included', async () => {
       await cluster.servers[0].call('emit', at(), ['all', 1, { deep: ['é', null, -1.5] }]);
       await cluster.servers[0].call('bytes', at(), [1, 2, 255]);
-      await cluster.servers[0].call('emit', at({ volatile: true }), ['now', 1]);
-      for (const heard of await settleServer()) {
-        const [all, bytes, now, ...more] = heard;
+      for (const [all, bytes, ...more] of await settleServer()) {
         assert.deepEqual(all, ['all', 1, { deep: ['é', null, -1.5] }]);
         assert.deepEqual([bytes[0], [...bytes[1]], [...bytes[2].more]], ['bytes', [1, 2, 255], [1, 2, 255]]);
-        assert.deepEqual([now, more], [['now', 1], []]);
+        assert.deepEqual(more, []);
       }
     });
 
     test('a broadcast of a node reaches every client once, bytes included', async () => {
       those[0].emit('tell_all', null, 1, { deep: ['é', null, -1.5] });
       those[0].emit('tell_all', null, Buffer.from([7, 0, 9]), { more: Buffer.from([8]) });
-      those[0].emit('tell_all_volatile', null, 'now');
-      for (const heard of await settleNode()) {
-        const [all, bytes, now, ...more] = heard;
+      for (const [all, bytes, ...more] of await settleNode()) {
         assert.deepEqual(all, ['told_all', null, 1, { deep: ['é', null, -1.5] }]);
         assert.deepEqual([[...bytes[2]], [...bytes[3].more]], [[7, 0, 9], [8]]);
-        assert.deepEqual([now, more], [['told_all', null, 'now'], []]);
+        assert.deepEqual(more, []);
       }
+    });
+
+    // Only a WebSocket that has written all before it surely takes a volatile event: elsewhere it may be dropped.
+    test('volatile events cross both ways', async () => {
+      await cluster.servers[0].call('emit', at({ volatile: true }), ['now', 1]);
+      await until('all heard it', () => those.every(({ heard }) => heard.length === 1));
+      those[0].emit('tell_volatile', null, 'now');
+      await until('all heard it', () => those.every(({ heard }) => heard.length === 2));
+      assert.deepEqual(await settleNode(), those.map(() => [['now', 1], ['told_all', null, 'now']]));
     });
 
     test('groups are joined and left across the cluster both ways, and events reach those in them, less those left out', async () => {
@@ -171,7 +176,7 @@ for (const [title, options, env, path] of [
       await until('all are in', async () => (await ask(a, 'fetch', 'red')).sockets.length === 3);
       await until('one is deaf', async () => (await ask(a, 'fetch', 'deaf')).sockets.length === 1);
       await cluster.servers[1].call('emit', at({ to: ['red'], except: [a.id] }), ['to', 'red']);
-      b.emit('tell_all', 'red', 'from a node');
+      b.emit('tell_hearing', 'red', 'from a node');
       let heard = await settleNode(b);
       const names = (each) => each.map(([name]) => name).sort();
       assert.deepEqual(heard.map(names), [['told_all'], [], ['to', 'told_all'], ['to']]);
@@ -203,7 +208,7 @@ for (const [title, options, env, path] of [
       const { sockets, missing } = await ask(those[1], 'fetch', null);
       assert.deepEqual([sockets.map(({ id }) => id).sort(), missing], [ids, 0]);
       const d = sockets.find(({ id }) => id === those[3].id);
-      assert.deepEqual([d.data, d.rooms], [{ n: 3 }, [d.id]]);
+      assert.deepEqual([d.data, d.rooms], [{ n: 3 }, []]);
       assert.ok(d.url.startsWith('/socket.io/?EIO=4') && d.address.includes('127.0.0.1'), JSON.stringify(d));
       assert.deepEqual(await ask(those[1], 'fetch', 'nobody'), { sockets: [], missing: 0 });
       assert.deepEqual(await cluster.servers[1].call('fetch', at({ to: ['nobody'] })), []);
@@ -266,12 +271,15 @@ for (const [title, options, env, path] of [
       const [ofNode, ofServer, ofNode2, ofServer2] = await Promise.all([cluster.nodes[1], cluster.servers[1], cluster.nodes[1], cluster.servers[1]]
         .map((where) => cluster.connect(where, path)));
       const ends = [ofNode, ofServer, ofNode2, ofServer2].map((socket) => next(socket, 'disconnect'));
+      const connections = [ofNode2, ofServer2].map((socket) => next(socket.io, 'close'));
       await cluster.servers[0].call('disconnect', at({ to: [ofNode.id] }), false);
       await cluster.servers[0].call('disconnect', at({ to: [ofNode2.id] }), true);
       those[0].emit('disconnect_all', ofServer.id, false);
       those[0].emit('disconnect_all', ofServer2.id, true);
       const reasons = (await Promise.all(ends)).map(([reason]) => reason);
-      assert.deepEqual(reasons, ['io server disconnect', 'io server disconnect', 'transport close', 'transport close']);
+      // A Node.js server says goodbye before it closes the connection.
+      assert.deepEqual(reasons, ['io server disconnect', 'io server disconnect', 'transport close', 'io server disconnect']);
+      await Promise.all(connections);
       forget(those);
     });
   });
@@ -316,14 +324,19 @@ describe('a cluster in trouble', () => {
     for (const fields of [
       { uid: 'x', nsp: '/', type: '3', data: '{' },
       { uid: 'x', nsp: '/', type: '3', data: 'no base64!' },
-      { uid: 'x', nsp: '/', type: '3', data: '{"packet":{"type":2,"data":["disconnect"]},"opts":{}}' },
       { uid: 'x', nsp: '/', type: '77', data: '{}' },
       { uid: '', nsp: '/', type: '3', data: event('x') },
       { other: '1' },
     ]) await add(fields);
-    await client.publish('socket.io#/#', Buffer.from([0x81]));
-    await client.publish('socket.io#/#', 'text');
-    await client.publish('socket.io#/#', Buffer.alloc(9_000_000, 0x91));
+    const servers = await Promise.all(cluster.servers.map((server) => server.call('uid')));
+    const channels = String(await client.sendCommand(['PUBSUB', 'CHANNELS', 'socket.io#/#?*#'])).split(',')
+      .filter((channel) => !servers.some((uid) => channel.includes(uid)));
+    assert.equal(channels.length, 2, 'the nodes alone');
+    for (const channel of channels) {
+      for (const message of [Buffer.from([0x81]), 'text', Buffer.alloc(1_000_000, 0x91), Buffer.alloc(9_000_000, 0x91)]) {
+        await client.publish(channel, message);
+      }
+    }
     await add({ uid: 'emitter', nsp: '/', type: '4', data: JSON.stringify({ opts, rooms: ['by emitter'] }) });
     await add({ uid: 'emitter', nsp: '/', type: '3', data: event('emitted', 1) });
     await add({ uid: 'emitter', nsp: '/', type: '9', data: JSON.stringify({ packet: ['told', 5] }) });

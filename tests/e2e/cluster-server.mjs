@@ -50,6 +50,7 @@ const act = {
   tellServers: ({ nsp = '/' }, value) => said(io.of(nsp).serverSideEmit('told', value)),
   askServers: ({ nsp = '/' }, name) => io.of(nsp).serverSideEmitWithAck(name, 1)
     .then((answers) => ({ answers }), (error) => ({ answers: error.responses, error: error.message })),
+  uid: ({ nsp = '/' }) => io.of(nsp).adapter.uid,
   count: ({ nsp = '/' }) => io.of(nsp).adapter.serverCount(),
 };
 process.on('message', async ({ id, what, where, arg }) => {

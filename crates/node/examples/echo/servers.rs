@@ -16,11 +16,11 @@ fn of(socket: &Socket, event: &Event) -> Option<Broadcast> {
     }
 }
 
-/// Sends what comes after the group, as the event `told_all`; volatile where the client says so.
-fn tell_all(socket: &Socket, event: &Event, is_volatile: bool) {
-    let Some(reached) = of(socket, event) else { return };
-    let reached = if is_volatile { reached.volatile() } else { reached };
-    reached.except("deaf").forward("told_all", event);
+/// Sends the client's arguments on, as the event `told_all`.
+fn tell(reached: Option<Broadcast>, event: &Event) {
+    if let Some(reached) = reached {
+        reached.forward("told_all", event);
+    }
 }
 
 fn fetch(socket: &Socket, mut event: Event) {
@@ -63,8 +63,9 @@ fn ask_servers(socket: &Socket, mut event: Event) {
 
 pub(crate) fn serve(handlers: &mut Handlers) {
     handlers
-        .on("tell_all", |socket, event| tell_all(socket, &event, false))
-        .on("tell_all_volatile", |socket, event| tell_all(socket, &event, true))
+        .on("tell_all", |socket, event| tell(of(socket, &event), &event))
+        .on("tell_hearing", |socket, event| tell(of(socket, &event).map(|all| all.except("deaf")), &event))
+        .on("tell_volatile", |socket, event| tell(of(socket, &event).map(Broadcast::volatile), &event))
         .on("fetch", fetch)
         .on("ask_group", ask_group)
         .on("join_all", |socket, event| {

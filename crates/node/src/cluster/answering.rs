@@ -120,9 +120,11 @@ fn remote(socket: &Socket) -> RemoteSocket {
     let query: Map<String, Value> =
         Query::parse(query).pairs().map(|(key, value)| (key.to_owned(), Value::from(value))).collect();
     let issued = handshake.issued_at().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let id = socket.id().to_string();
     RemoteSocket {
-        id: socket.id().to_string(),
-        groups: socket.groups(),
+        // There each socket's id is one of its groups.
+        groups: std::iter::once(id.clone()).chain(socket.groups()).collect(),
+        id,
         data: socket.data(),
         handshake: json!({
             "headers": {},

@@ -197,7 +197,9 @@ impl Cluster {
 }
 
 fn told(socket: RemoteSocket) -> MeshSocket {
-    let RemoteSocket { id, groups, data, handshake } = socket;
+    let RemoteSocket { id, mut groups, data, handshake } = socket;
+    // There each socket's id is one of its groups.
+    groups.retain(|group| *group != id);
     let text = |key| handshake.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     MeshSocket { address: text("address"), url: text("url"), id, groups, data }
 }
