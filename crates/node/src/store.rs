@@ -155,7 +155,7 @@ mod tests {
         let own = Config { adapter: Some(adapter.clone()), ..Config::default() };
         assert!(check_adapter(&own, false).is_ok());
         assert!(check_adapter(&Config::default(), true).is_ok());
-        let mut unnamed = adapter.clone();
+        let mut unnamed = adapter;
         unnamed.names.stream = String::new();
         let cases = [
             (

@@ -61,6 +61,7 @@ pub(super) fn read(
     let kind = kind(&mut section, faults);
     let command = command(&mut section, faults);
     let (mut env, secrets) = env(&mut section, faults);
+    adapter(&section, &env, &secrets, kind, faults);
     env.extend(super::recovery::read(&mut section, kind, faults));
     let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
@@ -224,6 +225,31 @@ fn secret(
     section.finish(faults);
     let version = version.map(|found| found.value).unwrap_or_default();
     Some((key.to_owned(), SecretSource { from: from?.value.to_string(), version }))
+}
+
+/// What does not go with one cluster of nodes and Node.js servers: a node would refuse it at each start.
+fn adapter(
+    section: &Section<'_>,
+    env: &BTreeMap<String, String>,
+    secrets: &BTreeMap<String, SecretSource>,
+    kind: Option<KindWord>,
+    faults: &mut Vec<Fault>,
+) {
+    let Some(span) = section.key_span("env").filter(|_| env.contains_key(options::ADAPTER)) else { return };
+    let mut fault = |span, why: &str| faults.push(value_fault(span, format!("{} {why}", options::ADAPTER)));
+    if let Some(recovery) = section.key_span("recovery") {
+        fault(
+            recovery,
+            "does not go together with recovery: in a cluster with Node.js servers nothing is kept for clients that come \
+             back; remove one of them",
+        );
+    }
+    if !(env.contains_key(options::STORE) || secrets.contains_key(options::STORE)) {
+        fault(span.clone(), "needs GREENROOM_REDIS beside it, the Redis that the Node.js servers use");
+    }
+    if kind == Some(KindWord::Room) {
+        fault(span, "is for fleets of kind \"mesh\": rooms have one owner each; remove it");
+    }
 }
 
 /// Files and folders, from the folder in which `dev` runs.

@@ -380,6 +380,29 @@ fn fleets_with_ports_of_their_own_may_not_clash() {
 }
 
 #[test]
+fn what_does_not_go_with_a_cluster_of_node_js_servers_is_told_before_a_node_refuses_it() {
+    let fleet = |kind: &str, more: &str, redis: &str| {
+        let env = format!("env = {{ GREENROOM_ADAPTER = \"redis-streams\"{redis} }}");
+        format!("[fleets.a]\nkind = \"{kind}\"\ncommand = [\"./a\"]\n{more}{env}\n")
+    };
+    let redis = ", GREENROOM_REDIS = \"redis://127.0.0.1:6379\"";
+    let secret = ", GREENROOM_REDIS = { from = \"file:/run/redis\" }";
+    for redis in [redis, secret] {
+        let config = parse("greenroom.toml", &fleet("mesh", "", redis)).expect("valid");
+        assert_eq!(config.fleets[0].template.env["GREENROOM_ADAPTER"], "redis-streams");
+    }
+    let cases = [
+        (fleet("mesh", "recovery = \"2m\"\n", redis), "GREENROOM_ADAPTER does not go together with recovery"),
+        (fleet("mesh", "", ""), "GREENROOM_ADAPTER needs GREENROOM_REDIS beside it"),
+        (fleet("room", "seats_per_room = 4\n", redis), "GREENROOM_ADAPTER is for fleets of kind \"mesh\""),
+    ];
+    for (text, why) in cases {
+        let told = faults(&text);
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+#[test]
 fn a_choice_of_delivery_that_cannot_be_kept_is_told_with_the_reason() {
     let room = "kind = \"room\"\ncommand = [\"./room\"]\nseats_per_room = 4\n";
     let mesh = "kind = \"mesh\"\ncommand = [\"./mesh\"]\n";

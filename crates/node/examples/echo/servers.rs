@@ -96,6 +96,6 @@ pub(crate) fn serve(handlers: &mut Handlers) {
         })
         .on("ask_servers", ask_servers)
         .on_server_side("who", |_, event| {
-            event.reply(&json!({ "node": true, "n": event.arg::<Value>(0).ok() }))
+            event.reply(&json!({ "node": true, "n": event.arg::<Value>(0).ok() }));
         });
 }
