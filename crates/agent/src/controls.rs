@@ -110,8 +110,14 @@ mod tests {
     #[tokio::test]
     async fn all_see_what_runs_and_the_obeyed_alone_is_told_under_a_term() {
         let (mut controls, mut readers) = three();
-        let report =
-            |term| FromAgent::Report(Report { at_ms: Some(7), term: Some(term), servers: Vec::new() });
+        let report = |term| {
+            FromAgent::Report(Report {
+                at_ms: Some(7),
+                term: Some(term),
+                trouble: String::new(),
+                servers: Vec::new(),
+            })
+        };
         assert_eq!(controls.tell(report(4)), []);
         for reader in &mut readers {
             assert_eq!(heard(reader), Some(report(0)), "nobody leads yet");

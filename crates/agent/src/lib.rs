@@ -13,13 +13,13 @@ use greenroom_core::HostName;
 use greenroom_provider::{ProcessProvider, Provider};
 use greenroom_tls::{PairFiles, TlsError};
 use greenroom_wire::secret::Secret;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 mod control_stream;
 mod controls;
 mod dial;
 pub mod journal;
+pub mod keeping;
 mod last_words;
 mod link;
 mod lock;
@@ -27,6 +27,7 @@ mod logs;
 mod memory;
 pub mod obedience;
 mod outbox;
+pub mod place;
 mod probe;
 mod sdk;
 mod shell;
@@ -64,9 +65,10 @@ pub struct AgentConfig {
     pub on_exit: OnExit,
     /// Most servers at once. Default: one for each port.
     pub servers_max: u32,
-    /// Told what is on this host whenever that changes, for an engine around the agent that must not stop it meanwhile.
-    /// Default none.
-    pub occupancy: Option<watch::Sender<Occupancy>>,
+    /// For a port that servers take the one that players dial. Default none: the same.
+    pub dialled: BTreeMap<u16, u16>,
+    /// An engine around the agent that must not stop this host while somebody is on it. Default none.
+    pub around: Option<keeping::Around>,
 }
 
 impl AgentConfig {
@@ -88,7 +90,8 @@ impl AgentConfig {
             allowed_origins: Vec::new(),
             labels: BTreeMap::new(),
             on_exit: OnExit::LeaveServers,
-            occupancy: None,
+            dialled: BTreeMap::new(),
+            around: None,
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::control_stream::{self, Dialler};
 use crate::controls::Controls;
 use crate::dial::Ways;
 use crate::journal::{Journal, JournalFile};
+use crate::keeping::{self, Kept};
 use crate::last_words::last_words;
 use crate::lock::Lock;
 use crate::obedience::ControlId;
@@ -98,6 +99,8 @@ fn settings(config: &AgentConfig, link: SocketAddr, sdk: SocketAddr) -> Settings
         public_host: config.public_host.clone(),
         bind: config.bind,
         ports: config.ports.clone(),
+        dialled: config.dialled.clone(),
+        holds: config.around.as_ref().map(|around| around.holds).unwrap_or_default(),
         allowed_origins: config.allowed_origins.clone(),
         servers_max: config.servers_max,
         link,
@@ -135,7 +138,7 @@ pub(crate) async fn run(
         labels: config.labels.clone(),
         servers_max: config.servers_max,
         term_seen: journal.term_seen,
-        wants_occupied: config.occupancy.is_some(),
+        wants_occupied: config.around.is_some(),
     };
     let (inbox, inputs) = mpsc::channel(INBOX_MAX);
     let mut shell = Shell {
@@ -148,7 +151,8 @@ pub(crate) async fn run(
         links: BTreeMap::new(),
         sdk_calls: Calls::default(),
         overflows_total: 0,
-        occupancy: config.occupancy.clone(),
+        occupancy: config.around.as_ref().map(|around| around.occupancy.clone()),
+        kept: config.around.as_ref().map(|around| around.kept.clone()),
         prober: Prober::new(reachable(config.bind)),
         bind: config.bind,
         term_seen: term_seen.clone(),
@@ -161,6 +165,9 @@ pub(crate) async fn run(
     streams.spawn(link::listen(link_listener, links_max, inbox.clone()));
     // A watch or two and a connection for the rest, for each server.
     streams.spawn(sdk::listen(sdk_listener, 2 * links_max, inbox.clone()));
+    if let Some(around) = &config.around {
+        streams.spawn(hear_engine(around.kept.clone(), inbox.clone()));
+    }
     let hang_up = CancellationToken::new();
     let dialler = |id, way| Dialler {
         id,
@@ -234,7 +241,8 @@ struct Shell {
     links: BTreeMap<LinkId, Outbox>,
     sdk_calls: Calls,
     overflows_total: u64,
-    occupancy: Option<watch::Sender<Occupancy>>,
+    occupancy: Option<watch::Sender<Option<Occupancy>>>,
+    kept: Option<watch::Receiver<Kept>>,
     prober: Prober,
     bind: IpAddr,
     term_seen: Arc<AtomicU64>,
@@ -315,7 +323,12 @@ impl Shell {
         if let Event::SdkLost { call } = &event {
             self.sdk_calls.end(*call);
         }
-        effects.extend(self.supervisor.handle(self.clock.now(), event));
+        let now = self.clock.now();
+        // Before anything else: what is reported of this event must not say more than the engine does by now.
+        if let Some(said) = self.kept.as_mut().and_then(keeping::news) {
+            effects.extend(self.supervisor.handle(now, Event::Kept(said)));
+        }
+        effects.extend(self.supervisor.handle(now, event));
     }
 
     /// Writes the journal if the last events changed it: nothing is done or told that a crash would forget.
@@ -397,7 +410,7 @@ impl Shell {
     fn tell_occupancy(&self) {
         let Some(told) = &self.occupancy else { return };
         let now = self.supervisor.occupancy();
-        told.send_if_modified(|before| std::mem::replace(before, now) != now);
+        told.send_if_modified(|before| before.replace(now) != Some(now));
     }
 
     fn tell_control(&mut self, message: FromAgent) {
@@ -426,6 +439,13 @@ impl Shell {
 
 fn split(running: Running) -> (Process, greenroom_provider::BoxFuture<'static, greenroom_provider::Exit>) {
     (Process { handle: running.handle, pid: running.pid }, running.exit)
+}
+
+/// Wakes the agent whenever the engine has said something.
+async fn hear_engine(mut kept: watch::Receiver<Kept>, inbox: mpsc::Sender<Input>) {
+    while kept.changed().await.is_ok() {
+        tell(&inbox, Event::Tick).await;
+    }
 }
 
 /// The receiver is gone only when the agent ends; then nobody asks.

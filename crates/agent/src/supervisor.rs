@@ -35,6 +35,7 @@ pub use ports::QUARANTINE;
 pub use sdk::{SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};
 
 use crate::journal::{Journal, JournalRoomEnded, JournalServer, VERSION};
+use crate::keeping::{Holds, Kept};
 use boards::Boards;
 use managed::{Managed, Out, Stage};
 use peers::Peers;
@@ -75,6 +76,10 @@ pub struct Settings {
     pub bind: IpAddr,
     /// Ports for servers.
     pub ports: RangeInclusive<u16>,
+    /// For one of them the one that players dial, where that is another one.
+    pub dialled: BTreeMap<u16, u16>,
+    /// When an engine around the agent must hold this host.
+    pub holds: Holds,
     /// Browser origins servers admit; empty: same-origin and non-browser only.
     pub allowed_origins: Vec<String>,
     /// Most servers at once.
@@ -88,7 +93,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The port that players dial for one that a server listens on.
+    fn dialled(&self, port: u16) -> u16 {
+        self.dialled.get(&port).copied().unwrap_or(port)
+    }
+
     fn endpoint(&self, port: u16) -> String {
+        let port = self.dialled(port);
         match self.public_host.parse() {
             Ok(IpAddr::V6(address)) => SocketAddr::from((address, port)).to_string(),
             Ok(IpAddr::V4(_)) | Err(_) => format!("{}:{port}", self.public_host),
@@ -176,6 +187,8 @@ pub struct Supervisor {
     settle_until: Timestamp,
     /// What control said last of whether somebody is on this host.
     occupied: bool,
+    /// What the engine around the agent said last.
+    kept: Kept,
     stopping: bool,
     drain_until: Option<Timestamp>,
     out: Out,
@@ -230,6 +243,7 @@ impl Supervisor {
             settling: BTreeSet::new(),
             settle_until: now + SETTLE,
             occupied: false,
+            kept: Kept::default(),
             stopping: false,
             drain_until: None,
             out: Out { dirty: true, ..Out::default() },
@@ -282,6 +296,7 @@ impl Supervisor {
             Event::Link { link, message } => self.handle_link(now, link, message),
             Event::LinkLost { link } => self.handle_link_lost(now, link),
             Event::Sdk { call, who, word } => self.handle_sdk(now, call, &who, word),
+            Event::Kept(kept) => self.handle_kept(kept),
             Event::SdkLost { call } => self.handle_sdk_lost(call),
             Event::StopAll => self.stop_all(now),
         }
@@ -386,11 +401,12 @@ impl Supervisor {
         if self.report_at > now || !self.settling.is_empty() {
             return;
         }
-        let servers: Vec<_> = self.servers.values().map(|managed| managed.report(&self.settings)).collect();
+        let servers = self.server_reports();
         let rooms: usize = servers.iter().map(|server| server.rooms.len()).sum();
         let pause = REPORT_COALESCE_PER_ROOM.saturating_mul(u32::try_from(rooms).unwrap_or(u32::MAX));
         self.report_not_before = now + pause.min(REPORT_EVERY);
-        let report = Report { at_ms: Some(now.unix_ms()), term: Some(self.term_seen), servers };
+        let trouble = self.kept.trouble.clone();
+        let report = Report { at_ms: Some(now.unix_ms()), term: Some(self.term_seen), trouble, servers };
         self.out.effects.push(Effect::Tell(Box::new(FromAgent::Report(report))));
         self.report_at = now + REPORT_EVERY;
         if !self.welcomed {

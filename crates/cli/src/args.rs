@@ -339,6 +339,8 @@ pub(crate) struct AgentArgs {
     #[cfg(feature = "kubernetes")]
     #[command(flatten)]
     pub(crate) pod: PodArgs,
+    #[command(flatten)]
+    pub(crate) ecs: EcsArgs,
     /// Started by `dev`, which speaks plain HTTP: `[agent.tls]` is left aside.
     #[arg(long, hide = true)]
     pub(crate) under_dev: bool,
@@ -368,6 +370,65 @@ pub(crate) struct PodArgs {
     )]
     pub(crate) pod_namespace: Option<String>,
 }
+
+/// `greenroom agent --ecs`.
+#[derive(Debug, Args)]
+pub(crate) struct EcsArgs {
+    /// Runs as the entrypoint of a container in a task of Amazon ECS: takes the host's name, the address that players dial and the
+    /// ports from the task, and protects the task from scale-in and deployments.
+    #[arg(long, help_heading = "Amazon ECS", conflicts_with_all = ECS_OR_POD)]
+    pub(crate) ecs: bool,
+    /// Which address players dial where [host] public_host is not set: external, that of the instance, or internal, the private one.
+    #[arg(long, help_heading = "Amazon ECS", value_name = "ADDRESS", default_value_t)]
+    pub(crate) ecs_address: greenroom_ecs::AddressFrom,
+    /// When the task is protected.
+    #[arg(long, help_heading = "Amazon ECS", value_name = "WHEN", value_enum, default_value_t = ProtectWord::Ready)]
+    pub(crate) ecs_protect: ProtectWord,
+    /// The task's metadata, as ECS tells it.
+    #[arg(
+        long,
+        help_heading = "Amazon ECS",
+        env = "ECS_CONTAINER_METADATA_URI_V4",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) ecs_metadata_uri: Option<String>,
+    /// The container agent, as ECS tells it.
+    #[arg(
+        long,
+        help_heading = "Amazon ECS",
+        env = "ECS_AGENT_URI",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) ecs_agent_uri: Option<String>,
+    /// The metadata service of the EC2 instance.
+    #[arg(
+        long,
+        help_heading = "Amazon ECS",
+        env = "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "http://169.254.169.254"
+    )]
+    pub(crate) ecs_instance_uri: String,
+}
+
+/// When a task is protected from scale-in and deployments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ProtectWord {
+    /// While it has a game server: none is handed out before the task is protected.
+    Ready,
+    /// While somebody is on it or was promised a place: idle tasks may go, and in the moment after a promise too.
+    Busy,
+    /// Never.
+    Off,
+}
+
+#[cfg(feature = "kubernetes")]
+const ECS_OR_POD: [&str; 1] = ["kubernetes"];
+#[cfg(not(feature = "kubernetes"))]
+const ECS_OR_POD: [&str; 0] = [];
 
 /// `greenroom allocate`.
 #[derive(Debug, Args)]

@@ -3,9 +3,11 @@
 //! Never decides anything about fleets, servers or rooms.
 
 mod args;
+mod around;
 mod ask;
 mod config;
 mod dev;
+mod ecs;
 mod edge;
 mod export;
 mod failure;
@@ -133,6 +135,7 @@ mod tests {
             "greenroom config check",
             "greenroom control --listen 127.0.0.1:9000 --log json",
             "greenroom agent --server http://127.0.0.1:9000 --stop-servers-on-exit",
+            "greenroom agent --ecs --ecs-address internal --ecs-protect busy",
             "greenroom edge --fleet whiteboard --listen 0.0.0.0:443 --tls-cert a.pem --tls-key a.key --drain 60s",
             "greenroom edge --fleet lobby --named-fleet chat --named-fleet arena --replica http://b:8700 --share-port",
             "greenroom swarm --players 200 --ramp 5s --play 30s --hz 2 --seed 7 -o json",
@@ -159,6 +162,8 @@ mod tests {
             "greenroom get",
             "greenroom allocate arena",
             "greenroom get fleets -o yaml",
+            "greenroom agent --ecs --ecs-protect maybe",
+            "greenroom agent --ecs --ecs-address play.example.com",
             "greenroom edge",
             "greenroom edge --fleet lobby --tls-cert a.pem",
             "greenroom import backup.jsonl",

@@ -5,6 +5,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _, UdpSocket};
 
+use greenroom_agent::place::dashed;
+
 /// Stands for this machine's address with dashes: `10-0-0-5`, or `2001-db8--1`.
 const ADDRESS: &str = "{ip}";
 
@@ -40,13 +42,6 @@ pub(crate) fn filled(text: &str, control: &str) -> io::Result<String> {
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(to)?;
     Ok(text.replace(ADDRESS, &dashed(socket.local_addr()?.ip())))
-}
-
-fn dashed(address: IpAddr) -> String {
-    let text = address.to_string().replace(['.', ':'], "-");
-    // A label of a name begins and ends with a letter or a digit.
-    let text = if text.starts_with('-') { format!("0{text}") } else { text };
-    if text.ends_with('-') { format!("{text}0") } else { text }
 }
 
 /// Where game servers listen: on loopback as long as players are told to dial loopback; where they dial a name, which may have
@@ -110,15 +105,6 @@ mod tests {
         }
         assert_eq!(filled("play.example.com", "nonsense").unwrap(), "play.example.com");
         assert!(filled("{ip}.example.com", "http://no-such-host.invalid:1").is_err());
-        let dashes = [
-            ("2001:db8::7", "2001-db8--7"),
-            ("::1", "0--1"),
-            ("fe80::", "fe80--0"),
-            ("10.0.0.5", "10-0-0-5"),
-        ];
-        for (address, expected) in dashes {
-            assert_eq!(dashed(address.parse().unwrap()), expected);
-        }
     }
 
     #[test]

@@ -244,7 +244,25 @@ pub(crate) async fn agent(args: &AgentArgs, global: &Global) -> Result<(), Failu
         let fleets = config.fleets.clone();
         return crate::pod::run(&args.pod, agent_config(args, config, global, token)?, &fleets, stop).await;
     }
+    if args.ecs.ecs {
+        return in_task(args, config, global, token, stop).await;
+    }
     run_agent(agent_config(args, config, global, token)?, stop).await
+}
+
+/// What a task says goes before the file, but for a `public_host` that is not the default.
+async fn in_task(
+    args: &AgentArgs,
+    mut config: Config,
+    global: &Global,
+    token: Option<Secret>,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let fleets = config.fleets.clone();
+    // Its {ip} is the task's: what this container dials from, nobody else reaches in bridge mode.
+    let named = std::mem::replace(&mut config.host.public_host, config::PUBLIC_HOST.to_owned());
+    let named = (named != config::PUBLIC_HOST).then_some(named);
+    crate::ecs::run(&args.ecs, agent_config(args, config, global, token)?, named, &fleets, stop).await
 }
 
 pub(crate) async fn run_agent(settings: AgentConfig, stop: CancellationToken) -> Result<(), Failure> {

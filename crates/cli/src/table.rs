@@ -96,9 +96,11 @@ pub(crate) fn hosts(hosts: &[HostStatus], now_ms: u64) -> String {
             format!("{}/{}", host.servers, host.servers_max),
             age(now_ms, host.heard_at_ms),
             host.drained.clone(),
+            host.trouble.clone(),
         ]
     });
-    render(&["NAME", "STATE", "ZONE", "GAMESERVERS", "HEARD", "DRAINED"], &rows.collect::<Vec<_>>())
+    let header = ["NAME", "STATE", "ZONE", "GAMESERVERS", "HEARD", "DRAINED", "TROUBLE"];
+    render(&header, &rows.collect::<Vec<_>>())
 }
 
 /// Triggers.
@@ -304,7 +306,8 @@ mod tests {
         let list: HostList = serde_json::from_value(serde_json::json!({"hosts": [
             {"name": "local", "connected": true, "heard_at_ms": NOW_MS, "servers": 7, "servers_max": 1001,
              "zone": "a", "drained": "zone a, by token ops: new switches"},
-            {"name": "gone", "connected": false, "heard_at_ms": NOW_MS - 65_000, "servers": 2, "servers_max": 10},
+            {"name": "gone", "connected": false, "heard_at_ms": NOW_MS - 65_000, "servers": 2, "servers_max": 10,
+             "trouble": "the task cannot be protected: AccessDeniedException"},
         ]}))
         .expect("valid");
         insta::assert_snapshot!(super::hosts(&list.hosts, NOW_MS));

@@ -28,22 +28,26 @@ pub(crate) struct Word {
     hello: Hello,
     heard_at: Instant,
     text: String,
-    servers: OnceLock<Vec<ServerReport>>,
+    told: OnceLock<(Vec<ServerReport>, String)>,
 }
 
 impl Word {
     /// `None`: it is no report.
     pub(crate) fn of(hello: &Hello, text: &str, now: Instant) -> Option<Self> {
         let text = text.starts_with(REPORT).then(|| text.to_owned())?;
-        Some(Self { hello: hello.clone(), heard_at: now, text, servers: OnceLock::new() })
+        Some(Self { hello: hello.clone(), heard_at: now, text, told: OnceLock::new() })
     }
 
-    /// None where it cannot be read: its agent is of another version, and the leader says so.
-    fn servers(&self) -> &[ServerReport] {
-        self.servers.get_or_init(|| match serde_json::from_str(&self.text) {
-            Ok(FromAgent::Report(report)) => report.servers,
-            Ok(_) | Err(_) => Vec::new(),
+    /// Its servers and its trouble. None where it cannot be read: its agent is of another version, and the leader says so.
+    fn told(&self) -> &(Vec<ServerReport>, String) {
+        self.told.get_or_init(|| match serde_json::from_str(&self.text) {
+            Ok(FromAgent::Report(report)) => (report.servers, report.trouble),
+            Ok(_) | Err(_) => (Vec::new(), String::new()),
         })
+    }
+
+    fn servers(&self) -> &[ServerReport] {
+        &self.told().0
     }
 
     fn zone(&self) -> Option<&str> {
@@ -199,6 +203,7 @@ impl Sight {
                 servers_max: word.hello.servers_max,
                 zone: word.zone().unwrap_or_default().to_owned(),
                 drained: word.drain(drains).map(drain_words).unwrap_or_default(),
+                trouble: word.told().1.clone(),
             }
         };
         self.words.iter().map(status).collect()

@@ -5,15 +5,17 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+
+use greenroom_agent::place::Place;
 use greenroom_wire::error::chain;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client};
 
 use crate::keeper::Keeper;
-use crate::place::{AddressFrom, Place, PlaceError, place};
+use crate::place::{AddressFrom, PlaceError, place};
 
 /// Longest time for one call.
-pub(crate) const CALL: Duration = Duration::from_secs(5);
+const CALL: Duration = Duration::from_secs(5);
 
 /// The way to the API server, for one pod.
 #[derive(Clone)]

@@ -4,10 +4,10 @@
 
 mod cluster;
 mod keeper;
+mod mark;
 mod place;
-mod protection;
 
 pub use cluster::{Cluster, ClusterError};
 pub use keeper::Keeper;
-pub use place::{AddressFrom, BadAddress, Place, PlaceError, place};
-pub use protection::{BUSY_LABEL, Mark, Pacing, Protection};
+pub use mark::{BUSY_LABEL, patch};
+pub use place::{AddressFrom, BadAddress, PlaceError, place};

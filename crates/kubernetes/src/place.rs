@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use greenroom_agent::place::{self, NoRange, Place, is_dialled, range};
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Node, Pod};
 
 /// Annotation of a node whose value players dial, before any address that the node has.
@@ -17,8 +17,6 @@ const LABELS: [(&str, &str); 2] =
     [("topology.kubernetes.io/zone", "zone"), ("topology.kubernetes.io/region", "region")];
 /// The label of a host that names its node.
 const NODE_LABEL: &str = "node";
-/// Longest label that an allocation may ask for.
-const LABEL_CHARS_MAX: usize = 64;
 
 /// Which address of a node players dial. Read from `external`, `internal`, or a name that may hold `{node}` and `{pod}`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,19 +59,6 @@ impl fmt::Display for AddressFrom {
             Self::Named(name) => f.write_str(name),
         }
     }
-}
-
-/// What an agent must know of where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Host part of the addresses that players dial.
-    pub public_host: String,
-    /// Ports that players reach, and so those that servers take.
-    pub ports: RangeInclusive<u16>,
-    /// Whether any other port of the node is the pod's too: it has `hostNetwork`.
-    pub on_host_network: bool,
-    /// Labels of the host: `zone`, `region` and `node`, as far as they are known and an allocation could ask for them.
-    pub labels: BTreeMap<String, String>,
 }
 
 /// Why players cannot reach a pod. The pod's template or its node must be mended.
@@ -155,19 +140,14 @@ pub fn place(
             AddressFrom::Named(template) => filled(template, &node_name, &pod_name),
         },
         ports: if on_host_network { ports.clone() } else { host_ports(pod, &pod_name, ports)? },
-        on_host_network,
+        dialled: BTreeMap::new(),
+        has_all_ports: on_host_network,
         labels: labels(node, node_name),
     })
 }
 
 fn filled(template: &str, node: &str, pod: &str) -> String {
     template.replace("{node}", node).replace("{pod}", pod)
-}
-
-/// Whether players could dial it once a port is added. An IPv6 address comes bare.
-fn is_dialled(host: &str) -> bool {
-    let is_name = |host: &str| host.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-');
-    (1..=253).contains(&host.len()) && (host.parse::<IpAddr>().is_ok() || is_name(host))
 }
 
 fn address(node: &Node, name: &str, from: &AddressFrom) -> Result<String, PlaceError> {
@@ -202,14 +182,13 @@ fn host_ports(pod: &Pod, name: &str, ports: &RangeInclusive<u16>) -> Result<Rang
             found.extend(host_port(container, port, ports)?);
         }
     }
-    let (Some(first), Some(last)) = (found.first().copied(), found.last().copied()) else {
-        let (first, last) = (*ports.start(), *ports.end());
-        return Err(PlaceError::NoPorts { pod: name.to_owned(), first, last });
-    };
-    match (first..=last).find(|port| !found.contains(port)) {
-        Some(missing) => Err(PlaceError::Gap { missing, first, last }),
-        None => Ok(first..=last),
-    }
+    range(&found).map_err(|no_range| match no_range {
+        NoRange::Empty => {
+            let (first, last) = (*ports.start(), *ports.end());
+            PlaceError::NoPorts { pod: name.to_owned(), first, last }
+        }
+        NoRange::Gap { missing, first, last } => PlaceError::Gap { missing, first, last },
+    })
 }
 
 /// The port, if a gameserver may have it. One outside the agent's ports is somebody else's, a sidecar's perhaps.
@@ -234,12 +213,8 @@ fn host_port(
 
 fn labels(node: &Node, name: String) -> BTreeMap<String, String> {
     let of_node = |label: &str| node.metadata.labels.as_ref()?.get(label).cloned();
-    let topology =
-        LABELS.iter().filter_map(|(label, host_label)| Some(((*host_label).to_owned(), of_node(label)?)));
-    let fits = |value: &str| {
-        (1..=LABEL_CHARS_MAX).contains(&value.chars().count()) && !value.contains([',', ':', '='])
-    };
-    topology.chain([(NODE_LABEL.to_owned(), name)]).filter(|(_, value)| fits(value)).collect()
+    let topology = LABELS.iter().filter_map(|(label, host_label)| Some((*host_label, of_node(label)?)));
+    place::labels(topology.chain([(NODE_LABEL, name)]))
 }
 
 #[cfg(test)]

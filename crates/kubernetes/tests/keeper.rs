@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use greenroom_agent::Occupancy;
-use greenroom_kubernetes::{AddressFrom, Cluster, Pacing};
+use greenroom_agent::keeping::{self, Around, Holds, Pacing, channel};
+use greenroom_kubernetes::{AddressFrom, Cluster};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use support::{Fake, Trouble};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +53,7 @@ fn manifest(name: &str, node: &str) -> Value {
 struct Kept {
     pods: Api<Pod>,
     name: String,
-    occupancy: watch::Sender<Occupancy>,
+    agent: Around,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -69,10 +69,11 @@ impl Kept {
         let (place, keeper) = cluster.find(&AddressFrom::Internal, &(7900..=8000)).await.unwrap();
         assert_eq!((place.ports, &place.labels["node"]), (7961..=7962, &node));
         assert!(!place.public_host.is_empty());
-        let (occupancy, told) = watch::channel(IDLE);
+        let (agent, engine) = channel(Holds::Busy);
+        agent.occupancy.send_replace(Some(IDLE));
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        tasks.spawn(keeper.keep(pacing(), told, stop.clone()));
-        Self { pods, name: name.to_owned(), occupancy, stop, tasks }
+        tasks.spawn(keeper.keep(pacing(), engine, stop.clone()));
+        Self { pods, name: name.to_owned(), agent, stop, tasks }
     }
 
     async fn marks(&self) -> BTreeMap<String, String> {
@@ -97,6 +98,14 @@ impl Kept {
         assert!(within.is_ok(), "not within 10 s: {wanted:?}; there are {:?}", self.marks().await);
     }
 
+    /// Waits until the agent has been told this.
+    async fn told(&self, wanted: &keeping::Kept) {
+        let mut heard = self.agent.kept.clone();
+        let waiting = heard.wait_for(|kept| kept == wanted);
+        let within = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+        assert!(within.is_ok(), "not within 10 s: {wanted:?}");
+    }
+
     async fn end(mut self) {
         self.stop.cancel();
         self.tasks.join_next().await.unwrap().unwrap();
@@ -116,9 +125,9 @@ async fn a_pod_is_found_and_marked_while_somebody_is_on_it() {
     let name = format!("greenroom-test-{:08x}", getrandom::u32().unwrap());
     let kept = Kept::begin(client, &name).await;
     kept.is("false", "true", "0", None).await;
-    kept.occupancy.send_replace(BUSY);
+    kept.agent.occupancy.send_replace(Some(BUSY));
     kept.is("true", "false", "4", Some("true")).await;
-    kept.occupancy.send_replace(IDLE);
+    kept.agent.occupancy.send_replace(Some(IDLE));
     kept.is("false", "true", "0", None).await;
     assert_eq!(kept.marks().await["app"], "greenroom-test", "what others wrote stays");
     kept.end().await;
@@ -132,14 +141,17 @@ async fn an_api_server_that_is_away_refuses_or_is_silent_is_asked_again_until_th
     for trouble in [Trouble::Status(500), Trouble::Status(401), Trouble::Status(409), Trouble::Silence] {
         fake.trouble(Some(trouble));
         let before = fake.patches().len();
-        kept.occupancy.send_replace(BUSY);
+        kept.agent.occupancy.send_replace(Some(BUSY));
         while fake.patches().len() < before + 3 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(kept.marks().await["greenroom.dev/busy"], "false", "{trouble:?}");
+        let told = kept.agent.kept.borrow().clone();
+        assert!(!told.held && !told.trouble.is_empty(), "{told:?}");
         fake.trouble(None);
         kept.is("true", "false", "4", Some("true")).await;
-        kept.occupancy.send_replace(IDLE);
+        kept.told(&keeping::Kept { held: true, trouble: String::new() }).await;
+        kept.agent.occupancy.send_replace(Some(IDLE));
         kept.is("false", "true", "0", None).await;
     }
     kept.end().await;
@@ -154,7 +166,7 @@ async fn a_later_pod_of_the_same_name_is_not_touched() {
     let manifest = serde_json::from_value(manifest("arena-0", "node-a")).unwrap();
     kept.pods.create(&PostParams::default(), &manifest).await.unwrap();
     let before = fake.patches().len();
-    kept.occupancy.send_replace(BUSY);
+    kept.agent.occupancy.send_replace(Some(BUSY));
     while fake.patches().len() < before + 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

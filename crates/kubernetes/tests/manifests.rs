@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use greenroom_kubernetes::{AddressFrom, BUSY_LABEL, Mark, place};
+use greenroom_agent::keeping::Mark;
+use greenroom_kubernetes::{AddressFrom, BUSY_LABEL, patch, place};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -84,7 +85,7 @@ fn every_document_is_what_kubernetes_reads() {
 
 #[test]
 fn the_budget_and_the_policy_choose_by_the_label_that_an_agent_writes() {
-    let busy = Mark::Busy { cost: 1 }.patch("u");
+    let busy = patch(Mark::Busy { cost: 1 }, "u");
     assert_eq!(busy["metadata"]["labels"][BUSY_LABEL], "true");
     let budget = one("PodDisruptionBudget");
     assert_eq!(budget["spec"]["selector"]["matchLabels"], json!({ BUSY_LABEL: "true" }));

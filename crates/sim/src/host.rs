@@ -323,7 +323,8 @@ impl Host {
     /// To all control processes; to those that are not obeyed under a term that nobody leads with.
     fn report(&mut self, now_ms: u64, rng: &mut ChaCha8Rng) {
         let servers = self.servers.values().map(Server::report).collect();
-        let report = Report { at_ms: Some(now_ms), term: Some(self.term_seen), servers };
+        let report =
+            Report { at_ms: Some(now_ms), term: Some(self.term_seen), trouble: String::new(), servers };
         let obeyed = self.obedience.obeyed();
         let streams = self.links.iter_mut().enumerate();
         for (control, stream) in streams.filter_map(|(control, link)| Some((control, link.stream.as_mut()?)))

@@ -92,6 +92,9 @@ pub struct Report {
     /// see, and plan nothing by it. `None` from agents that report to the obeyed replica alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<u64>,
+    /// Why the engine around the agent does not keep this host, or did not take it in. Left out when there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
     /// All servers that were started and not yet forgotten, by name. Ended ones are told once more after they ended.
     pub servers: Vec<ServerReport>,
 }

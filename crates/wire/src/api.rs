@@ -413,6 +413,9 @@ pub struct HostStatus {
     /// Why nothing new is put there, if a person has said so. Left out otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub drained: String,
+    /// Why the engine around its agent does not keep it from being stopped. Left out when there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
 }
 
 /// `GET /v1/overview`: one screen's worth. Lists are capped at 500 entries; `totals` are whole.

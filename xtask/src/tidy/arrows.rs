@@ -11,7 +11,7 @@ const ROWS: [&[&str]; 8] = [
     &["greenroom-bench", "greenroom-cli"],
     &["greenroom-sim"],
     &["greenroom-examples"],
-    &["greenroom-control", "greenroom-edge", "greenroom-kubernetes", "greenroom-load"],
+    &["greenroom-control", "greenroom-ecs", "greenroom-edge", "greenroom-kubernetes", "greenroom-load"],
     &["greenroom-agent", "greenroom-node", "greenroom-client"],
     &["greenroom-backplane", "greenroom-store", "greenroom-provider", "greenroom-tls"],
     &["greenroom-redis", "greenroom-wire"],

@@ -5,6 +5,8 @@ use greenroom_provider::{Exit, Handle, StartSpec, StopSignal};
 use greenroom_wire::agent::{FromAgent, ProbeWord, ToAgent};
 use greenroom_wire::link::{FromServer, Relay, ToServer};
 
+use crate::keeping::Kept;
+
 use super::sdk::{SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};
 
 /// One link connection, numbered by whoever accepts it; never used again within one agent process.
@@ -106,6 +108,8 @@ pub enum Event {
         /// What.
         word: SdkWord,
     },
+    /// What the engine around the agent has answered.
+    Kept(Kept),
     /// Nobody waits for this call any more.
     SdkLost {
         /// Which.

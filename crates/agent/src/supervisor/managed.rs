@@ -70,6 +70,8 @@ pub(super) enum Stage {
 pub(super) struct Health {
     /// A probe has passed in this process.
     ready: bool,
+    /// It was told to be ready: from then on it may be promised to players, whatever the engine says.
+    told_ready: bool,
     probe_at: Timestamp,
     probing: bool,
     failures: u32,
@@ -79,7 +81,8 @@ pub(super) struct Health {
 
 impl Health {
     fn new(now: Timestamp, ready: bool) -> Self {
-        Self { ready, probe_at: now, probing: false, failures: 0, probe_error: String::new(), silent: false }
+        let (told_ready, probe_error) = (ready, String::new());
+        Self { ready, told_ready, probe_at: now, probing: false, failures: 0, probe_error, silent: false }
     }
 
     fn asks(&mut self, now: Timestamp) -> bool {
@@ -438,6 +441,13 @@ impl Managed {
             tracing::info!(server = %self.order.server, from = ?before, to = ?after, error, "gameserver probed");
         }
         out.changed |= before != after || error_before != health.probe_error;
+    }
+
+    /// Whether this process may be told to be ready; once it was, it stays so.
+    pub(super) const fn may_be_told_ready(&mut self, now: bool) -> bool {
+        let Stage::Running { health, .. } = &mut self.stage else { return false };
+        health.told_ready |= now;
+        health.told_ready
     }
 
     fn phase(&self) -> ProcessPhase {

@@ -1,15 +1,19 @@
-//! What is on this host: whether stopping it would hurt somebody, and how many.
+//! What is on this host: whether stopping it would hurt somebody, and how many; and what the engine around the agent, which
+//! would stop it, has answered.
 //!
-//! Never decides what follows from that.
+//! Never decides when the engine is told.
+
+use greenroom_wire::agent::{ProcessPhase, ServerReport};
 
 use super::Supervisor;
 use super::managed::Managed;
+use crate::keeping::{Holds, Kept};
 
 /// What is on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Occupancy {
     /// Whether stopping it would hurt somebody: a connection, a room, a promise that control made, a result that control has
-    /// not taken yet. Doubt counts.
+    /// not taken yet. Doubt counts. With [`Holds::Servers`] a gameserver alone is enough.
     pub busy: bool,
     /// Connections and taken seats, of each server the greater of the two.
     pub players: u32,
@@ -20,11 +24,36 @@ impl Supervisor {
     #[must_use]
     pub fn occupancy(&self) -> Occupancy {
         let live = || self.servers.values().filter(|managed| !managed.is_ended());
+        let promised_on = self.settings.holds == Holds::Servers && live().next().is_some();
         let unsettled = !self.settling.is_empty() || !self.room_ended.is_empty();
         Occupancy {
-            busy: self.occupied || unsettled || live().any(Managed::is_occupied),
+            busy: self.occupied || promised_on || unsettled || live().any(Managed::is_occupied),
             players: live().fold(0, |sum, managed| sum.saturating_add(managed.players())),
         }
+    }
+
+    pub(super) fn handle_kept(&mut self, kept: Kept) {
+        self.out.changed |= self.kept != kept;
+        self.kept = kept;
+    }
+
+    /// All servers as they are told to control. With [`Holds::Servers`] none is told to be ready before the engine has held the
+    /// host once since its process began: whoever may be promised a place there is safe by then.
+    pub(super) fn server_reports(&mut self) -> Vec<ServerReport> {
+        let (settings, kept) = (&self.settings, &self.kept);
+        let must_wait = settings.holds == Holds::Servers && !kept.held;
+        let report = |managed: &mut Managed| {
+            let mut report = managed.report(settings);
+            if report.phase == ProcessPhase::Ready && !managed.may_be_told_ready(!must_wait) {
+                report.phase = ProcessPhase::Starting;
+                report.message = match kept.trouble.as_str() {
+                    "" => "it waits until this host is protected".to_owned(),
+                    trouble => format!("it waits until this host is protected: {trouble}"),
+                };
+            }
+            report
+        };
+        self.servers.values_mut().map(report).collect()
     }
 }
 

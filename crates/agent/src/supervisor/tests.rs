@@ -15,6 +15,7 @@ use greenroom_wire::token::PublicKeys;
 
 use super::{Effect, Event, LinkId, Process, Settings, Speech, Supervisor};
 use crate::journal::Journal;
+use crate::keeping::Holds;
 
 mod boards;
 mod laws;
@@ -35,6 +36,8 @@ fn settings() -> Settings {
         public_host: "play.example.com".to_owned(),
         bind: Ipv4Addr::UNSPECIFIED.into(),
         ports: 7000..=7003,
+        dialled: BTreeMap::new(),
+        holds: Holds::Busy,
         allowed_origins: vec!["https://a.example".to_owned(), "https://b.example".to_owned()],
         servers_max: 3,
         link: SocketAddr::from((Ipv4Addr::LOCALHOST, 9999)),

@@ -44,6 +44,8 @@ pub(crate) use triggers::{ActionSection, TriggerSection};
 
 /// The demonstration that `dev` runs where there is no `greenroom.toml`.
 pub(crate) const DEMO: &str = include_str!("../demo.toml");
+/// What players dial where `[host] public_host` is not set.
+pub(crate) const PUBLIC_HOST: &str = "127.0.0.1";
 
 /// Most servers of one fleet: as many as a host has ports to give.
 const REPLICAS_MAX: i64 = 50_000;
@@ -288,7 +290,7 @@ fn read_host(
     let ports_span = ports.as_ref().map(|found| found.span.clone());
     let host = HostSection {
         name: name.map_or_else(|| "local".parse().expect("a valid host name"), |found| found.value),
-        public_host: public_host.map_or_else(|| "127.0.0.1".to_owned(), |found| found.value),
+        public_host: public_host.map_or_else(|| PUBLIC_HOST.to_owned(), |found| found.value),
         allow_ip,
         ports: ports.map_or(7000..=8000, |found| found.value),
         allowed_origins: origins

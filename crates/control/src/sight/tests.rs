@@ -54,7 +54,7 @@ fn word(host: &str, at: Instant, servers: Vec<ServerReport>) -> Arc<Word> {
         term_seen: 1,
         wants_occupied: false,
     };
-    let report = FromAgent::Report(Report { at_ms: None, term: Some(0), servers });
+    let report = FromAgent::Report(Report { at_ms: None, term: Some(0), trouble: String::new(), servers });
     Arc::new(Word::of(&hello, &serde_json::to_string(&report).unwrap(), at).unwrap())
 }
 

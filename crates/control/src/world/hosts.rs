@@ -236,6 +236,7 @@ impl HostState {
             occupied: std::collections::BTreeSet::new(),
             wants_occupied: false,
             told_occupied: None,
+            trouble: String::new(),
         }
     }
 }

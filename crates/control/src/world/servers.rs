@@ -38,6 +38,9 @@ impl World {
         for name in known.difference(&reported) {
             self.observe_missing(host, name);
         }
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.trouble = report.trouble;
+        }
         self.host_reported(host);
     }
 

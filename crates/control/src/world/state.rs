@@ -192,6 +192,8 @@ pub(super) struct HostState {
     pub(super) wants_occupied: bool,
     /// What its agent was told of that on the present stream.
     pub(super) told_occupied: Option<bool>,
+    /// Why the engine around its agent does not keep it.
+    pub(super) trouble: String,
 }
 
 /// One gameserver.

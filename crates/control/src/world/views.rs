@@ -233,6 +233,7 @@ impl World {
             servers_max: host.servers_max,
             zone: super::drain::zone(host).unwrap_or_default().to_owned(),
             drained: self.drain_of(name, host).map(super::drain::words).unwrap_or_default(),
+            trouble: host.trouble.clone(),
         };
         self.hosts.iter().map(status).collect()
     }

@@ -268,7 +268,12 @@ async fn attend(
         // Who has not welcomed it is not obeyed, and sees.
         let term = (!welcomed).then_some(0);
         let report = |servers: &BTreeMap<String, ServerReport>| {
-            FromAgent::Report(Report { at_ms: None, term, servers: servers.values().cloned().collect() })
+            FromAgent::Report(Report {
+                at_ms: None,
+                term,
+                trouble: String::new(),
+                servers: servers.values().cloned().collect(),
+            })
         };
         tokio::select! {
             _ = beat.tick() => queue.push(report(&servers)),
@@ -303,6 +308,7 @@ fn obey(servers: &mut BTreeMap<String, ServerReport>, order: &ToAgent) -> Vec<Fr
             vec![FromAgent::Report(Report {
                 at_ms: None,
                 term: None,
+                trouble: String::new(),
                 servers: servers.values().cloned().collect(),
             })]
         }

@@ -59,24 +59,39 @@ fn an_agent_speaks_as_ever() {
     golden(
         Process,
         "agent_report",
-        &FromAgent::Report(Report { at_ms: None, term: None, servers: vec![server(), ended] }),
+        &FromAgent::Report(Report {
+            at_ms: None,
+            term: None,
+            trouble: String::new(),
+            servers: vec![server(), ended],
+        }),
     );
-    let dated = Report { at_ms: Some(1_700_000_000_123), term: None, servers: vec![] };
+    let dated =
+        Report { at_ms: Some(1_700_000_000_123), term: None, trouble: String::new(), servers: vec![] };
     golden(Process, "agent_report_dated", &FromAgent::Report(dated));
-    let of_term = Report { at_ms: Some(1_700_000_000_123), term: Some(7), servers: vec![] };
+    let of_term =
+        Report { at_ms: Some(1_700_000_000_123), term: Some(7), trouble: String::new(), servers: vec![] };
     golden(Process, "agent_report_term", &FromAgent::Report(of_term));
+    let trouble = "the task cannot be protected: ThrottlingException: Rate exceeded".to_owned();
+    let in_trouble = Report { at_ms: None, term: None, trouble, servers: vec![] };
+    golden(Process, "agent_report_in_trouble", &FromAgent::Report(in_trouble));
     let busy = ServerReport { measured: measured(), ..server() };
     golden(
         Process,
         "agent_report_measured",
-        &FromAgent::Report(Report { at_ms: None, term: None, servers: vec![busy] }),
+        &FromAgent::Report(Report { at_ms: None, term: None, trouble: String::new(), servers: vec![busy] }),
     );
     let labelled =
         ServerReport { labels: BTreeMap::from([("map".to_owned(), "desert".to_owned())]), ..server() };
     golden(
         Process,
         "agent_report_labels",
-        &FromAgent::Report(Report { at_ms: None, term: None, servers: vec![labelled] }),
+        &FromAgent::Report(Report {
+            at_ms: None,
+            term: None,
+            trouble: String::new(),
+            servers: vec![labelled],
+        }),
     );
     golden(Process, "agent_read_peers", &FromAgent::ReadPeers { fleet: text("arena") });
     let ended = FromAgent::RoomEnded {

@@ -211,6 +211,7 @@ fn host() -> HostStatus {
         servers_max: 1_001,
         zone: String::new(),
         drained: String::new(),
+        trouble: String::new(),
     }
 }
 
@@ -223,6 +224,8 @@ fn what_operators_see_is_written_as_ever() {
     golden(Process, "api_hosts", &HostList { hosts: vec![host()] });
     let drained = HostStatus { zone: "a".to_owned(), drained: "zone a, by token ops".to_owned(), ..host() };
     golden(Process, "api_hosts_drained", &HostList { hosts: vec![drained] });
+    let trouble = "the task cannot be protected: ThrottlingException: Rate exceeded".to_owned();
+    golden(Process, "api_hosts_in_trouble", &HostList { hosts: vec![HostStatus { trouble, ..host() }] });
     let still = DrainedHost { host: text("host-1"), servers: 3, busy: 1 };
     let status =
         DrainStatus { kind: DrainKind::Zone, name: "a".to_owned(), drained: true, hosts: vec![still] };

@@ -209,7 +209,7 @@ impl Managed {
             status: sdk::Status {
                 state: state.to_owned(),
                 address: settings.public_host.clone(),
-                ports: vec![Port { name: "default".to_owned(), port: self.port }],
+                ports: vec![Port { name: "default".to_owned(), port: settings.dialled(self.port) }],
             },
         }
     }

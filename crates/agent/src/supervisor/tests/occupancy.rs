@@ -5,6 +5,7 @@ use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatRep
 
 use super::*;
 use crate::Occupancy;
+use crate::keeping::Kept;
 
 fn room(players: u16) -> RoomReport {
     let seat = |seat| SeatReport {
@@ -91,4 +92,97 @@ fn a_new_agent_takes_the_host_for_occupied_until_it_knows() {
     let found = Some(Process { handle: Handle::from_text("h1".to_owned()), pid: Some(1001) });
     bench.event(Event::Adopted { server: name("arena-1"), instance: instance("arena-1.0"), found });
     assert_eq!(bench.supervisor.occupancy(), occupied(false, 0));
+}
+
+fn kept(held: bool, trouble: &str) -> Event {
+    Event::Kept(Kept { held, trouble: trouble.to_owned() })
+}
+
+fn protected() -> Bench {
+    let settings = Settings { holds: Holds::Servers, ..settings() };
+    let mut bench = Bench::with(settings, Journal::empty("host-1".parse().unwrap()), T0);
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench
+}
+
+#[test]
+fn no_server_is_told_to_be_ready_before_the_engine_holds_the_host() {
+    let mut bench = protected();
+    assert!(!bench.supervisor.occupancy().busy, "there is no server");
+    bench.ready("arena-1");
+    assert!(bench.supervisor.occupancy().busy, "somebody may be promised a place on it");
+    let (phase, _, message) = bench.phase("arena-1");
+    assert_eq!((phase, &*message), (ProcessPhase::Starting, "it waits until this host is protected"));
+    bench.event(kept(false, "no answer within 10 s"));
+    let (phase, _, message) = bench.phase("arena-1");
+    assert_eq!(
+        (phase, &*message),
+        (ProcessPhase::Starting, "it waits until this host is protected: no answer within 10 s")
+    );
+    bench.event(kept(true, ""));
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready);
+    // It may be promised by now: taking it back would take nothing back.
+    bench.event(kept(false, "no answer within 10 s"));
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready);
+    bench.ready("arena-2");
+    assert_eq!(bench.phase("arena-2").0, ProcessPhase::Starting, "a new one waits");
+    // So does the next process of the first.
+    bench.exited("arena-1", "arena-1.0", Exit::Code(1));
+    bench.pass(200);
+    bench.started("arena-1", "arena-1.1");
+    bench.probed("arena-1", "arena-1.1", Ok(()));
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Starting);
+    bench.event(kept(true, ""));
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready);
+    assert_eq!(bench.phase("arena-2").0, ProcessPhase::Ready);
+    for server in ["arena-1", "arena-2"] {
+        bench.control(ToAgent::Stop { term: 5, server: name(server).into(), reason: "scaled in".to_owned() });
+    }
+    assert!(bench.supervisor.occupancy().busy, "they have not ended yet");
+    bench.exited("arena-1", "arena-1.1", Exit::Code(0));
+    bench.exited("arena-2", "arena-2.0", Exit::Code(0));
+    assert!(!bench.supervisor.occupancy().busy);
+}
+
+#[test]
+fn what_the_engine_refuses_is_reported_and_holds_nothing_up_where_only_the_busy_are_held() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.event(kept(false, "AccessDeniedException"));
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready);
+    let troubles = |bench: &Bench| {
+        let told = bench.done.iter().rev().find_map(|(_, effect)| match effect {
+            Effect::Tell(told) => match &**told {
+                FromAgent::Report(report) => Some(report.trouble.clone()),
+                _ => None,
+            },
+            _ => None,
+        });
+        told.expect("it reports")
+    };
+    assert_eq!(troubles(&bench), "AccessDeniedException");
+    bench.event(kept(true, ""));
+    bench.pass(21);
+    assert_eq!(troubles(&bench), "");
+}
+
+#[test]
+fn players_and_the_server_itself_are_told_the_port_that_leads_there() {
+    let settings = Settings { dialled: [(7000, 32_768)].into(), ..settings() };
+    let mut bench = Bench::with(settings, Journal::empty("host-1".parse().unwrap()), T0);
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    for server in ["arena-1", "arena-2"] {
+        bench.control(ToAgent::Start { term: 5, order: Box::new(order(server, "arena")) });
+    }
+    let starts = bench.done.iter().filter_map(|(_, effect)| match effect {
+        Effect::Start { port, spec } => {
+            let said = |name: &str| spec.env[name].clone();
+            Some((*port, said("GREENROOM_PORT"), said("GREENROOM_PUBLIC_ADDRESS")))
+        }
+        _ => None,
+    });
+    let own = |port: u16, dialled: u16| (port, port.to_string(), format!("play.example.com:{dialled}"));
+    assert_eq!(starts.collect::<Vec<_>>(), [own(7000, 32_768), own(7001, 7001)]);
+    bench.pass(21);
+    assert_eq!(bench.told("arena-1").unwrap().endpoint, "play.example.com:32768");
 }

@@ -102,7 +102,12 @@ impl Rig {
     fn report(&mut self) {
         for at in 0..self.hosts.len() {
             let (_, stream, servers) = &self.hosts[at];
-            let report = Report { at_ms: None, term: None, servers: servers.values().cloned().collect() };
+            let report = Report {
+                at_ms: None,
+                term: None,
+                trouble: String::new(),
+                servers: servers.values().cloned().collect(),
+            };
             self.event(Event::StreamSaid { stream: *stream, message: Box::new(FromAgent::Report(report)) });
         }
     }

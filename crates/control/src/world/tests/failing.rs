@@ -13,7 +13,7 @@ fn give_up(rig: &mut Rig, name: &ServerName, message: &str) {
     (report.phase, report.message) = (ProcessPhase::Ended, message.to_owned());
     let others = rig.servers.values().map(|running| running.report.clone());
     let servers = others.chain([report]).collect();
-    rig.say(FromAgent::Report(Report { at_ms: None, term: None, servers }));
+    rig.say(FromAgent::Report(Report { at_ms: None, term: None, trouble: String::new(), servers }));
 }
 
 #[test]

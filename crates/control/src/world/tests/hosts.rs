@@ -218,7 +218,7 @@ fn a_report_counts_when_its_agent_had_heard_a_term_of_this_leader() {
         rig.restart();
         rig.connect_as(HOST, "boot1", seen);
         let servers = rig.servers.values().map(|running| running.report.clone()).collect();
-        rig.say(FromAgent::Report(Report { at_ms: None, term, servers }));
+        rig.say(FromAgent::Report(Report { at_ms: None, term, trouble: String::new(), servers }));
         let told = rig.overview().gameservers.len();
         assert_eq!(told, if counts { 2 } else { 0 }, "after {seen} a report of {term:?}");
     }

@@ -61,7 +61,8 @@ fn known_hosts_that_do_not_come_are_given_up() {
     rig.silent_ms(200);
     assert_eq!(code(rig.allocate(request(None, &["a"]))), Code::NoCapacity);
     let stream = rig.connect_as("h2", "b", 0);
-    let report = FromAgent::Report(Report { at_ms: None, term: None, servers: Vec::new() });
+    let report =
+        FromAgent::Report(Report { at_ms: None, term: None, trouble: String::new(), servers: Vec::new() });
     rig.event(Event::StreamSaid { stream, message: Box::new(report) });
     rig.silent_ms(200);
     assert!(rig.orders.iter().any(|order| matches!(order, ToAgent::Start { .. })));

@@ -297,13 +297,18 @@ impl Rig {
     /// The agent reports all it runs.
     pub(super) fn report(&mut self) {
         let servers = self.servers.values().map(|running| running.report.clone()).collect();
-        self.say(FromAgent::Report(Report { at_ms: None, term: None, servers }));
+        self.say(FromAgent::Report(Report { at_ms: None, term: None, trouble: String::new(), servers }));
     }
 
     /// The same, made at another moment than now.
     pub(super) fn report_made_at(&mut self, at_ms: u64) {
         let servers = self.servers.values().map(|running| running.report.clone()).collect();
-        self.say(FromAgent::Report(Report { at_ms: Some(at_ms), term: None, servers }));
+        self.say(FromAgent::Report(Report {
+            at_ms: Some(at_ms),
+            term: None,
+            trouble: String::new(),
+            servers,
+        }));
     }
 
     pub(super) fn say(&mut self, message: FromAgent) {

@@ -191,7 +191,8 @@ impl Rig {
     fn report(&mut self, at: usize) {
         let Some(stream) = self.machines[at].stream else { return };
         let servers = self.machines[at].servers.values().cloned().collect();
-        let message = Box::new(FromAgent::Report(Report { at_ms: None, term: None, servers }));
+        let message =
+            Box::new(FromAgent::Report(Report { at_ms: None, term: None, trouble: String::new(), servers }));
         self.event(Event::StreamSaid { stream, message });
     }
 }

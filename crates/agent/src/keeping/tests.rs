@@ -1,4 +1,4 @@
-//! When a pod is written to, as a table and as laws.
+//! When an engine is written to, as a table and as laws.
 
 use proptest::prelude::*;
 
@@ -14,10 +14,19 @@ const fn on(busy: bool, players: u32) -> Occupancy {
     Occupancy { busy, players }
 }
 
-/// Plays `seen` (millisecond, what is on the pod) with writes that succeed unless `fails` says otherwise, up to `until_ms`.
+/// Plays `seen` (millisecond, what is on the host) with writes that succeed unless `fails` says otherwise, up to `until_ms`.
 /// Gives every write with its millisecond.
 fn play(seen: &[(u64, Occupancy)], until_ms: u64, fails: impl Fn(u64) -> bool) -> Vec<(u64, Mark)> {
-    let mut protection = Protection::new(Pacing::default());
+    play_at(Pacing::default(), seen, until_ms, fails)
+}
+
+fn play_at(
+    pacing: Pacing,
+    seen: &[(u64, Occupancy)],
+    until_ms: u64,
+    fails: impl Fn(u64) -> bool,
+) -> Vec<(u64, Mark)> {
+    let mut protection = Protection::new(pacing);
     let (mut writes, mut now_ms) = (Vec::new(), 0);
     let mut seen = seen.iter().peekable();
     while now_ms <= until_ms {
@@ -25,8 +34,10 @@ fn play(seen: &[(u64, Occupancy)], until_ms: u64, fails: impl Fn(u64) -> bool) -
             protection.observe(after(now_ms), *occupancy);
         }
         let (mark, at) = protection.next();
-        if at <= after(now_ms) {
+        let at_ms = at.map_or(u64::MAX, |at| at.unix_ms().saturating_sub(T0.unix_ms()));
+        if at_ms <= now_ms {
             writes.push((now_ms, mark));
+            protection.writes(after(now_ms), mark);
             if fails(now_ms) {
                 protection.failed(after(now_ms), 1.0);
             } else {
@@ -35,7 +46,7 @@ fn play(seen: &[(u64, Occupancy)], until_ms: u64, fails: impl Fn(u64) -> bool) -
             continue;
         }
         let next = seen.peek().map_or(u64::MAX, |(at, _)| *at);
-        now_ms = next.min(at.unix_ms() - T0.unix_ms());
+        now_ms = next.min(at_ms);
     }
     writes
 }
@@ -96,7 +107,7 @@ fn the_pause_is_spread_over_its_second_half() {
     for (random, ms) in [(0.0, 125), (0.5, 187), (1.0, 250), (7.0, 250)] {
         let mut protection = Protection::new(Pacing::default());
         assert_eq!(protection.failed(T0, random), 1);
-        assert_eq!(protection.next().1, after(ms), "{random}");
+        assert_eq!(protection.next().1, Some(after(ms)), "{random}");
     }
 }
 
@@ -110,27 +121,42 @@ fn the_cost_fits_whatever_the_number_of_players() {
 }
 
 #[test]
-fn a_mark_says_the_same_to_all_who_stop_pods() {
-    let busy = serde_json::json!({ "metadata": {
-        "uid": "u-1",
-        "labels": { "greenroom.dev/busy": "true" },
-        "annotations": {
-            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
-            "controller.kubernetes.io/pod-deletion-cost": "8",
-            "karpenter.sh/do-not-disrupt": "true",
-        },
-    }});
-    let idle = serde_json::json!({ "metadata": {
-        "uid": "u-1",
-        "labels": { "greenroom.dev/busy": "false" },
-        "annotations": {
-            "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
-            "controller.kubernetes.io/pod-deletion-cost": "0",
-            "karpenter.sh/do-not-disrupt": null,
-        },
-    }});
-    assert_eq!(Mark::Busy { cost: 8 }.patch("u-1"), busy);
-    assert_eq!(Mark::Idle.patch("u-1"), idle);
+fn a_mark_that_runs_out_is_written_before_and_an_idle_one_may_be_left_to_others() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let (every, lasts) = (minutes(20), Some(minutes(60)));
+    let pacing =
+        Pacing { cost_every: every, busy_every: every, idle_every: None, lasts, ..Pacing::default() };
+    let seen = [(5, on(true, 1)), (100, on(true, 9)), (3_000_000, on(false, 0))];
+    let (one, nine) = (Mark::Busy { cost: 1 }, Mark::Busy { cost: 16 });
+    let writes = [(0, Mark::Idle), (5, one), (1_200_005, nine), (2_400_005, nine), (3_010_000, Mark::Idle)];
+    assert_eq!(play_at(pacing, &seen, 30_000_000, |_| false), writes);
+}
+
+#[test]
+fn a_host_is_held_from_the_answer_on_until_the_mark_runs_out_or_is_taken_away() {
+    let lasts = Some(Duration::from_secs(60));
+    let busy = Mark::Busy { cost: 1 };
+    let mut protection = Protection::new(Pacing { lasts, ..Pacing::default() });
+    assert!(!protection.is_held(T0), "nothing was written yet");
+    protection.writes(T0, busy);
+    assert!(!protection.is_held(after(900)), "nobody has answered");
+    protection.wrote(after(1_000), busy);
+    assert!(protection.is_held(after(59_999)));
+    assert!(!protection.is_held(after(60_000)), "counted from when it was asked");
+    protection.writes(after(50_000), busy);
+    protection.failed(after(51_000), 0.0);
+    assert!(protection.is_held(after(59_999)), "what stood there stands");
+    assert!(!protection.is_held(after(60_000)));
+    protection.writes(after(61_000), busy);
+    protection.wrote(after(61_000), busy);
+    protection.writes(after(62_000), Mark::Idle);
+    assert!(!protection.is_held(after(62_000)), "the engine may have taken it away before it answers");
+    protection.failed(after(63_000), 0.0);
+    assert!(!protection.is_held(after(63_000)), "nobody knows");
+    let mut protection = Protection::new(Pacing::default());
+    protection.writes(T0, busy);
+    protection.wrote(T0, busy);
+    assert!(protection.is_held(after(u64::from(u32::MAX))), "a mark that does not run out");
 }
 
 proptest! {
