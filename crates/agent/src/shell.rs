@@ -14,7 +14,7 @@ use greenroom_provider::{Exit, Provider, Running, StartSpec};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent, VERSION};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use crate::control_stream::{self, Dialler};
 use crate::controls::Controls;
 use crate::dial::Ways;
 use crate::journal::{Journal, JournalFile};
-use crate::keeping::{self, Kept};
+use crate::keeping::{self, Around};
 use crate::last_words::last_words;
 use crate::lock::Lock;
 use crate::obedience::ControlId;
@@ -31,7 +31,7 @@ use crate::outbox::Outbox;
 use crate::probe::Prober;
 use crate::sdk::{self, Asked, Calls};
 use crate::supervisor::{Effect, Event, LinkId, Process, Settings, Supervisor};
-use crate::{AgentConfig, JournalError, Occupancy, OnExit, RunError, link, logs, memory};
+use crate::{AgentConfig, JournalError, OnExit, RunError, link, logs, memory};
 
 /// Inputs that may wait for the loop; whoever brings more waits.
 const INBOX_MAX: usize = 1024;
@@ -151,8 +151,7 @@ pub(crate) async fn run(
         links: BTreeMap::new(),
         sdk_calls: Calls::default(),
         overflows_total: 0,
-        occupancy: config.around.as_ref().map(|around| around.occupancy.clone()),
-        kept: config.around.as_ref().map(|around| around.kept.clone()),
+        around: config.around.clone(),
         prober: Prober::new(reachable(config.bind)),
         bind: config.bind,
         term_seen: term_seen.clone(),
@@ -165,9 +164,7 @@ pub(crate) async fn run(
     streams.spawn(link::listen(link_listener, links_max, inbox.clone()));
     // A watch or two and a connection for the rest, for each server.
     streams.spawn(sdk::listen(sdk_listener, 2 * links_max, inbox.clone()));
-    if let Some(around) = &config.around {
-        streams.spawn(hear_engine(around.kept.clone(), inbox.clone()));
-    }
+    streams.spawn(hear_engine(config.around.clone(), inbox.clone()));
     let hang_up = CancellationToken::new();
     let dialler = |id, way| Dialler {
         id,
@@ -241,8 +238,7 @@ struct Shell {
     links: BTreeMap<LinkId, Outbox>,
     sdk_calls: Calls,
     overflows_total: u64,
-    occupancy: Option<watch::Sender<Option<Occupancy>>>,
-    kept: Option<watch::Receiver<Kept>>,
+    around: Option<Around>,
     prober: Prober,
     bind: IpAddr,
     term_seen: Arc<AtomicU64>,
@@ -325,7 +321,7 @@ impl Shell {
         }
         let now = self.clock.now();
         // Before anything else: what is reported of this event must not say more than the engine does by now.
-        if let Some(said) = self.kept.as_mut().and_then(keeping::news) {
+        if let Some(said) = self.around.as_mut().and_then(|around| keeping::news(&mut around.kept)) {
             effects.extend(self.supervisor.handle(now, Event::Kept(said)));
         }
         effects.extend(self.supervisor.handle(now, event));
@@ -408,9 +404,9 @@ impl Shell {
     }
 
     fn tell_occupancy(&self) {
-        let Some(told) = &self.occupancy else { return };
+        let Some(around) = &self.around else { return };
         let now = self.supervisor.occupancy();
-        told.send_if_modified(|before| before.replace(now) != Some(now));
+        around.occupancy.send_if_modified(|before| before.replace(now) != Some(now));
     }
 
     fn tell_control(&mut self, message: FromAgent) {
@@ -442,7 +438,8 @@ fn split(running: Running) -> (Process, greenroom_provider::BoxFuture<'static, g
 }
 
 /// Wakes the agent whenever the engine has said something.
-async fn hear_engine(mut kept: watch::Receiver<Kept>, inbox: mpsc::Sender<Input>) {
+async fn hear_engine(around: Option<Around>, inbox: mpsc::Sender<Input>) {
+    let Some(mut kept) = around.map(|around| around.kept) else { return };
     while kept.changed().await.is_ok() {
         tell(&inbox, Event::Tick).await;
     }

@@ -89,7 +89,7 @@ fn log(protection: &mut Protection, of: &str, now: Timestamp, mark: Mark, outcom
         Ok(()) => match protection.wrote(now, mark) {
             0 => tracing::debug!(of, ?mark, "engine told what is on this host"),
             failures => {
-                tracing::info!(of, ?mark, failures, "engine told what is on this host, after failures")
+                tracing::info!(of, ?mark, failures, "engine told what is on this host, after failures");
             }
         },
         Err(error) => {
@@ -103,7 +103,7 @@ fn log(protection: &mut Protection, of: &str, now: Timestamp, mark: Mark, outcom
                     "engine not told what is on this host; it may stop it while somebody plays; tried again"
                 ),
                 failures => {
-                    tracing::debug!(of, ?mark, error, failures, "engine not told what is on this host")
+                    tracing::debug!(of, ?mark, error, failures, "engine not told what is on this host");
                 }
             }
         }
