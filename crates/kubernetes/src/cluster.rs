@@ -5,7 +5,6 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-
 use greenroom_agent::place::Place;
 use greenroom_wire::error::chain;
 use k8s_openapi::api::core::v1::{Node, Pod};
