@@ -85,7 +85,7 @@ mod tests {
     use crate::outbox::{OutboxReader, outbox};
 
     fn welcome(term: u64) -> ToAgent {
-        ToAgent::Welcome { version: 1, term, keys: PublicKeys { keys: Vec::new() } }
+        ToAgent::Welcome { version: 1, term, keys: PublicKeys { keys: Vec::new() }, hears_held: true }
     }
 
     fn stop(term: u64) -> ToAgent {

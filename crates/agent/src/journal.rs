@@ -2,7 +2,7 @@
 //!
 //! Never holds what is reported anew anyway: rooms, connections, health.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -91,6 +91,52 @@ pub struct JournalServer {
     /// Labels that its process has set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Where a shipped Agones SDK of it finds its agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agones_port: Option<u16>,
+    /// What else its process has said of itself.
+    #[serde(default, skip_serializing_if = "JournalSaid::is_empty")]
+    pub said: JournalSaid,
+}
+
+/// What a process has said of itself over the SDK and says only once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JournalSaid {
+    /// It tells when it is in use, so that its being free says something of its rooms.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tells_use: bool,
+    /// That it is in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<JournalHeld>,
+    /// Its annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Players that are on it.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub players: BTreeSet<String>,
+    /// How many there may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub players_max: Option<u32>,
+}
+
+impl JournalSaid {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a process is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JournalHeld {
+    /// Until it says otherwise.
+    Allocated,
+    /// Until it says otherwise, or until then (Unix milliseconds).
+    Reserved {
+        /// `None`: until it says otherwise.
+        until_ms: Option<u64>,
+    },
 }
 
 /// One result on its way.

@@ -1,8 +1,16 @@
-//! The SDK's listener: HTTP on loopback for the gameservers of this host, and the calls that wait for their answers.
+//! The SDK's listeners: HTTP on loopback for the gameservers of this host, a port for each that has a shipped Agones SDK, and the
+//! calls that wait for their answers.
 //!
 //! Never judges what is said: requests become events, and the supervisor answers.
 
+#[cfg(feature = "agones")]
+mod grpc;
+mod ports;
+#[cfg(feature = "agones")]
+mod proto;
 mod routes;
+
+pub(crate) use ports::SdkPorts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::shell::Input;
 use crate::supervisor::{Event, SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};
+use routes::Way;
 
 /// How long the head of a request may take to arrive, and how long a connection may rest between two requests. Longer
 /// than the pause between two words of health, so that one connection serves for all.
@@ -30,6 +39,12 @@ const HEADERS_MAX: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Answers that may wait for one who watches; who is slower loses the watch and may open another one.
 const ANSWERS_MAX: usize = 16;
+
+/// Told when the agent stops while somebody waits.
+const AGENT_ENDS: &str = "the agent ends; call again in a while";
+/// What to use in place of what nobody here would read.
+const NO_COUNTERS: &str = "counters and lists are not kept, for nothing here would decide by them: tell rooms and connections with \
+    PUT /greenroom/v1/status, players with PlayerConnect, and what others shall see with SetLabel";
 
 /// What one call is answered with.
 type Told = Result<SdkTold, SdkRefusal>;
@@ -93,10 +108,34 @@ impl Calls {
     }
 }
 
+/// Brings a word to the supervisor. Without one the channel of answers is closed, which the caller is told.
+async fn send(inbox: &mpsc::Sender<Input>, who: SdkWho, word: SdkWord) -> mpsc::Receiver<Told> {
+    let (answer, answers) = mpsc::channel(ANSWERS_MAX);
+    let _ = inbox.send(Input::Sdk(Asked { who, word, answer })).await;
+    answers
+}
+
+/// The code of gRPC for a refusal.
+const fn code(refusal: &SdkRefusal) -> u32 {
+    match refusal {
+        SdkRefusal::Stranger => 16,
+        SdkRefusal::Over { .. } | SdkRefusal::Linked { .. } => 9,
+        SdkRefusal::LabelName { .. }
+        | SdkRefusal::LabelValue { .. }
+        | SdkRefusal::AnnotationValue { .. }
+        | SdkRefusal::Reserve { .. }
+        | SdkRefusal::PlayerId { .. }
+        | SdkRefusal::PlayersMax { .. } => 3,
+        SdkRefusal::Labels { .. } | SdkRefusal::Watches { .. } | SdkRefusal::PlayersFull { .. } => 8,
+        SdkRefusal::Peers { .. } => 5,
+        SdkRefusal::Results | SdkRefusal::NoControl => 14,
+    }
+}
+
 /// Accepts at most `connections_max` connections at a time, for ever.
 pub(crate) async fn listen(listener: TcpListener, connections_max: usize, inbox: mpsc::Sender<Input>) {
     let places = Arc::new(Semaphore::new(connections_max));
-    let service = TowerToHyperService::new(routes::router(inbox));
+    let service = TowerToHyperService::new(routes::router(Way { inbox, of: None }));
     let mut open = JoinSet::new();
     loop {
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");

@@ -29,7 +29,7 @@ use crate::lock::Lock;
 use crate::obedience::ControlId;
 use crate::outbox::Outbox;
 use crate::probe::Prober;
-use crate::sdk::{self, Asked, Calls};
+use crate::sdk::{self, Asked, Calls, SdkPorts};
 use crate::supervisor::{Effect, Event, LinkId, Process, Settings, Supervisor};
 use crate::{AgentConfig, JournalError, OnExit, RunError, link, logs, memory};
 
@@ -105,6 +105,7 @@ fn settings(config: &AgentConfig, link: SocketAddr, sdk: SocketAddr) -> Settings
         servers_max: config.servers_max,
         link,
         sdk,
+        agones: cfg!(feature = "agones"),
         boards: greenroom_backplane::Limits::default(),
     }
 }
@@ -139,6 +140,7 @@ pub(crate) async fn run(
         servers_max: config.servers_max,
         term_seen: journal.term_seen,
         wants_occupied: config.around.is_some(),
+        agones: cfg!(feature = "agones"),
     };
     let (inbox, inputs) = mpsc::channel(INBOX_MAX);
     let mut shell = Shell {
@@ -150,6 +152,7 @@ pub(crate) async fn run(
         controls: Controls::default(),
         links: BTreeMap::new(),
         sdk_calls: Calls::default(),
+        sdk_ports: SdkPorts::default(),
         overflows_total: 0,
         around: config.around.clone(),
         prober: Prober::new(reachable(config.bind)),
@@ -237,6 +240,7 @@ struct Shell {
     controls: Controls,
     links: BTreeMap<LinkId, Outbox>,
     sdk_calls: Calls,
+    sdk_ports: SdkPorts,
     overflows_total: u64,
     around: Option<Around>,
     prober: Prober,
@@ -394,6 +398,10 @@ impl Shell {
             }
             Effect::TellSdk { call, told } => self.sdk_calls.tell(call, told),
             Effect::EndSdk { call } => self.sdk_calls.end(call),
+            Effect::OpenSdk { server, port } => {
+                self.sdk_ports.open(server, port, &mut self.tasks, &self.inbox);
+            }
+            Effect::CloseSdk { server } => self.sdk_ports.close(&server),
             Effect::CloseLink { link, why } => {
                 tracing::warn!(link = link.0, reason = why, "link refused");
                 if let Some(outbox) = self.links.remove(&link) {

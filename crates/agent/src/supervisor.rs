@@ -88,6 +88,8 @@ pub struct Settings {
     pub link: SocketAddr,
     /// Where the SDK listens.
     pub sdk: SocketAddr,
+    /// Whether shipped Agones SDKs can be given ports of their own here.
+    pub agones: bool,
     /// What the board of each fleet may hold.
     pub boards: Limits,
 }
@@ -124,6 +126,10 @@ impl Settings {
         set(env::LINK, self.link.to_string());
         set(env::LINK_SECRET, managed.secret.clone());
         set(env::SDK_URL, format!("http://{}/{}/{}", self.sdk, managed.instance(), managed.secret));
+        if let Some(port) = managed.sdk_port {
+            set(env::AGONES_GRPC_PORT, port.to_string());
+            set(env::AGONES_HTTP_PORT, port.to_string());
+        }
         set(env::CONTROL, self.control.clone());
         if let Some(ca) = &self.control_ca {
             set(env::CONTROL_CA, ca.display().to_string());
@@ -178,6 +184,8 @@ pub struct Supervisor {
     term_seen: u64,
     /// A session with control is open.
     welcomed: bool,
+    /// The control plane that is obeyed reads [`ServerReport::held`](greenroom_wire::agent::ServerReport::held).
+    hears_held: bool,
     report_at: Timestamp,
     /// No report about a change before this moment.
     report_not_before: Timestamp,
@@ -237,6 +245,7 @@ impl Supervisor {
             keys: journal.keys,
             term_seen: journal.term_seen,
             welcomed: false,
+            hears_held: false,
             report_at: now,
             report_not_before: now,
             repeat_at: now,
@@ -260,6 +269,9 @@ impl Supervisor {
         let Stage::Adopting { handle, .. } = &managed.stage else { return };
         let (handle, instance) = (handle.clone(), managed.instance());
         self.out.effects.push(Effect::Adopt { server: server.clone(), instance, handle });
+        if let Some(port) = managed.sdk_port {
+            self.out.effects.push(Effect::OpenSdk { server: server.clone(), port: Some(port) });
+        }
         self.settling.insert(server.clone());
         self.boards.adopt(managed.order.fleet.0.clone(), &managed.instance());
         self.servers.insert(server, managed);
@@ -298,6 +310,7 @@ impl Supervisor {
             Event::Sdk { call, who, word } => self.handle_sdk(now, call, &who, word),
             Event::Kept(kept) => self.handle_kept(kept),
             Event::SdkLost { call } => self.handle_sdk_lost(call),
+            Event::SdkOpened { server, outcome } => self.handle_sdk_opened(now, server, outcome),
             Event::StopAll => self.stop_all(now),
         }
         self.tick(now);

@@ -162,6 +162,7 @@ impl Sight {
         let fit = servers.filter(|(word, server)| {
             server.fleet.0 == fleet.name
                 && server.phase == ProcessPhase::Ready
+                && !server.held
                 && word.matches(server, selector)
         });
         let load = |server: &ServerReport| server.connections.saturating_add(given.load(&server.server.0));
@@ -211,7 +212,7 @@ impl Sight {
 }
 
 fn status(word: &Word, server: &ServerReport, silent: bool) -> GameserverStatus {
-    let is_used = server.connections > 0 || !server.rooms.is_empty();
+    let is_used = server.held || server.connections > 0 || !server.rooms.is_empty();
     let state = match server.phase {
         ProcessPhase::Stopping | ProcessPhase::Ended => StateWord::Stopped,
         ProcessPhase::Unhealthy => StateWord::Unhealthy,

@@ -69,6 +69,9 @@ pub struct Template {
     pub probe: Probe,
     /// Time between SIGTERM and SIGKILL. Default 10 s.
     pub stop_grace: Duration,
+    /// Whether each server gets a port on loopback where shipped Agones SDKs find theirs. Default not: whoever finds the port is
+    /// believed.
+    pub agones: bool,
 }
 
 /// Where the value of a variable is found by whoever starts the process.

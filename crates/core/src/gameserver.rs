@@ -61,6 +61,9 @@ pub struct GameServer {
     pub connections: u32,
     /// Endpoint answers given out that have not yet expired. They count as load, and as busy.
     pub in_flight: u32,
+    /// It says of itself that it is in use: nobody new is sent to it, and it is not stopped. It says no less while it has neither
+    /// rooms nor connections.
+    pub held: bool,
     /// When it was ordered.
     pub started_at: Timestamp,
     /// Why nothing new is given to it; `None` while it is handed out. Its state is then [`State::Draining`] as long as
@@ -77,10 +80,16 @@ pub struct GameServer {
 }
 
 impl GameServer {
-    /// Whether stopping it would hurt somebody: a room, a connection, or an answer on its way.
+    /// Whether it may be handed to new players: its state allows it, and it does not hold itself.
+    #[must_use]
+    pub const fn takes_players(&self) -> bool {
+        self.state.takes_players() && !self.held
+    }
+
+    /// Whether stopping it would hurt somebody: a room, a connection, an answer on its way, or its own word that it is in use.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
-        self.rooms > 0 || self.connections > 0 || self.in_flight > 0
+        self.held || self.rooms > 0 || self.connections > 0 || self.in_flight > 0
     }
 
     /// Whether it may be stopped without hurting anybody: nothing is on it, its state agrees, and it is known
@@ -92,9 +101,9 @@ impl GameServer {
             && self.idle_since.is_some()
     }
 
-    /// Rooms it could take besides those it has; 0 when its state forbids.
+    /// Rooms it could take besides those it has; 0 when its state or its own word forbids.
     #[must_use]
     pub const fn rooms_free(&self, rooms_per_server: u16) -> u16 {
-        if self.state.takes_players() { rooms_per_server.saturating_sub(self.rooms) } else { 0 }
+        if self.takes_players() { rooms_per_server.saturating_sub(self.rooms) } else { 0 }
     }
 }

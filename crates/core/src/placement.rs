@@ -107,6 +107,8 @@ pub enum Why {
 pub enum NoPlace {
     /// Nothing accepts, or all are full.
     Anywhere,
+    /// No host that accepts has an agent that runs servers with a port for an Agones SDK, and the fleet asks for one.
+    NoAgones,
     /// Every host with a place has one of the fleet.
     OneOnEach,
     /// Not on the one host that all servers of the fleet are kept on.
@@ -120,6 +122,9 @@ impl fmt::Display for NoPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anywhere => f.write_str("without a host that has a free place"),
+            Self::NoAgones => f.write_str(
+                "without a host whose agent has the Agones SDK: update the agents, and build them with the feature agones",
+            ),
             Self::OneOnEach => {
                 f.write_str("without a host that has none of the fleet yet, which is kept to one on each")
             }

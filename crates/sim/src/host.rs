@@ -216,6 +216,7 @@ impl Host {
             servers_max: self.servers_max,
             term_seen: self.term_seen,
             wants_occupied: false,
+            agones: true,
         };
         stream.to_control.send(now_ms, FromAgent::Hello(hello), rng);
         self.links[control].stream = Some(stream);

@@ -319,6 +319,7 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
         secrets: BTreeMap::new(),
         probe: Probe::EngineIo,
         stop_grace: Duration::from_secs(10),
+        agones: false,
     };
     Fleet {
         name: name.parse().expect("the names here are valid"),

@@ -224,6 +224,7 @@ impl Server {
                 ..Measured::default()
             },
             labels: std::collections::BTreeMap::new(),
+            held: false,
             message: String::new(),
         }
     }

@@ -79,6 +79,10 @@ pub struct Hello {
     /// before this message do not know it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wants_occupied: bool,
+    /// Whether it can run servers that ask for [`StartOrder::agones`]. Left out when not; agents of before do not know it, and get
+    /// none of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub agones: bool,
 }
 
 /// Everything that runs on the host.
@@ -127,8 +131,8 @@ pub struct ServerReport {
     pub connections: u32,
     /// Its live rooms.
     pub rooms: Vec<RoomReport>,
-    /// Whether its present process has told its rooms on a link. One that has not tells nothing of its rooms, so that their absence
-    /// means nothing. Left out when true.
+    /// Whether its present process has told its rooms on a link, or has said over the SDK that it is in use no longer. One that has not
+    /// tells nothing of its rooms, so that their absence means nothing. Left out when true.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub linked: bool,
     /// What it measured of itself, and its agent of its process.
@@ -137,6 +141,10 @@ pub struct ServerReport {
     /// Labels that its process has set over the SDK.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Whether its process said over the SDK that it is in use (`Allocate`, `Reserve`): busy, and nothing new for it. Left out when
+    /// not. A control plane that has not said [`ToAgent::Welcome`]'s `hears_held` is told of one connection as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// Why it is not `Ready`, or how the last process ended; empty when there is nothing to say.
     pub message: String,
 }
@@ -180,6 +188,9 @@ pub enum ToAgent {
         term: u64,
         /// Keys that JoinTokens are checked with; replaced whole by each `Keys`.
         keys: PublicKeys,
+        /// Whether it reads [`ServerReport::held`]. Left out when not.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        hears_held: bool,
     },
     /// The keys changed.
     Keys {
@@ -286,6 +297,10 @@ pub struct StartOrder {
     /// First and last port it may get. Absent: out of the agent's own range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<(u16, u16)>,
+    /// Whether it gets a port of its own on loopback for a shipped Agones SDK. Left out when not; ordered only from agents that have
+    /// said [`Hello::agones`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub agones: bool,
 }
 
 /// How readiness is proven, on the wire.

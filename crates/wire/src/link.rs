@@ -46,6 +46,10 @@ pub mod env {
     pub const LINK: &str = "GREENROOM_LINK";
     /// Secret of this server for the link. Never logged.
     pub const LINK_SECRET: &str = "GREENROOM_LINK_SECRET";
+    /// The port on loopback where a shipped Agones SDK of HTTP finds its agent. Only for fleets that ask for it, and theirs alone.
+    pub const AGONES_HTTP_PORT: &str = "AGONES_SDK_HTTP_PORT";
+    /// The same for one of gRPC; the same port.
+    pub const AGONES_GRPC_PORT: &str = "AGONES_SDK_GRPC_PORT";
     /// Base URL of the SDK for this process, `http://127.0.0.1:port/instance/secret`. Never logged.
     pub const SDK_URL: &str = "GREENROOM_SDK_URL";
     /// Base URL of the control plane's HTTP API.

@@ -19,10 +19,13 @@ struct Hashed<'a> {
     probe: ProbeWord,
     rooms_per_server: u16,
     seats_per_room: u16,
+    /// Left out when not, so that fleets without keep their revision.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    agones: bool,
 }
 
 /// First 12 hex digits of SHA-256 over the canonical JSON of what a server can notice: command, environment, where
-/// secrets are found with the version of each, probe and sizes. No secret: whoever knows a hash could try values. The stop grace is left out: changing it needs no new process.
+/// secrets are found with the version of each, probe, sizes and the port for an Agones SDK. No secret: whoever knows a hash could try values. The stop grace is left out: changing it needs no new process.
 #[must_use]
 pub fn revision(template: &Template, kind: FleetKind) -> Revision {
     let (rooms_per_server, seats_per_room) = sizes(kind);
@@ -37,6 +40,7 @@ pub fn revision(template: &Template, kind: FleetKind) -> Revision {
         probe: (&template.probe).into(),
         rooms_per_server,
         seats_per_room,
+        agones: template.agones,
     };
     let text = serde_json::to_vec(&hashed).expect("plain text and numbers always encode");
     let digest = Sha256::digest(&text);
@@ -81,6 +85,7 @@ mod tests {
             secrets: std::collections::BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
+            agones: false,
         }
     }
 
@@ -91,6 +96,8 @@ mod tests {
         graceful.stop_grace = Duration::from_secs(99);
         assert_eq!(revision(&graceful, FleetKind::Mesh), base);
         assert_ne!(revision(&template("b"), FleetKind::Mesh), base);
+        let agones = Template { agones: true, ..template("a") };
+        assert_ne!(revision(&agones, FleetKind::Mesh), base, "a server notices the port for its SDK");
         let secret = |version: &str| {
             let source = SecretSource { from: "env:DB".to_owned(), version: version.to_owned() };
             Template { secrets: BTreeMap::from([("DB".to_owned(), source)]), ..template("a") }

@@ -27,6 +27,24 @@ pub mod path {
     pub const WATCH_GAMESERVER: &str = "/watch/gameserver";
     /// `PUT`: a label of its own.
     pub const LABEL: &str = "/metadata/label";
+    /// `PUT`: an annotation of its own.
+    pub const ANNOTATION: &str = "/metadata/annotation";
+    /// `POST`: it is in use.
+    pub const ALLOCATE: &str = "/allocate";
+    /// `POST`: it is in use for a while.
+    pub const RESERVE: &str = "/reserve";
+    /// `POST`: a player came.
+    pub const PLAYER_CONNECT: &str = "/alpha/player/connect";
+    /// `POST`: a player went.
+    pub const PLAYER_DISCONNECT: &str = "/alpha/player/disconnect";
+    /// `GET`, `PUT`: most players.
+    pub const PLAYER_CAPACITY: &str = "/alpha/player/capacity";
+    /// `GET`: how many players are on it.
+    pub const PLAYER_COUNT: &str = "/alpha/player/count";
+    /// `GET`: which players are on it.
+    pub const PLAYERS: &str = "/alpha/player/connected";
+    /// `GET`: whether this player is on it.
+    pub const PLAYER: &str = "/alpha/player/connected/{player}";
     /// Where all that is not of Agones begins.
     pub const OWN: &str = "/greenroom/v1";
     /// `PUT`: its connections and rooms.
@@ -69,7 +87,7 @@ pub struct ObjectMeta {
     pub creation_timestamp: Long,
     /// 0: it is not being deleted, or nobody knows since when.
     pub deletion_timestamp: Long,
-    /// `greenroom/revision`: what it runs.
+    /// `greenroom/revision`: what it runs. Those it has set itself have `agones.dev/sdk-` before their names.
     pub annotations: BTreeMap<String, String>,
     /// `agones.dev/fleet`: its fleet. Those it has set itself have `agones.dev/sdk-` before their names.
     pub labels: BTreeMap<String, String>,
@@ -98,12 +116,27 @@ pub struct Health {
 /// Where a gameserver stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// `Scheduled` until it is ready, `Ready`, `Allocated` while it tells of rooms or connections, `Unhealthy`, `Shutdown`.
+    /// `Scheduled` until it is ready, `Ready`, `Allocated` while it tells of rooms or connections or since it said so, `Reserved` while
+    /// it said so, `Unhealthy`, `Shutdown`.
     pub state: String,
     /// Host part of the address that players dial.
     pub address: String,
     /// Its one port, `default`.
     pub ports: Vec<Port>,
+    /// The players that it has told of. Left out before it has told of any, or how many it can take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub players: Option<Players>,
+}
+
+/// Who is on a gameserver, as it has told by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Players {
+    /// How many.
+    pub count: Long,
+    /// Most at once.
+    pub capacity: Long,
+    /// Which, in order.
+    pub ids: Vec<String>,
 }
 
 /// A port that players dial.
@@ -127,9 +160,59 @@ impl Serialize for Long {
 
 impl<'de> Deserialize<'de> for Long {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(serde::de::Error::custom)
+        // Protocol buffers take both.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Text(String),
+            Number(u64),
+        }
+        match Either::deserialize(deserializer)? {
+            Either::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
+            Either::Number(number) => Ok(Self(number)),
+        }
     }
+}
+
+/// For how long a gameserver is in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Seconds; 0, or left out: until it says otherwise.
+    #[serde(default = "zero")]
+    pub seconds: Long,
+}
+
+const fn zero() -> Long {
+    Long(0)
+}
+
+/// One player.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Player {
+    /// 1 to 256 bytes.
+    #[serde(rename = "playerID")]
+    pub id: String,
+}
+
+/// How many players.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// So many.
+    pub count: Long,
+}
+
+/// Whether something is so, or was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flag {
+    /// It is.
+    pub bool: bool,
+}
+
+/// Which players.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlayerIds {
+    /// In order.
+    pub list: Vec<String>,
 }
 
 /// One line of a watch.

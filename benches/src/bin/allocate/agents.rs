@@ -44,6 +44,7 @@ pub(crate) fn hello(host: u32) -> anyhow::Result<Hello> {
         servers_max: 100_000,
         term_seen: 0,
         wants_occupied: false,
+        agones: false,
     })
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn running(nth: u32) -> anyhow::Result<ServerReport> {
         linked: true,
         measured: Measured::default(),
         labels: std::collections::BTreeMap::new(),
+        held: false,
         message: String::new(),
     })
 }

@@ -163,6 +163,7 @@ fn fleet(args: &Args) -> anyhow::Result<Fleet> {
             secrets: BTreeMap::new(),
             probe: Probe::Tcp,
             stop_grace: Duration::from_secs(10),
+            agones: false,
         },
         revision: "bench".parse()?,
         replicas_min: servers,

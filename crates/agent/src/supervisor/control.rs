@@ -16,8 +16,9 @@ const LOG_BYTES_MAX: u32 = 262_144;
 impl Supervisor {
     pub(super) fn handle_control(&mut self, now: Timestamp, message: ToAgent) {
         match message {
-            ToAgent::Welcome { version: _, term, keys } => {
+            ToAgent::Welcome { version: _, term, keys, hears_held } => {
                 self.welcomed = true;
+                self.hears_held = hears_held;
                 if term < self.term_seen {
                     tracing::warn!(term, term_seen = self.term_seen, "control is older than one seen before");
                 }
@@ -32,12 +33,18 @@ impl Supervisor {
                 self.refuse(&order.server, outcome);
             }
             ToAgent::Stop { term, server, reason } => {
-                let outcome = self.fence(term).map(|()| {
-                    if let Some(managed) = self.servers.get_mut(&server.0) {
-                        managed.stop(&reason, now, &mut self.out);
-                    }
-                    // That the server is gone is told by a report without it.
+                let outcome = self.fence(term).and_then(|()| {
+                    // That the server is gone is told by a report without it, and that it is in use by one with it.
                     self.out.changed = true;
+                    match self.servers.get_mut(&server.0) {
+                        // Only what is idle is told to stop, and control had not heard yet; it tells again once this is free.
+                        Some(managed) if managed.is_held() => {
+                            return Err(format!("gameserver {server} has just said that it is in use"));
+                        }
+                        Some(managed) => managed.stop(&reason, now, &mut self.out),
+                        None => {}
+                    }
+                    Ok(())
                 });
                 self.refuse(&server, outcome);
             }
@@ -114,6 +121,11 @@ impl Supervisor {
         }
         if order.command.is_empty() {
             return Err("the command is empty".to_owned());
+        }
+        if order.agones && !self.settings.agones {
+            return Err(
+                "this agent is built without the Agones SDK: build it with the feature agones".to_owned()
+            );
         }
         if self.servers_live() >= self.settings.servers_max as usize {
             return Err(format!("this host holds its most: {} gameservers", self.settings.servers_max));

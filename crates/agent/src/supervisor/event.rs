@@ -115,6 +115,13 @@ pub enum Event {
         /// Which.
         call: SdkCall,
     },
+    /// Answer to [`Effect::OpenSdk`].
+    SdkOpened {
+        /// Whose.
+        server: ServerName,
+        /// On this port, or why not.
+        outcome: Result<u16, String>,
+    },
     /// Stop every server, then be done.
     StopAll,
 }
@@ -196,6 +203,18 @@ pub enum Effect {
     EndSdk {
         /// Which.
         call: SdkCall,
+    },
+    /// Open a port on loopback where a server's shipped Agones SDK finds this agent. Open already: nothing.
+    OpenSdk {
+        /// Whose.
+        server: ServerName,
+        /// This one, however long it takes; `None`: any.
+        port: Option<u16>,
+    },
+    /// Close it, and all that is said there.
+    CloseSdk {
+        /// Whose.
+        server: ServerName,
     },
     /// End a link connection.
     CloseLink {

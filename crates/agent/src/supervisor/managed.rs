@@ -3,6 +3,7 @@
 //! Never knows of other servers.
 
 mod frozen;
+mod held;
 mod own_word;
 mod told;
 mod words;
@@ -17,6 +18,7 @@ use greenroom_wire::link::{Status, Successor};
 
 use super::{Effect, LinkId, Process, Settings, Speech};
 use crate::journal::JournalServer;
+pub(super) use held::Hold;
 use own_word::OwnWord;
 
 /// Time between two probes until the first one passes, and after one failed.
@@ -116,6 +118,8 @@ pub(super) struct LinkState {
 pub(super) struct Managed {
     pub(super) order: StartOrder,
     pub(super) port: u16,
+    /// Where a shipped Agones SDK finds this agent, once it is open.
+    pub(super) sdk_port: Option<u16>,
     pub(super) secret: String,
     pub(super) restarts: u32,
     started_at: Timestamp,
@@ -137,6 +141,7 @@ impl Managed {
         Self {
             order,
             port,
+            sdk_port: None,
             secret,
             restarts: 0,
             started_at: now,
@@ -161,7 +166,8 @@ impl Managed {
         managed.stop_reason = entry.stop_reason;
         managed.deaths = entry.deaths_ms.into_iter().map(Timestamp::from_unix_ms).collect();
         managed.last_end = entry.last_end;
-        managed.own_word.labels = entry.labels;
+        managed.sdk_port = entry.agones_port;
+        managed.own_word = OwnWord::restore(entry.labels, entry.said);
         managed.link = LinkState { id: None, ever: entry.linked, told: false, heard_at: now, by_sdk: false };
         managed
     }
@@ -188,6 +194,8 @@ impl Managed {
             deaths_ms: self.deaths.iter().map(|at| at.unix_ms()).collect(),
             last_end: self.last_end.clone(),
             labels: self.own_word.labels.clone(),
+            agones_port: self.sdk_port,
+            said: self.own_word.said(),
         })
     }
 
@@ -215,8 +223,12 @@ impl Managed {
     /// Asks the engine for a process.
     pub(super) fn launch(&mut self, settings: &Settings, out: &mut Out) {
         self.stage = Stage::Launching;
-        let spec = Box::new(settings.spec(self));
-        out.effects.push(Effect::Start { port: self.port, spec });
+        if self.order.agones && self.sdk_port.is_none() {
+            out.effects.push(Effect::OpenSdk { server: self.order.server.0.clone(), port: None });
+        } else {
+            let spec = Box::new(settings.spec(self));
+            out.effects.push(Effect::Start { port: self.port, spec });
+        }
         out.dirty = true;
         out.changed = true;
     }
@@ -279,6 +291,9 @@ impl Managed {
         tracing::info!(server = %self.order.server, instance = %self.instance(), reason = message, "gameserver ended");
         self.stage = Stage::Ended { message };
         out.freed.push(self.port);
+        if self.order.agones {
+            out.effects.push(Effect::CloseSdk { server: self.order.server.0.clone() });
+        }
         self.forget_process(out);
     }
 
@@ -362,6 +377,7 @@ impl Managed {
     pub(super) fn tick(&mut self, now: Timestamp, settings: &Settings, out: &mut Out) {
         self.end_if_frozen(now);
         self.mind_own_word(now, out);
+        self.end_reservation(now, out);
         self.show_record(settings, out);
         let instance = self.instance();
         let server = &self.order.server.0;
@@ -402,13 +418,13 @@ impl Managed {
             Stage::Stopping { kill_at, .. } => Some(*kill_at),
             Stage::Running { health, .. } => {
                 let probe_at = match self.order.probe {
-                    ProbeWord::Sdk { .. } => health.own_word_due(),
+                    ProbeWord::Sdk { .. } => self.own_word_due(health),
                     ProbeWord::EngineIo | ProbeWord::Tcp | ProbeWord::Http(_) => {
                         (!health.probing).then_some(health.probe_at)
                     }
                 };
                 let silent_at = (self.link.ever && !health.silent).then_some(self.link.heard_at + SILENCE);
-                probe_at.into_iter().chain(silent_at).min()
+                [probe_at, silent_at, self.own_word.hold.ends_at()].into_iter().flatten().min()
             }
             Stage::Adopting { .. } | Stage::Launching | Stage::Ended { .. } => None,
         }
@@ -480,9 +496,10 @@ impl Managed {
             pid,
             restarts: self.restarts,
             started_at_ms: self.started_at.unix_ms(),
-            connections: self.status.connections,
+            connections: self.connections(),
+            held: self.own_word.hold.is_held(),
             rooms: self.status.rooms.clone(),
-            linked: self.link.told,
+            linked: self.link.told || self.says_no_rooms(),
             measured: self.status.measured,
             labels: self.labels(),
             message: self.message(),

@@ -40,7 +40,7 @@ impl Supervisor {
     /// All servers as they are told to control. With [`Holds::Servers`] none is told to be ready before the engine has held the
     /// host once since its process began: whoever may be promised a place there is safe by then.
     pub(super) fn server_reports(&mut self) -> Vec<ServerReport> {
-        let (settings, kept) = (&self.settings, &self.kept);
+        let (settings, kept, hears_held) = (&self.settings, &self.kept, self.hears_held);
         let must_wait = settings.holds == Holds::Servers && !kept.held;
         let report = |managed: &mut Managed| {
             let mut report = managed.report(settings);
@@ -50,6 +50,10 @@ impl Supervisor {
                     "" => "it waits until this host is protected".to_owned(),
                     trouble => format!("it waits until this host is protected: {trouble}"),
                 };
+            }
+            if report.held && !hears_held {
+                // Control does not know the word; a connection protects as well.
+                report.connections = report.connections.max(1);
             }
             report
         };
@@ -61,11 +65,11 @@ impl Managed {
     /// Whether somebody is on it, or may be: rooms of the process before may still be on their way.
     fn is_occupied(&self) -> bool {
         let unsure = self.link.ever && !self.link.told;
-        unsure || self.status.connections > 0 || !self.status.rooms.is_empty()
+        unsure || self.is_held() || self.connections() > 0 || !self.status.rooms.is_empty()
     }
 
     fn players(&self) -> u32 {
         let seats: usize = self.status.rooms.iter().map(|room| room.seats.len()).sum();
-        self.status.connections.max(u32::try_from(seats).unwrap_or(u32::MAX))
+        self.connections().max(u32::try_from(seats).unwrap_or(u32::MAX))
     }
 }

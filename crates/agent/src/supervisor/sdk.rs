@@ -8,28 +8,38 @@ use greenroom_core::{FleetName, ServerName, Timestamp};
 use greenroom_wire::api::GameserverStatus;
 use greenroom_wire::link::Status;
 use greenroom_wire::rooms::RoomEnded;
-use greenroom_wire::sdk::{GameServer, PeerChange};
+use greenroom_wire::sdk::{GameServer, PeerChange, Players};
 use greenroom_wire::token::PublicKeys;
 
-use super::managed::Stage;
+use super::managed::{Hold, Stage};
 use super::{Effect, Supervisor};
 
 /// One call, numbered by whoever accepts it; never used again within one agent process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SdkCall(pub u64);
 
-/// Who a caller says it is, as its base URL has it.
+/// Who a caller is.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SdkWho {
-    /// Its process.
-    pub instance: String,
-    /// The secret of its server.
-    pub secret: String,
+pub enum SdkWho {
+    /// As its base URL says; not believed without the secret.
+    Process {
+        /// Its process.
+        instance: String,
+        /// The secret of its server.
+        secret: String,
+    },
+    /// Whoever calls on the port of this server, where shipped Agones SDKs call without a credential. Believed.
+    Port(ServerName),
 }
 
 impl fmt::Debug for SdkWho {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SdkWho").field("instance", &self.instance).finish_non_exhaustive()
+        match self {
+            Self::Process { instance, .. } => {
+                f.debug_struct("Process").field("instance", instance).finish_non_exhaustive()
+            }
+            Self::Port(server) => f.debug_tuple("Port").field(server).finish(),
+        }
     }
 }
 
@@ -38,6 +48,13 @@ impl fmt::Debug for SdkWho {
 pub enum SdkWord {
     /// It can take players.
     Ready,
+    /// It is in use until it is ready again.
+    Allocate,
+    /// The same for a while, and then it is ready.
+    Reserve {
+        /// How long; 0: until it says otherwise.
+        seconds: u64,
+    },
     /// It lives.
     Health,
     /// It wants to be stopped.
@@ -53,6 +70,21 @@ pub enum SdkWord {
         /// Its value; empty takes it away.
         value: String,
     },
+    /// An annotation of its own.
+    Annotation {
+        /// Its name.
+        name: String,
+        /// Its value; empty takes it away.
+        value: String,
+    },
+    /// A player came.
+    PlayerConnect(String),
+    /// A player went.
+    PlayerDisconnect(String),
+    /// At most so many players.
+    PlayersMax(u64),
+    /// Which players are on it, and how many may be?
+    Players,
     /// Its connections and rooms.
     Status(Status),
     /// A room is over.
@@ -81,6 +113,13 @@ impl SdkWord {
             | Self::Health
             | Self::Shutdown
             | Self::GameServer
+            | Self::Allocate
+            | Self::Reserve { .. }
+            | Self::Annotation { .. }
+            | Self::PlayerConnect(_)
+            | Self::PlayerDisconnect(_)
+            | Self::PlayersMax(_)
+            | Self::Players
             | Self::Label { .. }
             | Self::Status(_)
             | Self::RoomEnded(_)
@@ -97,6 +136,10 @@ pub enum SdkTold {
     Done,
     /// What is known of the caller.
     GameServer(Box<GameServer>),
+    /// It is done; whether that changed anything.
+    Changed(bool),
+    /// Who is on it.
+    Players(Players),
     /// The keys; none until control was reached once.
     Keys(PublicKeys),
     /// The gameservers of a fleet.
@@ -135,8 +178,46 @@ pub enum SdkRefusal {
         /// As told.
         value: String,
     },
+    /// Shorten it.
+    #[error("annotation {name} is longer than {bytes_max} bytes")]
+    AnnotationValue {
+        /// Whose.
+        name: String,
+        /// The bound.
+        bytes_max: usize,
+    },
+    /// Choose a shorter time, or none: 0.
+    #[error("a reservation of {seconds} s is too long: at most {max} s, or 0 for one without an end")]
+    Reserve {
+        /// As told.
+        seconds: u64,
+        /// The bound.
+        max: u64,
+    },
+    /// Mend the id.
+    #[error("a player id has 1 to {bytes_max} bytes")]
+    PlayerId {
+        /// The bound.
+        bytes_max: usize,
+    },
+    /// Let one go first, or raise the capacity.
+    #[error("{capacity} players are on it, which is its capacity")]
+    PlayersFull {
+        /// How many it may have.
+        capacity: u32,
+    },
+    /// Choose a lower one.
+    #[error(
+        "a capacity of {capacity} players is too many: at most {max} are kept; tell connections with PUT /greenroom/v1/status"
+    )]
+    PlayersMax {
+        /// As told.
+        capacity: u64,
+        /// The bound.
+        max: u32,
+    },
     /// Take one away first, by an empty value.
-    #[error("a gameserver has at most {max} labels; an empty value takes one away")]
+    #[error("a gameserver has at most {max} labels and as many annotations; an empty value takes one away")]
     Labels {
         /// The bound.
         max: usize,
@@ -185,16 +266,50 @@ impl Supervisor {
         self.forget_peers_call(call);
     }
 
+    /// A port for a shipped Agones SDK is open, or cannot be.
+    pub(super) fn handle_sdk_opened(
+        &mut self,
+        now: Timestamp,
+        server: ServerName,
+        outcome: Result<u16, String>,
+    ) {
+        let Some(managed) = self.servers.get_mut(&server).filter(|managed| !managed.is_ended()) else {
+            return self.out.effects.push(Effect::CloseSdk { server });
+        };
+        // One that was found again has its port already.
+        if !managed.is_launching() || managed.sdk_port.is_some() {
+            return;
+        }
+        match outcome {
+            Ok(port) => {
+                managed.sdk_port = Some(port);
+                managed.launch(&self.settings, &mut self.out);
+            }
+            Err(why) => {
+                // What could not be opened is forgotten, so that the next attempt is one.
+                self.out.effects.push(Effect::CloseSdk { server });
+                managed.died(&format!("not started: {why}"), now, &mut self.out);
+            }
+        }
+    }
+
     /// The server whose present process calls.
     fn own(&self, who: &SdkWho) -> Result<ServerName, SdkRefusal> {
-        let name = who.instance.rsplit_once('.').map_or("", |(name, _)| name);
-        let name: ServerName = name.parse().map_err(|_| SdkRefusal::Stranger)?;
-        let managed = self.servers.get(&name).filter(|managed| managed.secret == who.secret);
-        let managed = managed.ok_or(SdkRefusal::Stranger)?;
-        let instance = managed.instance();
+        let (name, said) = match who {
+            SdkWho::Process { instance, secret } => {
+                let name = instance.rsplit_once('.').map_or("", |(name, _)| name);
+                (name.parse().map_err(|_| SdkRefusal::Stranger)?, Some((instance, secret)))
+            }
+            SdkWho::Port(name) => (name.clone(), None),
+        };
+        let managed = self.servers.get(&name).ok_or(SdkRefusal::Stranger)?;
+        if said.is_some_and(|(_, secret)| managed.secret != *secret) {
+            return Err(SdkRefusal::Stranger);
+        }
+        let instance = said.map_or_else(|| managed.instance().to_string(), |(instance, _)| instance.clone());
         let is_over = matches!(managed.stage, Stage::Waiting { .. } | Stage::Ended { .. });
-        if is_over || instance.as_str() != who.instance {
-            return Err(SdkRefusal::Over { instance: who.instance.clone() });
+        if is_over || managed.instance().as_str() != instance {
+            return Err(SdkRefusal::Over { instance });
         }
         Ok(name)
     }
@@ -211,7 +326,18 @@ impl Supervisor {
         let (settings, out) = (&self.settings, &mut self.out);
         match word {
             SdkWord::Ready => managed.says_ready(now, out),
-            SdkWord::Health => managed.says_alive(now, out),
+            SdkWord::Allocate => managed.hold(Hold::Allocated, now, out),
+            SdkWord::Reserve { seconds } => managed.reserve(seconds, now, out)?,
+            SdkWord::Annotation { name, value } => managed.set_annotation(name, value, out)?,
+            SdkWord::PlayerConnect(player) => {
+                return managed.player_came(player, out).map(|new| Some(SdkTold::Changed(new)));
+            }
+            SdkWord::PlayerDisconnect(player) => {
+                return Ok(Some(SdkTold::Changed(managed.player_went(&player, out))));
+            }
+            SdkWord::PlayersMax(capacity) => managed.set_players_max(capacity, out)?,
+            SdkWord::Players => return Ok(Some(SdkTold::Players(managed.players_now()))),
+            SdkWord::Health => managed.beats(now, out),
             SdkWord::Shutdown => managed.stop("it asked for it over its SDK", now, out),
             SdkWord::GameServer => {
                 return Ok(Some(SdkTold::GameServer(Box::new(managed.record(settings)))));

@@ -17,6 +17,7 @@ use super::{Effect, Event, LinkId, Process, Settings, Speech, Supervisor};
 use crate::journal::Journal;
 use crate::keeping::Holds;
 
+mod agones;
 mod boards;
 mod laws;
 mod life;
@@ -42,6 +43,7 @@ fn settings() -> Settings {
         servers_max: 3,
         link: SocketAddr::from((Ipv4Addr::LOCALHOST, 9999)),
         sdk: SocketAddr::from((Ipv4Addr::LOCALHOST, 9998)),
+        agones: true,
         boards: Limits::default(),
     }
 }
@@ -59,6 +61,7 @@ fn order(server: &str, fleet: &str) -> StartOrder {
         rooms_per_server: 2,
         seats_per_room: 4,
         ports: None,
+        agones: false,
     }
 }
 
@@ -86,7 +89,12 @@ impl Bench {
     /// A bench whose session with control is open.
     fn welcomed() -> Self {
         let mut bench = Self::new();
-        bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+        bench.control(ToAgent::Welcome {
+            version: 1,
+            term: 5,
+            keys: PublicKeys::default(),
+            hears_held: true,
+        });
         bench
     }
 

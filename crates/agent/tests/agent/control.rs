@@ -255,6 +255,7 @@ pub(crate) fn order(server: &str, command: &[&str]) -> StartOrder {
         rooms_per_server: 1,
         seats_per_room: 4,
         ports: None,
+        agones: false,
     }
 }
 
@@ -275,7 +276,7 @@ async fn session(stream: TcpStream, heard: Arc<Mutex<Heard>>, mut manners: watch
     let manner = *manners.borrow_and_update();
     let began = Instant::now();
     let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
-    let welcome = ToAgent::Welcome { version: 1, term: 1, keys: PublicKeys::default() };
+    let welcome = ToAgent::Welcome { version: 1, term: 1, keys: PublicKeys::default(), hears_held: true };
     let mut say = vec![welcome];
     let mut look = tokio::time::interval(Duration::from_millis(5));
     loop {

@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "agones")]
+use greenroom_wire::agent::ServerReport;
 use greenroom_wire::agent::{ProbeWord, ProcessPhase};
 use greenroom_wire::api::GameserverStatus;
 use serde_json::{Value, json};
@@ -62,6 +64,76 @@ fn open(address: &str, request: &str) -> TcpStream {
     // The agent may refuse before it has read all.
     let _ = stream.write_all(request.as_bytes());
     stream
+}
+
+/// The SDK on the port of its own that the first server has.
+#[cfg(feature = "agones")]
+fn own_port(world: &World) -> Sdk {
+    let journal: Value = serde_json::from_slice(&std::fs::read(world.journal()).unwrap()).unwrap();
+    let port = &journal["servers"][0]["agones_port"];
+    Sdk { address: format!("localhost:{port}"), bases: vec![String::new()] }
+}
+
+#[cfg(feature = "agones")]
+#[tokio::test]
+async fn a_server_has_a_port_of_its_own_that_outlives_its_agent_and_ends_with_it() {
+    let mut world = World::with_agent().await;
+    let mut asks = order("arena-1", &["sleep", "90"]);
+    asks.probe = ProbeWord::Sdk { silence_ms: 20_000 };
+    asks.agones = true;
+    world.order(start_order(1, asks));
+    world.wait("its process", |heard| heard.server("arena-1").and_then(|told| told.pid)).await;
+    assert!(world.wait("hello", |heard| heard.hellos.first().cloned()).await.agones);
+    let sdk = own_port(&world);
+    assert_eq!(sdk.call("POST", "/ready", "").await, (200, json!({})));
+    let ready = world.phase("arena-1", ProcessPhase::Ready).await;
+    assert!(!ready.held);
+    assert_eq!(sdk.call("POST", "/reserve", r#"{"seconds":600}"#).await, (200, json!({})));
+    assert_eq!(sdk.call("POST", "/alpha/player/connect", r#"{"playerID":"ann"}"#).await.0, 200);
+    assert_eq!(sdk.call("PUT", "/metadata/annotation", r#"{"key":"a","value":"b c"}"#).await.0, 200);
+    let held = |told: &ServerReport| told.held && told.connections == 1;
+    world.wait("its word", |heard| heard.server("arena-1").filter(|told| held(told)).cloned()).await;
+    let before = sdk.call("GET", "/gameserver", "").await.1;
+    assert_eq!(before["status"]["state"], "Allocated", "a player is on it");
+    assert_eq!(before["status"]["players"], json!({"count": "1", "capacity": "4", "ids": ["ann"]}));
+
+    world.abort_agent().await;
+    let reports = world.wait("reports", |heard| Some(heard.reports.len())).await;
+    world.start_agent();
+    world.wait("a report", |heard| (heard.reports.len() > reports).then_some(())).await;
+    let adopted = world.phase("arena-1", ProcessPhase::Ready).await;
+    assert!(held(&adopted), "{adopted:?}");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(&sdk.address).is_err() {
+        assert!(Instant::now() < deadline, "its port is open again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(sdk.call("GET", "/gameserver", "").await, (200, before));
+    assert_eq!(sdk.call("POST", "/alpha/player/disconnect", r#"{"playerID":"ann"}"#).await.0, 200);
+    assert_eq!(sdk.call("GET", "/gameserver", "").await.1["status"]["state"], "Reserved");
+
+    assert_eq!(sdk.call("POST", "/shutdown", "").await, (200, json!({})));
+    world.phase("arena-1", ProcessPhase::Ended).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(&sdk.address).is_ok() {
+        assert!(Instant::now() < deadline, "its port is closed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.stop_agent().await.unwrap();
+}
+
+/// One that runs a server with a port for a shipped SDK must be built with it.
+#[cfg(not(feature = "agones"))]
+#[tokio::test]
+async fn an_agent_without_the_feature_says_so_and_refuses_the_order() {
+    let mut world = World::with_agent().await;
+    assert!(!world.wait("hello", |heard| heard.hellos.first().cloned()).await.agones);
+    let mut asks = order("arena-1", &["sleep", "90"]);
+    asks.agones = true;
+    world.order(start_order(1, asks));
+    let refused = world.wait("a refusal", |heard| heard.refused.first().cloned()).await;
+    assert!(refused.contains("build it with the feature agones"), "{refused}");
+    world.stop_agent().await.unwrap();
 }
 
 async fn with_servers(names: &[&str]) -> (World, Sdk) {
@@ -140,7 +212,11 @@ async fn whatever_is_not_understood_is_refused_with_a_reason_and_changes_nothing
     let long = format!(r#"{{"connections":1,"rooms":[],"x":"{}"}}"#, "x".repeat(1 << 20));
     let cases = [
         ("POST", "/steady", "", 404, "there is no such call of the sdk: /steady"),
-        ("POST", "/allocate", "", 404, "there is no such call of the sdk: /allocate"),
+        ("GET", "/v1beta1/counters/rooms", "", 501, "counters and lists are not kept"),
+        ("POST", "/v1beta1/lists/players:addValue", "{}", 501, "counters and lists are not kept"),
+        ("POST", "/reserve", "{\"seconds\":-1}", 400, "send for example {\"seconds\":\"30\"}"),
+        ("POST", "/reserve", "{\"seconds\":\"99999999999\"}", 400, "99999999999 s is too long"),
+        ("POST", "/alpha/player/connect", "{}", 400, "missing field `playerID`"),
         ("GET", "/ready", "", 405, "this call of the sdk has another method"),
         ("PUT", "/metadata/label", "map", 400, "send for example {\"key\":\"map\",\"value\":\"desert\"}"),
         ("PUT", "/metadata/label", "{\"key\":\"a b\",\"value\":\"c\"}", 400, "label \"a b\" is no name"),

@@ -66,6 +66,7 @@ pub(super) fn read(
     let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
     let start_timeout = section.duration("start_timeout", Duration::from_secs(1)..=HOUR, faults);
+    let agones = section.flag("agones", faults);
     let ports = section.parsed("ports", faults, super::ports::parse);
     let watch = watch(&mut section, faults);
     let (replicas_min, replicas_max) = replicas(&mut section, faults);
@@ -87,6 +88,7 @@ pub(super) fn read(
         secrets,
         probe,
         stop_grace: stop_grace.map_or(Duration::from_secs(10), |found| found.value),
+        agones: agones.is_some_and(|found| found.value),
     };
     let kind = kind?;
     let usual_spread = usual_spread(kind, &template);

@@ -128,6 +128,9 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
     writeln!(f, "probe = {}", text(&probe))?;
     writeln!(f, "stop_grace = {}", span(fleet.template.stop_grace))?;
     writeln!(f, "start_timeout = {}", span(fleet.start_timeout))?;
+    if fleet.template.agones {
+        writeln!(f, "agones = true")?;
+    }
     match &fleet.ports {
         Some(ports) => writeln!(f, "ports = \"{}-{}\"", ports.start(), ports.end()),
         None => Ok(()),

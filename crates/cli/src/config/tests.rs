@@ -95,6 +95,18 @@ fn what_is_shown_reads_back_as_the_same() {
 }
 
 #[test]
+fn ports_for_shipped_sdks_are_there_only_for_a_fleet_that_asks() {
+    let fleet = "[fleets.feed]\nkind = \"mesh\"\ncommand = [\"./feed\"]\n";
+    for (line, asks) in [("", false), ("agones = false\n", false), ("agones = true\n", true)] {
+        let config = parse("greenroom.toml", &format!("{fleet}{line}")).expect("valid");
+        assert_eq!(config.fleets[0].template.agones, asks, "{line}");
+        assert_eq!(parse("shown", &config.to_string()).expect("what is shown is valid"), config);
+    }
+    let told = faults(&format!("{fleet}agones = \"yes\"\n"));
+    assert!(told.contains("agones") && told.contains("true or false"), "{told}");
+}
+
+#[test]
 fn others_are_listened_to_with_tokens_only_and_a_token_is_never_written_out() {
     let listen = "[control]\nlisten = \"0.0.0.0:8700\"\n";
     let token = "[[control.tokens]]\nname = \"ops\"\nrole = \"admin\"\nfrom = \"env:OPS\"\n";

@@ -32,6 +32,7 @@ fn server(name: &str, phase: ProcessPhase, connections: u32) -> ServerReport {
         linked: true,
         measured: Measured::default(),
         labels: BTreeMap::from([("map".to_owned(), "own".to_owned())]),
+        held: false,
         message: String::new(),
     }
 }
@@ -53,6 +54,7 @@ fn word(host: &str, at: Instant, servers: Vec<ServerReport>) -> Arc<Word> {
         servers_max: 9,
         term_seen: 1,
         wants_occupied: false,
+        agones: true,
     };
     let report = FromAgent::Report(Report { at_ms: None, term: Some(0), trouble: String::new(), servers });
     Arc::new(Word::of(&hello, &serde_json::to_string(&report).unwrap(), at).unwrap())

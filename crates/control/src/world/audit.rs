@@ -105,6 +105,9 @@ impl World {
     /// Whether somebody is on a server, or was promised a place on it.
     pub(super) fn is_occupied(&self, name: &ServerName) -> bool {
         self.rooms_of.contains_key(name)
-            || self.servers.get(name).is_some_and(|server| server.connections > 0 || server.in_flight > 0)
+            || self
+                .servers
+                .get(name)
+                .is_some_and(|server| server.held || server.connections > 0 || server.in_flight > 0)
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use greenroom_core::fleet::{
     self, Action, Backoff, Fleet, HostLoads, Limits, Reason, SecretSource, StopReason,
 };
-use greenroom_core::placement::{self, Host, Placed, Spread};
+use greenroom_core::placement::{self, Host, NoPlace, Placed, Spread};
 use greenroom_core::{FleetName, HostName, ServerName};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{ProcessPhase, StartOrder, ToAgent};
@@ -63,8 +63,10 @@ impl World {
     }
 
     fn start_server(&mut self, name: &FleetName) {
-        let Some(spread) = self.fleets.get(name).map(|fleet| fleet.spec.spread) else { return };
-        let hosts = self.places(name, spread);
+        let Some(spec) = self.fleets.get(name).map(|fleet| &fleet.spec) else { return };
+        let (spread, agones) = (spec.spread, spec.template.agones);
+        let hosts = self.places(name, spread, agones);
+        let has_agones = !agones || self.hosts.values().any(|host| host.connected && host.agones);
         let now = self.now;
         let Some(state) = self.fleets.get_mut(name) else { return };
         if state.starts_after > now || state.backoff.waits(now) {
@@ -75,6 +77,7 @@ impl World {
             Ok(placed) => placed,
             Err(no_place) => {
                 let so_far = state.unplaced.take().map_or(0, |(servers, _)| servers);
+                let no_place = if has_agones { no_place } else { NoPlace::NoAgones };
                 state.unplaced = Some((so_far + 1, no_place));
                 return;
             }
@@ -93,7 +96,7 @@ impl World {
     }
 
     /// The hosts as placement sees them, for one more server of a fleet.
-    fn places(&self, fleet: &FleetName, spread: Spread) -> Vec<Host> {
+    fn places(&self, fleet: &FleetName, spread: Spread, agones: bool) -> Vec<Host> {
         // One that is about to stop may still have what two on a host would quarrel over.
         let counts = |server: &ServerState| server.stop.is_none() || spread == Spread::OnePerHost;
         let is_ours = |server: &&ServerName| {
@@ -106,7 +109,7 @@ impl World {
                 name: name.clone(),
                 zone: super::drain::zone(host).unwrap_or_default().to_owned(),
                 in_use,
-                accepts: in_use && host.reported && host.stream.is_some(),
+                accepts: in_use && host.reported && host.stream.is_some() && (host.agones || !agones),
                 servers: count(host.servers.len()),
                 of_fleet: count(host.servers.iter().filter(is_ours).count()),
                 servers_max: host.servers_max,
@@ -198,7 +201,7 @@ impl World {
     fn stop_server(&mut self, name: &ServerName, reason: StopReason) {
         let busy = self.rooms_of.contains_key(name);
         let Some(server) = self.servers.get_mut(name) else { return };
-        if busy || server.connections > 0 || server.in_flight > 0 || server.stop.is_some() {
+        if busy || server.held || server.connections > 0 || server.in_flight > 0 || server.stop.is_some() {
             return;
         }
         server.stop = Some(reason);
@@ -266,6 +269,7 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         started_at: now,
         process_at: now,
         connections: 0,
+        held: false,
         in_flight: 0,
         linked: false,
         measured: greenroom_wire::link::Measured::default(),
@@ -287,6 +291,7 @@ fn start_order(name: &ServerName, spec: &Fleet) -> StartOrder {
         rooms_per_server,
         seats_per_room,
         ports: spec.ports.as_ref().map(|ports| (*ports.start(), *ports.end())),
+        agones: spec.template.agones,
     }
 }
 

@@ -36,6 +36,7 @@ impl World {
         host.heard_at = now;
         host.connected = true;
         host.reported = false;
+        host.agones = hello.agones;
         (host.wants_occupied, host.told_occupied) = (hello.wants_occupied, None);
         host.occupied.clear();
         let servers = host.servers.len();
@@ -54,6 +55,7 @@ impl World {
                 version: agent::VERSION,
                 term: self.config.term,
                 keys: self.config.keys.clone(),
+                hears_held: true,
             },
         );
         self.refresh_host(&name);
@@ -235,6 +237,7 @@ impl HostState {
             servers: std::collections::BTreeSet::new(),
             occupied: std::collections::BTreeSet::new(),
             wants_occupied: false,
+            agones: false,
             told_occupied: None,
             trouble: String::new(),
         }

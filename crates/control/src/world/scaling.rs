@@ -16,6 +16,7 @@ use greenroom_core::{FleetName, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::api::{AuditAction, PrewarmOrder, ScaleOrder, ScaleRequest};
 use greenroom_wire::record::{DecisionRecord, ScaleRecord};
+use greenroom_wire::revision::sizes;
 
 use super::audit::Actor;
 use super::decisions::{DECISIONS_MAX, body, record_key};
@@ -166,10 +167,12 @@ impl World {
         let load = |server: &greenroom_core::gameserver::GameServer| {
             let told = measured.then(|| self.servers.get(&server.name)).flatten();
             let told = told.map(|server| server.measured).unwrap_or_default();
+            // One that holds itself has no place for a room, whatever is on it.
+            let rooms = if server.held { server.rooms.max(sizes(state.spec.kind).0) } else { server.rooms };
             ServerLoad {
                 state: server.state,
                 idle: server.is_idle(),
-                rooms: u32::from(server.rooms),
+                rooms: u32::from(rooms),
                 players: if players { self.players_on(&server.name) } else { 0 },
                 connections: server.connections.saturating_add(server.in_flight),
                 connects_per_minute: told.connects_per_minute,

@@ -118,6 +118,7 @@ impl World {
             started_at,
             process_at,
             connections: report.connections,
+            held: report.held,
             in_flight: old.map_or(0, |old| old.in_flight),
             linked: report.linked,
             measured: report.measured,
@@ -238,6 +239,7 @@ impl World {
             rooms: u16::try_from(rooms).unwrap_or(u16::MAX),
             connections: server.connections,
             in_flight: server.in_flight,
+            held: server.held,
             started_at: server.started_at,
             cordoned,
             worn: fleet.spec.recycle.worn(&server.wear(now)),
@@ -299,7 +301,7 @@ impl World {
 
     fn occupancy(&self, name: &ServerName, server: &ServerState) -> State {
         match self.rooms_of.get(name) {
-            _ if server.connections > 0 => State::Allocated,
+            _ if server.held || server.connections > 0 => State::Allocated,
             Some(on) if on.live > 0 => State::Allocated,
             Some(_) => State::Reserved,
             None => State::Ready,

@@ -190,6 +190,8 @@ pub(super) struct HostState {
     pub(super) occupied: BTreeSet<ServerName>,
     /// Whether its agent asked for that to be told.
     pub(super) wants_occupied: bool,
+    /// Whether its agent runs servers with a port for an Agones SDK.
+    pub(super) agones: bool,
     /// What its agent was told of that on the present stream.
     pub(super) told_occupied: Option<bool>,
     /// Why the engine around its agent does not keep it.
@@ -221,6 +223,8 @@ pub(super) struct ServerState {
     /// When its present process was first heard of; of one that ran already, when its server was ordered.
     pub(super) process_at: Timestamp,
     pub(super) connections: u32,
+    /// It said over the SDK that it is in use.
+    pub(super) held: bool,
     pub(super) in_flight: u32,
     /// Whether it tells of its rooms at all.
     pub(super) linked: bool,

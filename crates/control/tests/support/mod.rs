@@ -46,6 +46,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
             secrets: BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
+            agones: false,
         },
         revision: "rev1".parse().unwrap(),
         replicas_min: replicas.0,
@@ -254,6 +255,7 @@ async fn attend(
         servers_max: 50,
         term_seen: 0,
         wants_occupied: false,
+        agones: true,
     });
     let mut queue = vec![hello];
     let mut beat = tokio::time::interval(Duration::from_millis(200));
@@ -344,6 +346,7 @@ fn started(order: &StartOrder, port: usize) -> ServerReport {
         linked: true,
         measured: greenroom_wire::link::Measured::default(),
         labels: std::collections::BTreeMap::new(),
+        held: false,
         message: String::new(),
     }
 }

@@ -129,7 +129,7 @@ fn rank(fleet: &Fleet, server: &GameServer) -> Option<Rank> {
     }
     let connections = u64::from(server.connections).saturating_add(u64::from(server.in_flight));
     let load = match fleet.kind {
-        FleetKind::Mesh => server.state.takes_players().then_some(connections)?,
+        FleetKind::Mesh => server.takes_players().then_some(connections)?,
         FleetKind::Room { rooms_per_server, .. } => {
             let rooms = (server.rooms_free(rooms_per_server) > 0).then_some(u64::from(server.rooms))?;
             match fleet.allocation {

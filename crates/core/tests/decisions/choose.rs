@@ -48,6 +48,7 @@ fn a_room_goes_to_the_fullest_server_that_has_a_place() {
         ("an old one before none", "a starting, b allocated rooms=1 old", "b"),
         ("the first by name", "c ready, b ready, a starting", "b"),
         ("a reserved one too", "a reserved rooms=1", "a"),
+        ("never one that says it is in use", "a ready, b allocated rooms=1 held", "a"),
         (
             "none",
             "a starting, b unhealthy, c allocated rooms=2, d draining, e stopped, f ready fleet=lobby",

@@ -90,6 +90,12 @@ fn a_fleet_takes_the_next_step_towards_its_target() {
             ("who was on it before it died comes back to it", (0, 5), "a starting again=1 idle=1", "0: @ 2"),
             ("and when nobody came it goes", (0, 5), "a starting again=3 idle=3", "0: stop a Surplus @ 57"),
             ("a busy server is never surplus", (0, 5), "a ready connections=1, b ready flight=1", "0:"),
+            (
+                "nor one that says it is in use",
+                (0, 5),
+                "a allocated held, b draining cordoned held",
+                "0: uncordon b",
+            ),
             ("an allocated state alone is busy", (0, 5), "a allocated idle=9999", "0:"),
             (
                 "what is needed again is given back before anything is started",

@@ -28,6 +28,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
             secrets: BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
+            agones: false,
         },
         revision: "new".parse().unwrap(),
         replicas_min,
@@ -48,7 +49,7 @@ pub(crate) fn mesh(replicas_min: u32, replicas_max: u32) -> Fleet {
     Fleet { kind: FleetKind::Mesh, allocation, ..fleet(replicas_min, replicas_max) }
 }
 
-/// A server from `<name> <state> [old] [worn] [cordoned] [drained] [host=NAME] [zone=NAME] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
+/// A server from `<name> <state> [old] [worn] [held] [cordoned] [drained] [host=NAME] [zone=NAME] [rooms=N] [connections=N] [flight=N] [idle=SECONDS]
 /// [since=SECONDS] [fleet=NAME]`. Idle for a
 /// second unless something is on it or `idle` says otherwise.
 pub(crate) fn server(text: &str) -> GameServer {
@@ -75,6 +76,7 @@ pub(crate) fn server(text: &str) -> GameServer {
         rooms: 0,
         connections: 0,
         in_flight: 0,
+        held: false,
         started_at: NOW - Duration::from_secs(10_000),
         cordoned: None,
         worn: None,
@@ -85,6 +87,7 @@ pub(crate) fn server(text: &str) -> GameServer {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         match key {
             "old" => server.revision = "old".parse().unwrap(),
+            "held" => server.held = true,
             "worn" => server.worn = Some(WORN),
             "cordoned" => server.cordoned = Some(StopReason::Surplus),
             "drained" => server.cordoned = Some(StopReason::HostDrained),

@@ -31,6 +31,7 @@ fn server() -> ServerReport {
         linked: true,
         measured: Measured::default(),
         labels: std::collections::BTreeMap::new(),
+        held: false,
         message: String::new(),
     }
 }
@@ -45,9 +46,12 @@ fn an_agent_speaks_as_ever() {
         servers_max: 1_001,
         term_seen: 7,
         wants_occupied: false,
+        agones: false,
     };
     golden(Process, "agent_hello", &FromAgent::Hello(hello.clone()));
-    golden(Process, "agent_hello_in_a_pod", &FromAgent::Hello(Hello { wants_occupied: true, ..hello }));
+    let in_a_pod = Hello { wants_occupied: true, ..hello.clone() };
+    golden(Process, "agent_hello_in_a_pod", &FromAgent::Hello(in_a_pod));
+    golden(Process, "agent_hello_agones", &FromAgent::Hello(Hello { agones: true, ..hello }));
     let ended = ServerReport {
         phase: ProcessPhase::Ended,
         pid: None,
@@ -93,6 +97,12 @@ fn an_agent_speaks_as_ever() {
             servers: vec![labelled],
         }),
     );
+    let held = ServerReport { held: true, ..server() };
+    golden(
+        Process,
+        "agent_report_held",
+        &FromAgent::Report(Report { at_ms: None, term: None, servers: vec![held] }),
+    );
     golden(Process, "agent_read_peers", &FromAgent::ReadPeers { fleet: text("arena") });
     let ended = FromAgent::RoomEnded {
         server: text("arena-a1b2c"),
@@ -110,7 +120,16 @@ fn an_agent_speaks_as_ever() {
 
 #[test]
 fn control_answers_its_agents_as_ever() {
-    golden(Process, "agent_welcome", &ToAgent::Welcome { version: VERSION, term: 7, keys: keys() });
+    golden(
+        Process,
+        "agent_welcome",
+        &ToAgent::Welcome { version: VERSION, term: 7, keys: keys(), hears_held: false },
+    );
+    golden(
+        Process,
+        "agent_welcome_hears_held",
+        &ToAgent::Welcome { version: VERSION, term: 7, keys: keys(), hears_held: true },
+    );
     golden(Process, "agent_keys", &ToAgent::Keys { keys: keys() });
     let order = StartOrder {
         server: text("arena-a1b2c"),
@@ -124,12 +143,15 @@ fn control_answers_its_agents_as_ever() {
         rooms_per_server: 1,
         seats_per_room: 4,
         ports: None,
+        agones: false,
     };
     let secret = StartOrder {
         secrets: BTreeMap::from([("DB".to_owned(), text("file:/run/secrets/db"))]),
         ..order.clone()
     };
     golden(Process, "agent_start_secrets", &ToAgent::Start { term: 3, order: Box::new(secret) });
+    let agones = StartOrder { agones: true, ..order.clone() };
+    golden(Process, "agent_start_agones", &ToAgent::Start { term: 3, order: Box::new(agones) });
     let ranged = StartOrder { ports: Some((7100, 7199)), ..order.clone() };
     golden(Process, "agent_start", &ToAgent::Start { term: 7, order: Box::new(order) });
     golden(Process, "agent_start_ports", &ToAgent::Start { term: 7, order: Box::new(ranged) });

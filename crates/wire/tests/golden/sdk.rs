@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use greenroom_wire::rooms::EndReason;
 use greenroom_wire::sdk::{
-    GameServer, Health, KeyValue, Long, ObjectMeta, PeerChange, PeerList, Port, Refused, RoomOver, Spec,
-    Status, Watched,
+    Count, Flag, GameServer, Health, KeyValue, Long, ObjectMeta, PeerChange, PeerList, Player, PlayerIds,
+    Players, Port, Refused, RoomOver, Span, Spec, Status, Watched,
 };
 
 use crate::From::Process;
@@ -38,8 +38,17 @@ fn a_gameserver_and_its_agent_speak_as_ever() {
             state: "Ready".to_owned(),
             address: "127.0.0.1".to_owned(),
             ports: vec![Port { name: "default".to_owned(), port: 7_001 }],
+            players: None,
         },
     };
+    let players = Players { count: Long(1), capacity: Long(8), ids: vec!["ann".to_owned()] };
+    let with_players = Status { players: Some(players), ..record.status.clone() };
+    golden(Process, "sdk_gameserver_players", &GameServer { status: with_players, ..record.clone() });
+    golden(Process, "sdk_span", &Span { seconds: Long(30) });
+    golden(Process, "sdk_player", &Player { id: "ann".to_owned() });
+    golden(Process, "sdk_count", &Count { count: Long(8) });
+    golden(Process, "sdk_flag", &Flag { bool: true });
+    golden(Process, "sdk_players", &PlayerIds { list: vec!["ann".to_owned()] });
     golden(Process, "sdk_gameserver", &record);
     golden(Process, "sdk_watched", &Watched { result: record });
     golden(Process, "sdk_label", &KeyValue { key: "map".to_owned(), value: "desert".to_owned() });

@@ -9,13 +9,17 @@ use greenroom_core::Timestamp;
 use greenroom_wire::agent::{ProbeWord, ProcessPhase};
 use greenroom_wire::sdk::{self, GameServer, Long, ObjectMeta, Port, Spec};
 
+use super::held::{Hold, Roster};
 use super::{Effect, Health, Managed, Out, Settings, Stage};
+use crate::journal::JournalSaid;
 use crate::supervisor::sdk::{SdkCall, SdkRefusal, SdkTold};
 
 /// Most labels of one process.
 const LABELS_MAX: usize = 16;
 /// Longest name and longest value of a label, in bytes.
 const LABEL_BYTES_MAX: usize = 63;
+/// Longest value of an annotation, in bytes. They are as many as the labels.
+const ANNOTATION_BYTES_MAX: usize = 1024;
 /// Most watches of one process.
 const WATCHES_MAX: usize = 8;
 /// Words that must be missing before a server is unhealthy, as it is told: its fleet's bound is a multiple of that.
@@ -26,15 +30,48 @@ const WORDS: u32 = 3;
 pub(super) struct OwnWord {
     /// It can take players. Kept beside its health, for it may say so before its start is known here.
     is_ready: bool,
+    /// It was found again by this agent: the stream that its `Health` came on ended with the agent before, and shipped SDKs (that
+    /// of Node.js, for one) open no other. So its silence means nothing until such a word is heard once more.
+    cut_off: bool,
     pub(super) labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    pub(super) hold: Hold,
+    /// It has said at least once that it is in use, so that its being free says something of its rooms.
+    pub(super) tells_use: bool,
+    pub(super) roster: Roster,
     watches: BTreeSet<SdkCall>,
     /// What its watches were shown last.
     shown: Option<Box<GameServer>>,
 }
 
+impl OwnWord {
+    /// As the agent before this one journalled it.
+    pub(super) fn restore(labels: BTreeMap<String, String>, said: JournalSaid) -> Self {
+        Self {
+            labels,
+            annotations: said.annotations,
+            hold: said.held.into(),
+            tells_use: said.tells_use,
+            roster: Roster { ids: said.players, capacity: said.players_max },
+            ..Self::default()
+        }
+    }
+
+    /// What it says only once, so that the next agent must know it.
+    pub(super) fn said(&self) -> JournalSaid {
+        JournalSaid {
+            tells_use: self.tells_use,
+            held: self.hold.into(),
+            annotations: self.annotations.clone(),
+            players: self.roster.ids.clone(),
+            players_max: self.roster.capacity,
+        }
+    }
+}
+
 impl Health {
     /// When the next word is due.
-    pub(super) fn own_word_due(&self) -> Option<Timestamp> {
+    fn own_word_due(&self) -> Option<Timestamp> {
         (self.ready && self.failures == 0).then_some(self.probe_at)
     }
 
@@ -56,15 +93,21 @@ impl Managed {
     }
 
     /// A process is there. It may have spoken already.
-    pub(super) fn begin_own_word(&self, health: &mut Health, now: Timestamp) {
+    pub(super) fn begin_own_word(&mut self, health: &mut Health, now: Timestamp) {
         let Some(silence) = self.silence() else { return };
+        self.own_word.cut_off = self.order.agones && self.is_adopting();
         health.ready |= self.own_word.is_ready;
         "it has not called POST /ready of its SDK".clone_into(&mut health.probe_error);
         health.own_word_heard(now, silence);
     }
 
-    /// It says that it can take players.
+    /// It says that it can take players: it is in use no longer.
     pub(in super::super) fn says_ready(&mut self, now: Timestamp, out: &mut Out) {
+        self.hold(Hold::Free, now, out);
+    }
+
+    /// It says that it serves, whoever it serves.
+    pub(super) fn serves(&mut self, now: Timestamp, out: &mut Out) {
         self.own_word.is_ready = true;
         if let (Some(_), Stage::Running { health, .. }) = (self.silence(), &mut self.stage) {
             out.dirty |= !health.ready;
@@ -74,7 +117,18 @@ impl Managed {
         self.says_alive(now, out);
     }
 
-    /// It says that it lives.
+    /// It says that it lives, as it is to say again and again.
+    pub(in super::super) fn beats(&mut self, now: Timestamp, out: &mut Out) {
+        self.own_word.cut_off = false;
+        self.says_alive(now, out);
+    }
+
+    /// When its next word is due.
+    pub(super) fn own_word_due(&self, health: &Health) -> Option<Timestamp> {
+        health.own_word_due().filter(|_| !self.own_word.cut_off)
+    }
+
+    /// Whatever it says, it lives.
     pub(in super::super) fn says_alive(&mut self, now: Timestamp, out: &mut Out) {
         let Some(silence) = self.silence() else { return };
         let Stage::Running { health, .. } = &mut self.stage else { return };
@@ -85,7 +139,7 @@ impl Managed {
 
     /// Notices its silence.
     pub(super) fn mind_own_word(&mut self, now: Timestamp, out: &mut Out) {
-        let Some(silence) = self.silence() else { return };
+        let Some(silence) = self.silence().filter(|_| !self.own_word.cut_off) else { return };
         let Stage::Running { health, .. } = &mut self.stage else { return };
         if health.own_word_due().is_some_and(|at| at <= now) {
             tracing::warn!(server = %self.order.server, silence_ms = silence.as_millis(), "gameserver says nothing of its health");
@@ -118,6 +172,30 @@ impl Managed {
         };
         out.dirty |= is_new;
         out.changed |= is_new;
+        Ok(())
+    }
+
+    /// Sets an annotation, or takes it away with an empty value. Only its own record shows it.
+    pub(in super::super) fn set_annotation(
+        &mut self,
+        name: String,
+        value: String,
+        out: &mut Out,
+    ) -> Result<(), SdkRefusal> {
+        if !is_label(&name) {
+            return Err(SdkRefusal::LabelName { name });
+        }
+        if value.len() > ANNOTATION_BYTES_MAX {
+            return Err(SdkRefusal::AnnotationValue { name, bytes_max: ANNOTATION_BYTES_MAX });
+        }
+        let annotations = &mut self.own_word.annotations;
+        out.dirty |= if value.is_empty() {
+            annotations.remove(&name).is_some()
+        } else if annotations.len() >= LABELS_MAX && !annotations.contains_key(&name) {
+            return Err(SdkRefusal::Labels { max: LABELS_MAX });
+        } else {
+            annotations.insert(name, value.clone()) != Some(value)
+        };
         Ok(())
     }
 
@@ -173,16 +251,18 @@ impl Managed {
 
     /// What this agent knows of it, as Agones would say it.
     pub(in super::super) fn record(&self, settings: &Settings) -> GameServer {
-        let label = |(name, value): (&String, &String)| (format!("agones.dev/sdk-{name}"), value.clone());
-        let mut labels: BTreeMap<String, String> = self.own_word.labels.iter().map(label).collect();
+        let own = |(name, value): (&String, &String)| (format!("agones.dev/sdk-{name}"), value.clone());
+        let mut labels: BTreeMap<String, String> = self.own_word.labels.iter().map(own).collect();
+        let mut annotations: BTreeMap<String, String> = self.own_word.annotations.iter().map(own).collect();
+        annotations.insert("greenroom/revision".to_owned(), self.order.revision.to_string());
         labels.insert("agones.dev/fleet".to_owned(), self.order.fleet.to_string());
         let silence_s = self.silence().unwrap_or_default().as_secs();
         let period_seconds = u32::try_from(silence_s).unwrap_or(u32::MAX) / WORDS;
-        let is_used = self.status.connections > 0 || !self.status.rooms.is_empty();
+        let is_used = self.connections() > 0 || !self.status.rooms.is_empty();
         let state = match self.phase() {
             ProcessPhase::Starting | ProcessPhase::Restarting => "Scheduled",
             ProcessPhase::Ready if is_used => "Allocated",
-            ProcessPhase::Ready => "Ready",
+            ProcessPhase::Ready => self.own_word.hold.state(),
             ProcessPhase::Unhealthy => "Unhealthy",
             ProcessPhase::Stopping | ProcessPhase::Ended => "Shutdown",
         };
@@ -195,7 +275,7 @@ impl Managed {
                 generation: Long(u64::from(self.restarts) + 1),
                 creation_timestamp: Long(self.started_at.unix_ms() / 1_000),
                 deletion_timestamp: Long(0),
-                annotations: [("greenroom/revision".to_owned(), self.order.revision.to_string())].into(),
+                annotations,
                 labels,
             },
             spec: Spec {
@@ -210,6 +290,7 @@ impl Managed {
                 state: state.to_owned(),
                 address: settings.public_host.clone(),
                 ports: vec![Port { name: "default".to_owned(), port: settings.dialled(self.port) }],
+                players: self.players_told(),
             },
         }
     }

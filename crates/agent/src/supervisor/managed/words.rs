@@ -25,6 +25,7 @@ impl Managed {
                 ProcessPhase::Starting if !health.probe_error.is_empty() => {
                     format!("its probe has not passed yet: {}", health.probe_error)
                 }
+                ProcessPhase::Ready if self.is_held() => self.own_word.hold.words().to_owned(),
                 ProcessPhase::Starting
                 | ProcessPhase::Ready
                 | ProcessPhase::Restarting

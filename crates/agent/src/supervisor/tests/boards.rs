@@ -124,7 +124,12 @@ fn the_board_of_a_host_is_a_backplane() {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let settings = Settings { boards: limits(), servers_max: 100, ports: 7000..=7100, ..settings() };
         let mut bench = Bench::with(settings, Journal::empty("host-1".parse().unwrap()), T0);
-        bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+        bench.control(ToAgent::Welcome {
+            version: 1,
+            term: 5,
+            keys: PublicKeys::default(),
+            hears_held: true,
+        });
         let (bring, brought) = unbounded_channel();
         let (ways, secrets) = (BTreeMap::new(), BTreeMap::new());
         let host = Host { bench, began: Instant::now(), ways, secrets, links: 0, bring: bring.clone() };

@@ -101,7 +101,12 @@ fn apply(bench: &mut Bench, step: &Step) {
         Step::LinkLost(number) => bench.event(Event::LinkLost { link: LinkId(u64::from(*number)) }),
         Step::ControlLost => bench.event(Event::ControlLost),
         Step::Welcome(term) => {
-            bench.control(ToAgent::Welcome { version: 1, term: *term, keys: PublicKeys::default() });
+            bench.control(ToAgent::Welcome {
+                version: 1,
+                term: *term,
+                keys: PublicKeys::default(),
+                hears_held: true,
+            });
         }
         Step::Pass(span_ms) => bench.pass(*span_ms),
         Step::AgentDies => {

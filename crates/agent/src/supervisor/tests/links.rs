@@ -144,7 +144,7 @@ fn a_result_is_repeated_until_it_is_acknowledged() {
     bench.event(Event::ControlLost);
     bench.pass(10_000);
     assert_eq!(told(&mut bench).len(), 0);
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     bench.pass(3_000);
     assert_eq!(told(&mut bench), [10_000, 12_000], "at once, then every 2 s");
     let room: RoomId = "room-1".parse().unwrap();

@@ -76,7 +76,7 @@ fn what_control_has_promised_holds_until_it_says_otherwise() {
     bench.event(Event::ControlLost);
     bench.pass(600_000);
     assert_eq!(bench.supervisor.occupancy(), occupied(true, 0), "control is away; its promise stands");
-    bench.control(ToAgent::Welcome { version: 1, term: 6, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 6, keys: PublicKeys::default(), hears_held: true });
     assert!(bench.supervisor.occupancy().busy, "the next leader has not heard all yet");
     bench.control(ToAgent::Occupied { occupied: false });
     assert_eq!(bench.supervisor.occupancy(), occupied(false, 0));

@@ -36,7 +36,7 @@ fn an_order_of_an_older_term_is_refused_and_changes_nothing() {
     assert_eq!(bench.refusals(), ["term 6 is below 7, the highest seen here"]);
     assert_eq!(bench.supervisor.term_seen(), 7);
     // A control that says welcome with an older term is listened to, not obeyed.
-    bench.control(ToAgent::Welcome { version: 1, term: 6, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 6, keys: PublicKeys::default(), hears_held: true });
     assert_eq!(bench.supervisor.term_seen(), 7);
 }
 
@@ -94,7 +94,7 @@ fn a_report_goes_out_each_second_and_soon_after_a_change() {
     bench.event(Event::ControlLost);
     bench.pass(5_000);
     assert_eq!(bench.report_times(), [3_520, 4_520, 5_520, 6_520, 7_520], "nobody leads, and others see");
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     assert_eq!(bench.report_times(), [8_500]);
     bench.pass(300);
     bench.event(Event::ControlUp);
@@ -111,7 +111,7 @@ fn an_ended_server_is_kept_for_the_report_while_control_is_away() {
     bench.control(ToAgent::Stop { term: 5, server: name("arena-1").into(), reason: "x".to_owned() });
     bench.exited("arena-1", "arena-1.0", Exit::Code(0));
     bench.pass(60_000);
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     assert_eq!(bench.told("arena-1").unwrap().phase, ProcessPhase::Ended);
 }
 
@@ -159,7 +159,7 @@ fn without_a_leader_what_runs_is_told_on_and_what_ended_once_more_to_the_next_on
     bench.pass(3_000);
     assert_eq!(bench.told("arena-1").map(|told| told.phase), Some(ProcessPhase::Ended));
     assert!((3..=4).contains(&bench.report_times().len()), "one each second");
-    bench.control(ToAgent::Welcome { version: 1, term: 6, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 6, keys: PublicKeys::default(), hears_held: true });
     assert_eq!(bench.told("arena-1").map(|told| told.phase), Some(ProcessPhase::Ended));
     let term = |(_, effect): &(u64, Effect)| match effect {
         Effect::Tell(told) => match &**told {

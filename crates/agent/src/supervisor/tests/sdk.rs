@@ -35,7 +35,7 @@ impl Bench {
         word: SdkWord,
     ) -> Option<Result<SdkTold, SdkRefusal>> {
         self.take();
-        let who = SdkWho { instance: of.to_owned(), secret: secret.to_owned() };
+        let who = SdkWho::Process { instance: of.to_owned(), secret: secret.to_owned() };
         self.event(Event::Sdk { call: SdkCall(call), who, word });
         self.done.iter().find_map(|(_, effect)| match effect {
             Effect::TellSdk { call: of, told } if of.0 == call => Some(told.clone()),
@@ -101,7 +101,8 @@ fn nobody_is_believed_without_instance_and_secret_of_a_present_process() {
     let refusal = SdkRefusal::Over { instance: "arena-1.0".to_owned() };
     assert_eq!(bench.say("arena-1.0", SdkWord::Ready), Err(refusal), "a child of it may still run");
     assert!(
-        !format!("{:?}", SdkWho { instance: "a".to_owned(), secret: "s3cret".to_owned() }).contains("s3cret")
+        !format!("{:?}", SdkWho::Process { instance: "a".to_owned(), secret: "s3cret".to_owned() })
+            .contains("s3cret")
     );
 }
 
@@ -281,7 +282,7 @@ fn the_next_agent_goes_on_with_what_was_said() {
     let journal = bench.supervisor.take_journal().expect("labels are journalled");
     assert_eq!((journal.sdk_port, journal.servers[0].ready), (9998, true));
     let mut bench = Bench::from_journal(journal, bench.now + Duration::from_secs(60));
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     // It may call before the engine has found its process.
     bench.say("arena-1.0", SdkWord::Health).unwrap();
     let process = Process { handle: Handle::from_text("h1".to_owned()), pid: Some(1) };
@@ -337,7 +338,7 @@ impl Bench {
     }
 
     fn ask(&mut self, call: u64, word: SdkWord) {
-        let who = SdkWho { instance: "arena-1.0".to_owned(), secret: "secret-1".to_owned() };
+        let who = SdkWho::Process { instance: "arena-1.0".to_owned(), secret: "secret-1".to_owned() };
         self.event(Event::Sdk { call: SdkCall(call), who, word });
     }
 }
@@ -366,7 +367,7 @@ fn a_server_sees_its_peers_come_change_and_go() {
     bench.pass(60_000);
     assert_eq!(bench.heard(), (vec![], 0), "a control plane that is away makes nobody leave");
     bench.event(Event::SdkLost { call: SdkCall(1) });
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     bench.pass(3_000);
     assert_eq!(bench.heard(), (vec![], 0), "nobody wants to know any more");
 }
@@ -404,7 +405,7 @@ fn what_control_does_not_answer_is_given_up_and_calls_are_bounded() {
     bench.pass(1);
     let away = "the control plane does not answer; ask again in a while";
     assert_eq!(bench.heard().0, [format!("1 {away}"), format!("2 {away}")]);
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     let other = SdkWord::Peers { fleet: Some("other".parse().unwrap()) };
     bench.ask(3, other);
     let fleet = "other".parse::<greenroom_core::FleetName>().unwrap().into();

@@ -28,7 +28,7 @@ fn next_agent(linked: bool) -> Bench {
         handle: Some(Handle::from_text("h1".to_owned())),
     };
     assert_eq!(bench.take(), [(5_000, adopt)]);
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     bench
 }
 
@@ -96,7 +96,7 @@ fn a_stop_goes_on_where_the_first_agent_left_it() {
     assert!(asked);
     let mut bench = Bench::from_journal(journal, first.now);
     bench.event(adopted("arena-1", "arena-1.0", None));
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     let (phase, _, message) = bench.phase("arena-1");
     let message = message.as_str();
     assert_eq!((phase, message), (ProcessPhase::Ended, "stopped (surplus): ended while its agent was away"));
@@ -110,7 +110,7 @@ fn a_server_whose_start_was_cut_short_is_looked_for_by_its_instance() {
     let mut bench = Bench::from_journal(journal, first.now);
     let adopt = Effect::Adopt { server: name("arena-1"), instance: instance("arena-1.0"), handle: None };
     assert_eq!(bench.take(), [(0, adopt)]);
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     bench.event(adopted("arena-1", "arena-1.0", found("h7")));
     assert_eq!(bench.phase("arena-1").0, ProcessPhase::Starting);
 }

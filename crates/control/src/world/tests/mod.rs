@@ -9,6 +9,7 @@ mod audit;
 mod choice;
 mod drain;
 mod failing;
+mod held;
 mod hosts;
 mod kept;
 mod laws;

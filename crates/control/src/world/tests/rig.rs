@@ -46,6 +46,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
             secrets: BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
+            agones: false,
         },
         revision: text("rev1"),
         replicas_min: replicas.0,
@@ -177,6 +178,7 @@ impl Rig {
             servers_max: 100,
             term_seen,
             wants_occupied: !boot.starts_with("older"),
+            agones: !boot.starts_with("older"),
         };
         if host == HOST {
             self.stream = stream;
@@ -282,6 +284,7 @@ impl Rig {
                 linked: true,
                 measured: Measured::default(),
                 labels: std::collections::BTreeMap::new(),
+                held: false,
                 message: String::new(),
             };
             self.servers.entry(name).or_insert(Running { report });

@@ -222,6 +222,7 @@ pub(super) fn hello(host: &HostName, zone: &str, servers_max: u32) -> Hello {
         servers_max,
         term_seen: 0,
         wants_occupied: false,
+        agones: true,
     }
 }
 
@@ -242,6 +243,7 @@ pub(super) fn running(order: &StartOrder) -> ServerReport {
         linked: true,
         measured: Measured::default(),
         labels: std::collections::BTreeMap::new(),
+        held: false,
         message: String::new(),
     }
 }
