@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use greenroom_client::tickets::{self, FiledTicket, TicketDesk, TicketError};
+use greenroom_client::tickets::{self, FiledTicket, TicketDesk, TicketError, TicketTraits};
 use greenroom_client::{CallTimes, ControlClient};
 use greenroom_core::{FleetName, InstanceId, InvalidId, PlayerId, TicketId};
 use greenroom_node::{ArgError, Event, Node, Socket, SocketId};
@@ -34,6 +34,8 @@ struct MatchRequest {
     /// believes what it is told; a game's own would ask its back end.
     player: Option<String>,
     name: String,
+    /// A private match: with those who say the same word. A rating is never taken from a player.
+    keyword: Option<String>,
 }
 
 struct Lobby {
@@ -73,7 +75,8 @@ impl Lobby {
         self.tickets_total.set(self.tickets_total.get() + 1);
         let ticket = ticket_id(&self.instance, self.tickets_total.get());
         let player = player_id(request, &ticket).map_err(|error| bad_request(&error))?;
-        self.desk.file(ticket, vec![player]).map_err(|error| told(&error))
+        let traits = TicketTraits { keyword: request.keyword.clone(), ..TicketTraits::default() };
+        self.desk.file_with(ticket, vec![player], traits).map_err(|error| told(&error))
     }
 
     /// Until the match, the refusal, or the player's leave; what comes first.

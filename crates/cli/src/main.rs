@@ -24,6 +24,7 @@ mod serve;
 mod simulate;
 mod swarm;
 mod table;
+mod ticket;
 
 use std::process::ExitCode;
 
@@ -147,6 +148,7 @@ mod tests {
             "greenroom scale game=9 --dry-run",
             "greenroom explain fleet game --limit 3 -o json",
             "greenroom explain fleet game --dry-run new.toml",
+            "greenroom explain ticket t-17 -o json",
             "greenroom export backup.jsonl",
             "greenroom export backup.jsonl --data-dir .greenroom --without-keys",
             "greenroom import backup.jsonl --store redis://10.0.0.9:6379 --store-prefix eu --replace",

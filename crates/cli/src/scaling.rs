@@ -61,6 +61,8 @@ enum FreezeArg {
 pub(crate) enum ExplainVerb {
     /// Tells why a fleet has as many servers as it has.
     Fleet(ExplainArgs),
+    /// Tells why a ticket still waits for its match.
+    Ticket(crate::ticket::TicketArgs),
 }
 
 /// `greenroom explain fleet`.
@@ -165,7 +167,10 @@ fn request(word: &str, args: &ScaleArgs) -> Result<(FleetName, ScaleRequest), Fa
 
 /// `greenroom explain`.
 pub(crate) async fn explain(verb: &ExplainVerb, global: &Global) -> Result<(), Failure> {
-    let ExplainVerb::Fleet(args) = verb;
+    let args = match verb {
+        ExplainVerb::Fleet(args) => args,
+        ExplainVerb::Ticket(args) => return crate::ticket::explain(args, global).await,
+    };
     let control = client(global)?;
     let fleet = fleet_name(&args.name)?;
     if let Some(file) = &args.dry_run {

@@ -216,6 +216,8 @@ fn players(section: PlayersSection) -> Result<PlayersConfig, Failure> {
         endpoints: section.endpoints,
         rooms: section.rooms,
         tickets: section.tickets,
+        rating_claim: section.rating_claim,
+        said: section.said,
         per_player: section.per_player,
         per_address: section.per_address,
         proxies: section.proxies,

@@ -11,8 +11,7 @@ use greenroom_wire::api::{
     AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
     DecisionList, DrainKind, DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest,
     FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness,
-    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SloList, TicketCancelled, TicketsAnswer,
-    TicketsRequest, TriggerList,
+    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SloList, TicketCancelled, TicketStatusBody, TicketsAnswer, TicketsRequest, TriggerList,
 };
 use greenroom_wire::error::ErrorBody;
 use greenroom_wire::export::SigningKeys;
@@ -203,6 +202,15 @@ impl ControlClient {
     pub async fn assignments(&self, body: &AssignmentsRequest) -> Result<AssignmentsAnswer, ClientError> {
         let wait = Duration::from_millis(body.wait_ms.unwrap_or(20_000));
         self.post("/v1/assignments", body, wait).await
+    }
+
+    /// `GET /v1/tickets/{ticket}`, with what keeps it waiting.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `ticket_not_found` when it was never filed, or plays for longer than its assignment is kept.
+    pub async fn ticket(&self, ticket: &TicketId) -> Result<TicketStatusBody, ClientError> {
+        let request = self.request(Method::GET, &format!("/v1/tickets/{ticket}"), Duration::ZERO);
+        self.send(request).await
     }
 
     /// `DELETE /v1/tickets/{ticket}`.

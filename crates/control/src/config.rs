@@ -2,6 +2,7 @@
 //!
 //! Never read from the environment or a file here: the caller reads, checks and passes values.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -155,6 +156,10 @@ pub struct PlayersConfig {
     pub rooms: Vec<FleetName>,
     /// Fleets into which players may be matched.
     pub tickets: Vec<FleetName>,
+    /// The claim of the player token that has the rating of its player's tickets. Default none: they come without one.
+    pub rating_claim: Option<String>,
+    /// Who says which attribute of a player's ticket. Default nobody any.
+    pub said: SaidAttributes,
     /// Calls of one player.
     pub per_player: Rate,
     /// Calls of one address, valid or not; of one /64 with IPv6.
@@ -163,6 +168,19 @@ pub struct PlayersConfig {
     pub proxies: usize,
     /// Connections at once; more wait to be accepted.
     pub connections_max: usize,
+}
+
+/// Who says which attribute of a player's ticket, by the attribute's name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SaidAttributes(pub BTreeMap<String, Says>);
+
+/// Who says an attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// The player, with the ticket.
+    Player,
+    /// The player token, in a claim of that name.
+    Token,
 }
 
 /// How many calls.

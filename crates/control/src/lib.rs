@@ -31,7 +31,8 @@ mod webhook;
 pub use access::{AccessToken, Role, TokenError, TokenSource};
 pub use config::{
     Action, ControlConfig, ControlTls, LoginAlgorithm, LoginConfig, LoginKeys, MutualTls, NotifyConfig,
-    PlayersConfig, Rate, ReadyWhen, ReplicaConfig, StaticPage, TriggerConfig, WebhookConfig,
+    PlayersConfig, Rate, ReadyWhen, ReplicaConfig, SaidAttributes, Says, StaticPage, TriggerConfig,
+    WebhookConfig,
 };
 pub use http::LoginError;
 pub use run::{RunError, run, run_on};

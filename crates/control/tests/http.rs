@@ -126,11 +126,7 @@ async fn five_hundred_concurrent_calls_for_one_key_give_one_room_and_no_seat_twi
 async fn tickets_are_matched_told_acknowledged_and_cancelled() {
     let (control, _agent) = started().await;
     let client = &control.client;
-    let ticket = |n: u32| TicketBody {
-        id: text(&format!("t{n}")),
-        players: vec![text(&format!("p{n}"))],
-        enqueued_at_ms: None,
-    };
+    let ticket = |n: u32| TicketBody::new(text(&format!("t{n}")).0, [text(&format!("p{n}")).0]);
     let body = TicketsRequest { owner: "lobby-1".to_owned(), tickets: (0..5).map(ticket).collect() };
     let filed = client.file_tickets(&"arena".parse().unwrap(), &body).await.unwrap();
     assert!(filed.refused.is_empty());
@@ -164,6 +160,8 @@ const BAD: &[Bad] = &[
     ("GET", "/v1/fleets/UPPER", "", &[], Code::BadRequest),
     ("GET", "/v1/fleets/%ff", "", &[], Code::BadRequest),
     ("GET", "/v1/fleets/nope/endpoint", "", &[], Code::FleetNotFound),
+    ("GET", "/v1/tickets/nope", "", &[], Code::TicketNotFound),
+    ("GET", "/v1/tickets/nope?why=maybe", "", &[], Code::BadRequest),
     ("GET", "/v1/fleets/nope/decisions", "", &[], Code::FleetNotFound),
     ("GET", "/v1/fleets/arena/decisions?limit=x", "", &[], Code::BadRequest),
     ("POST", "/v1/fleets/nope/scale", r#"{"replicas":1}"#, &[], Code::FleetNotFound),

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::allocate::Preference;
 use crate::autoscale::Autoscale;
+use crate::matchmake::Rules;
 use crate::placement::Spread;
 use crate::{FleetName, HostName, Revision, ServerName, Timestamp};
 
@@ -98,8 +99,8 @@ pub struct Fleet {
     pub replicas_min: u32,
     /// Never more servers than this.
     pub replicas_max: u32,
-    /// Players per match; 0 when nobody is matched into this fleet.
-    pub match_players: u16,
+    /// Who is matched into this fleet with whom. No part of the revision.
+    pub matching: Rules,
     /// How many servers it should have between the two, and how fast that may change. No part of the revision.
     pub autoscale: Autoscale,
     /// Which server the next room or player goes to. No part of the revision.

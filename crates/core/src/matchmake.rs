@@ -1,8 +1,30 @@
 //! Which Tickets play together.
 //!
 //! Never allocates: a match is a proposal until the control plane has reserved all its seats or none.
+//!
+//! Tickets are parted into buckets: the same keyword, and the same values of the attributes that the rules name. Nobody is
+//! matched across buckets. Within one, tickets are anchors in the order in which they came, the longest-waiting first; each
+//! anchor gets a full match out of those that nobody has taken yet, or none.
+//!
+//! - `queue`: buckets without a rating, private ones among them. First come, first served.
+//! - `rated`: the others. Of all matches that the anchor may be in, the one whose ratings lie closest together.
+//! - `explain`: why one ticket still waits.
+//!
+//! An anchor is given up only when it can be in no match at all with those that are left; and a match never makes another one
+//! possible. So when all anchors are done, no match is left behind, whatever the order in which tickets came.
 
-use std::collections::{BTreeMap, VecDeque};
+mod explain;
+mod plan;
+mod queue;
+mod rated;
+mod rules;
+mod sums;
+
+pub use explain::{Explanation, Rejected, Rejection, WaitsFor, explain};
+pub use plan::plan;
+pub use rules::{Clock, RatingRule, Rules, Smaller};
+
+use smol_str::SmolStr;
 
 use crate::{PlayerId, TicketId, Timestamp};
 
@@ -15,6 +37,13 @@ pub struct Ticket {
     pub players: Vec<PlayerId>,
     /// When it was first filed. Kept when it is filed again.
     pub enqueued_at: Timestamp,
+    /// How well they play, on the game's own scale. Of a party as whoever files it reckons it: it counts as one. Looked at
+    /// only where the rules say so.
+    pub rating: i32,
+    /// Who names one plays with those who name the same, whatever their rating.
+    pub keyword: Option<SmolStr>,
+    /// The values of the attributes that [`Rules::by`] names, in its order.
+    pub values: Vec<SmolStr>,
 }
 
 /// Tickets that play together.
@@ -24,134 +53,39 @@ pub struct Match {
     pub tickets: Vec<TicketId>,
 }
 
-/// Matches of exactly `players_per_match` players, at most `matches_max` of them, oldest first.
-///
-/// First come, first served: tickets are ranked by `enqueued_at`, then by id. The oldest ticket that can be in a full
-/// match at all begins it; each next oldest joins it if the match can still be filled exactly with the ones after
-/// it. So a younger ticket goes first only where the older one, being of another size, could not take its place. A
-/// ticket with no player, or with more than a match has, is left out: the caller refuses it when it is filed.
-///
-/// The order of `tickets` does not matter; ids must be unique. Work is bounded by the number of tickets times
-/// `players_per_match`, whatever the sizes of the parties.
+/// How much one call of [`plan()`] may do, besides sorting the tickets once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most matches.
+    pub matches_max: usize,
+    /// Looks at a ticket, or at a sum of party sizes, after which no further anchor is begun.
+    pub work_max: u64,
+}
+
+/// Where a call stopped at a limit, and the next one goes on. A round of such calls tries each ticket once that was there
+/// when it began, so that those that cannot be matched never keep the others from their turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// When the round began: later tickets are tried in the next one.
+    began_at: Timestamp,
+    /// Whether full matches were through.
+    is_smaller: bool,
+    /// The window of the pass it stopped in; none where windows are each ticket's own.
+    width: Option<u32>,
+    /// The last anchor that was tried.
+    after: (Timestamp, TicketId),
+}
+
+/// What [`plan()`] came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
-pub fn plan(tickets: &[Ticket], players_per_match: u16, matches_max: usize) -> Vec<Match> {
-    let mut queue = Queue::new(tickets, players_per_match);
-    let mut matches = Vec::new();
-    let mut sizes: Vec<u16> = queue.by_size.keys().copied().collect();
-    while matches.len() < matches_max {
-        let Some(members) = queue.next_match(players_per_match, &mut sizes) else { break };
-        matches.push(Match { tickets: members });
-    }
-    matches
-}
-
-/// Waiting tickets by party size, oldest first: tickets of one size can stand in for each other, so only the oldest of
-/// each size is ever looked at.
-struct Queue<'a> {
-    by_size: BTreeMap<u16, VecDeque<&'a Ticket>>,
-}
-
-impl<'a> Queue<'a> {
-    fn new(tickets: &'a [Ticket], players_per_match: u16) -> Self {
-        let mut ranked: Vec<&Ticket> = tickets.iter().collect();
-        ranked.sort_unstable_by_key(|ticket| (ticket.enqueued_at, &ticket.id));
-        let mut by_size: BTreeMap<u16, VecDeque<&Ticket>> = BTreeMap::new();
-        for ticket in ranked {
-            match u16::try_from(ticket.players.len()) {
-                Ok(size) if (1..=players_per_match).contains(&size) => {
-                    by_size.entry(size).or_default().push_back(ticket);
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Self { by_size }
-    }
-
-    /// The next full match, its tickets taken out. Takes out of `sizes` those that can be in no match any more: what
-    /// the oldest ticket of a size cannot fill, no younger one of it can.
-    fn next_match(&mut self, players_per_match: u16, sizes: &mut Vec<u16>) -> Option<Vec<TicketId>> {
-        let anchor = loop {
-            let size = self.oldest(sizes)?;
-            if self.fills(players_per_match - size, sizes, size) {
-                break size;
-            }
-            sizes.retain(|other| *other != size);
-        };
-        let mut members = vec![self.take(anchor)];
-        let mut missing = players_per_match - anchor;
-        // The same argument within this match: a size that does not fit now fits no better with less to fill.
-        let mut fitting = sizes.clone();
-        while missing > 0 {
-            fitting.retain(|size| *size <= missing);
-            let size = self.oldest(&fitting).expect("a fillable rest has a ticket that fits");
-            if self.fills(missing - size, &fitting, size) {
-                members.push(self.take(size));
-                missing -= size;
-            } else {
-                fitting.retain(|other| *other != size);
-            }
-        }
-        Some(members)
-    }
-
-    fn oldest(&self, sizes: &[u16]) -> Option<u16> {
-        let fronts = sizes.iter().filter_map(|size| Some((*size, *self.by_size[size].front()?)));
-        fronts.min_by_key(|(_, ticket)| (ticket.enqueued_at, &ticket.id)).map(|(size, _)| size)
-    }
-
-    fn take(&mut self, size: u16) -> TicketId {
-        let ticket = self.by_size.get_mut(&size).and_then(VecDeque::pop_front);
-        ticket.expect("the oldest of a size was just looked at").id.clone()
-    }
-
-    /// Whether tickets of `sizes`, without one of size `used`, add up to exactly `missing` players.
-    fn fills(&self, missing: u16, sizes: &[u16], used: u16) -> bool {
-        let counts = sizes.iter().map(|size| (*size, self.by_size[size].len() - usize::from(*size == used)));
-        let mut sums = Sums::up_to(missing);
-        for (size, count) in counts.filter(|(size, _)| *size <= missing) {
-            sums.add(size, count);
-        }
-        sums.has(missing)
-    }
-}
-
-/// The player counts that a choice of tickets can add up to: one bit each.
-struct Sums {
-    words: Vec<u64>,
-    most: u16,
-}
-
-impl Sums {
-    fn up_to(most: u16) -> Self {
-        let mut words = vec![0; usize::from(most) / 64 + 1];
-        words[0] = 1;
-        Self { words, most }
-    }
-
-    fn has(&self, sum: u16) -> bool {
-        self.words[usize::from(sum) / 64] >> (sum % 64) & 1 == 1
-    }
-
-    /// Lets up to `count` tickets of `size` be chosen: in lots of 1, 2, 4, .. so that a long queue costs no more.
-    fn add(&mut self, size: u16, count: usize) {
-        let mut left = count.min(usize::from(self.most / size));
-        let mut lot = 1;
-        while left > 0 {
-            let taken = lot.min(left);
-            self.add_once(usize::from(size) * taken);
-            left -= taken;
-            lot *= 2;
-        }
-    }
-
-    fn add_once(&mut self, players: usize) {
-        let (words, bits) = (players / 64, players % 64);
-        for at in (words..self.words.len()).rev() {
-            let mut shifted = self.words[at - words] << bits;
-            if bits > 0 && at > words {
-                shifted |= self.words[at - words - 1] >> (64 - bits);
-            }
-            self.words[at] |= shifted;
-        }
-    }
+pub struct Plan {
+    /// The matches, that of the longest-waiting anchor first.
+    pub matches: Vec<Match>,
+    /// Set when a limit ended the call before all tickets had their turn: hand it to the next call.
+    pub resume: Option<Resume>,
+    /// When time alone would change this plan: a window widens, or patience is up.
+    pub wake_at: Option<Timestamp>,
+    /// What the anchors cost, in the unit of [`Limits::work_max`].
+    pub work: u64,
 }

@@ -59,12 +59,9 @@ impl Lobby {
         if trouble && happens(rng, scenario.step_ms, 1_000_000 / scenario.tickets_per_1000_s.max(1)) {
             self.number += 1;
             let party = rng.random_range(1..=2_u64);
-            let players = (0..party).map(|at| format!("m{}-{at}", self.number).parse().map(Text));
-            let body = TicketBody {
-                id: Text(format!("t-{}", self.number).parse().expect("a word and a number make an id")),
-                players: players.collect::<Result<_, _>>().expect("visible ASCII"),
-                enqueued_at_ms: None,
-            };
+            let player = |at| format!("m{}-{at}", self.number).parse().expect("visible ASCII");
+            let id = format!("t-{}", self.number).parse().expect("a word and a number make an id");
+            let body = TicketBody::new(id, (0..party).map(player));
             self.open.insert(body.id.0.clone(), body.clone());
             tickets.push(body);
         }

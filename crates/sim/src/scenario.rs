@@ -9,6 +9,7 @@ use greenroom_control::world::{Bounds, NewsConfig, Results, Timings, WorldConfig
 use greenroom_core::allocate::Preference;
 use greenroom_core::autoscale::{Amount, Autoscale, BufferUnit, Freeze, Metric, Policy, ScaleIn};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
+use greenroom_core::matchmake::Rules;
 use greenroom_core::placement::Spread;
 use greenroom_wire::revision::revision;
 use greenroom_wire::token::PublicKeys;
@@ -99,7 +100,7 @@ impl Scenario {
         let arena_min = rng.random_range(0..arena_max);
         let kind = FleetKind::Room { rooms_per_server: rng.random_range(1..=3), seats_per_room: 4 };
         let mut arena = fleet("arena", kind, arena_min, arena_max);
-        arena.match_players = rng.random_range(2..=4);
+        arena.matching = Rules::first_come(rng.random_range(2..=4));
         arena.autoscale = autoscale(rng, kind);
         arena.allocation =
             preference(rng, &[Preference::Packing, Preference::LeastConnected, Preference::PowerOfTwo]);
@@ -142,7 +143,7 @@ impl Scenario {
     pub(crate) fn day(rng: &mut ChaCha8Rng, hours: u32) -> Self {
         let kind = FleetKind::Room { rooms_per_server: 2, seats_per_room: 4 };
         let mut arena = fleet("arena", kind, 1, 60);
-        arena.match_players = 4;
+        arena.matching = Rules::first_come(4);
         arena.autoscale = Autoscale {
             policies: vec![
                 Policy::Demand,
@@ -328,7 +329,7 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
         template,
         replicas_min,
         replicas_max,
-        match_players: 0,
+        matching: Rules::default(),
         autoscale: Autoscale::default(),
         allocation: Preference::of(kind),
         spread: Spread::default(),

@@ -7,6 +7,7 @@ mod players;
 mod readiness;
 mod scaling;
 mod slos;
+mod tickets;
 mod triggers;
 
 pub use audit::{AuditAction, AuditEntry, AuditList};
@@ -20,6 +21,11 @@ pub use scaling::{
     ScaleRequest, UnitWord,
 };
 pub use slos::{SloList, SloStatus};
+pub use tickets::{
+    Assignment, AssignmentsAnswer, AssignmentsRequest, ClockWord, RuleWord, TicketBody, TicketCancelled,
+    TicketRefused, TicketRejections, TicketStatus, TicketStatusBody, TicketWait, TicketWhy, TicketsAnswer,
+    TicketsRequest, WaitsForWord,
+};
 pub use triggers::{
     ActionOutcome, ActionResult, ActionWord, MetricAnswer, MetricRequest, TriggerFired, TriggerList,
     TriggerState, TriggerStatus,
@@ -30,7 +36,6 @@ use std::collections::BTreeMap;
 use greenroom_core::allocate::Selector;
 use greenroom_core::{
     FleetName, HostName, IdempotencyKey, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName,
-    TicketId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -154,94 +159,6 @@ pub struct FinishRequest {
     /// Handed to the back end's webhook as it is.
     #[serde(default)]
     pub result: serde_json::Value,
-}
-
-/// `POST /v1/fleets/{fleet}/tickets`: files tickets. Filing the same id again changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TicketsRequest {
-    /// Who will ask for the assignments: the lobby server's name, or the back end's own word.
-    pub owner: String,
-    /// At most 1,000.
-    pub tickets: Vec<TicketBody>,
-}
-
-/// One ticket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TicketBody {
-    /// Chosen by the caller, unique for ever.
-    pub id: Text<TicketId>,
-    /// A player, or a party that stays together.
-    pub players: Vec<Text<PlayerId>>,
-    /// Unix milliseconds of the first filing; a later filing with an earlier moment keeps its place. Default now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enqueued_at_ms: Option<u64>,
-}
-
-/// Answer to [`TicketsRequest`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TicketsAnswer {
-    /// The control process's term. When it changes, file open tickets again: the queue is not stored.
-    pub term: u64,
-    /// Tickets that were refused, with the reason; the others wait.
-    pub refused: Vec<TicketRefused>,
-}
-
-/// A ticket that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TicketRefused {
-    /// Which.
-    pub id: Text<TicketId>,
-    /// Why, for programs.
-    pub code: crate::error::Code,
-    /// Why, for people.
-    pub message: String,
-}
-
-/// `POST /v1/assignments`: waits until a ticket of `owner` is assigned. Delivered until acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AssignmentsRequest {
-    /// As in [`TicketsRequest`].
-    pub owner: String,
-    /// Tickets whose assignment or failure arrived; they are not told again.
-    #[serde(default)]
-    pub ack: Vec<Text<TicketId>>,
-    /// How long to wait when there is nothing to tell. Default and at most 20,000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_ms: Option<u64>,
-}
-
-/// Answer to [`AssignmentsRequest`]; empty when the wait ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AssignmentsAnswer {
-    /// The control process's term. When it differs from the last one seen, file open tickets again.
-    pub term: u64,
-    /// Tickets that play.
-    pub assignments: Vec<Assignment>,
-}
-
-/// A ticket that plays.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Assignment {
-    /// The ticket.
-    pub ticket: Text<TicketId>,
-    /// Its room, with the seats of this ticket's players only.
-    pub allocation: Allocation,
-}
-
-/// `DELETE /v1/tickets/{ticket}`: either it is out of the queue, or it plays already. Both are final.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", tag = "outcome")]
-pub enum TicketCancelled {
-    /// It will not be matched.
-    Cancelled,
-    /// Too late: this is its assignment.
-    AlreadyAssigned {
-        /// Where it plays.
-        assignment: Box<Assignment>,
-    },
 }
 
 /// `GET /v1/gameservers`.

@@ -19,6 +19,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
 use greenroom_control::{ControlConfig, ReplicaConfig, run_on};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
+use greenroom_core::matchmake::Rules;
 use greenroom_store::redis::{RedisConfig, RedisStore};
 use greenroom_store::{FileStore, MemoryStore, Store};
 use greenroom_wire::api::{Allocation, EndpointAnswer};
@@ -168,7 +169,7 @@ fn fleet(args: &Args) -> anyhow::Result<Fleet> {
         revision: "bench".parse()?,
         replicas_min: servers,
         replicas_max: servers,
-        match_players: 0,
+        matching: Rules::default(),
         autoscale: greenroom_core::autoscale::Autoscale::default(),
         allocation: greenroom_core::allocate::Preference::of(kind),
         spread: greenroom_core::placement::Spread::default(),

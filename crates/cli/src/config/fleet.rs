@@ -71,6 +71,7 @@ pub(super) fn read(
     let watch = watch(&mut section, faults);
     let (replicas_min, replicas_max) = replicas(&mut section, faults);
     let (kind, match_players) = sizes(&mut section, kind, faults);
+    let matching = super::matching::read(&mut section, kind, match_players, faults);
     let most = replicas_max.as_ref().map_or(replicas_min.max(1), |found| found.value);
     let autoscale = super::autoscale::read(&mut section, kind, most, faults);
     let recycle = super::recycle::read(&mut section, kind, faults);
@@ -99,7 +100,7 @@ pub(super) fn read(
         template,
         replicas_min,
         replicas_max: most,
-        match_players,
+        matching,
         autoscale,
         allocation: allocation.unwrap_or_else(|| Preference::of(kind)),
         spread: spread.unwrap_or(usual_spread),

@@ -6,6 +6,7 @@ mod access;
 mod autoscale;
 pub(crate) mod fault;
 mod fleet;
+mod matching;
 mod notify;
 mod players;
 mod ports;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use greenroom_control::{LoginAlgorithm, Rate};
+use greenroom_control::{LoginAlgorithm, Rate, SaidAttributes, Says};
 use greenroom_core::FleetName;
 use greenroom_core::fleet::{Fleet, FleetKind};
 use greenroom_tls::PairFiles;
@@ -46,6 +46,10 @@ pub(crate) struct PlayersSection {
     pub(crate) rooms: Vec<FleetName>,
     /// Fleets into which players may be matched.
     pub(crate) tickets: Vec<FleetName>,
+    /// The claim that has a player's rating. Default none.
+    pub(crate) rating_claim: Option<String>,
+    /// Who says which attribute of a ticket. Default nobody any.
+    pub(crate) said: SaidAttributes,
     /// Calls of one player. Default 5 a second, 20 at once.
     pub(crate) per_player: Rate,
     /// Calls of one address. Default 50 a second, 200 at once.
@@ -93,6 +97,8 @@ pub(super) fn read(
         offered(&mut section, "endpoints", fleets, ("mesh", |fleet: &Fleet| !room_kind(fleet)), faults);
     let rooms = offered(&mut section, "rooms", fleets, ("room", room_kind), faults);
     let tickets = offered(&mut section, "tickets", fleets, ("room, with match_players,", matched), faults);
+    let rating_claim = section.parsed("rating_claim", faults, named);
+    let said = said(&mut section, faults);
     let per_player = rate(&mut section, ["player_calls_per_second", "player_calls_burst"], [5, 20], faults);
     let per_address =
         rate(&mut section, ["address_calls_per_second", "address_calls_burst"], [50, 200], faults);
@@ -113,10 +119,36 @@ pub(super) fn read(
         endpoints,
         rooms,
         tickets,
+        rating_claim: rating_claim.map(|found| found.value),
+        said,
         per_player,
         per_address,
         proxies: proxies.map_or(0, |found| found.value),
     })
+}
+
+/// `attributes = { mode = "player", tier = "token" }`.
+fn said(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> SaidAttributes {
+    let Some(table) = section.table("attributes", faults) else { return SaidAttributes::default() };
+    let mut said = SaidAttributes::default();
+    for (name, value) in table.value {
+        let key = name.get_ref().as_ref();
+        if let Err(why) = super::matching::attribute(key) {
+            faults.push(value_fault(name.span(), format!("attributes has {why}")));
+        }
+        let says = match value.get_ref().as_str() {
+            Some("player") => Says::Player,
+            Some("token") => Says::Token,
+            Some(_) | None => {
+                let why =
+                    format!("attributes: who says {key}? write {key} = \"player\" or {key} = \"token\"");
+                faults.push(value_fault(value.span(), why));
+                continue;
+            }
+        };
+        said.0.insert(key.to_owned(), says);
+    }
+    said
 }
 
 fn room_kind(fleet: &Fleet) -> bool {
@@ -124,7 +156,7 @@ fn room_kind(fleet: &Fleet) -> bool {
 }
 
 fn matched(fleet: &Fleet) -> bool {
-    room_kind(fleet) && fleet.match_players > 0
+    room_kind(fleet) && fleet.matching.players > 0
 }
 
 fn named(text: &str) -> Result<String, String> {

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use greenroom_control::Says;
 use greenroom_core::fleet::{Fleet, FleetKind, Probe};
 
 use super::RECOVERY_ENVS;
@@ -50,6 +51,7 @@ impl fmt::Display for Config {
                 writeln!(f, "watch = {}", list(&paths))?;
             }
             super::autoscale::write(f, fleet.name.as_str(), &fleet.autoscale)?;
+            super::matching::write(f, fleet.name.as_str(), &fleet.matching)?;
             super::recycle::write(f, fleet.name.as_str(), &fleet.recycle)
         })
     }
@@ -76,6 +78,16 @@ fn write_players(f: &mut fmt::Formatter<'_>, players: &PlayersSection) -> fmt::R
         let names: Vec<String> = fleets.iter().map(ToString::to_string).collect();
         writeln!(f, "{key} = {}", list(&names))?;
     }
+    if let Some(claim) = &players.rating_claim {
+        writeln!(f, "rating_claim = {}", text(claim))?;
+    }
+    if !players.said.0.is_empty() {
+        let said = players.said.0.iter().map(|(name, says)| match says {
+            Says::Player => format!("{name} = \"player\""),
+            Says::Token => format!("{name} = \"token\""),
+        });
+        writeln!(f, "attributes = {{ {} }}", said.collect::<Vec<_>>().join(", "))?;
+    }
     writeln!(f, "player_calls_per_second = {}", players.per_player.per_second)?;
     writeln!(f, "player_calls_burst = {}", players.per_player.burst)?;
     writeln!(f, "address_calls_per_second = {}", players.per_address.per_second)?;
@@ -91,7 +103,7 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
             writeln!(f, "kind = \"room\"")?;
             writeln!(f, "rooms_per_server = {rooms_per_server}")?;
             writeln!(f, "seats_per_room = {seats_per_room}")?;
-            writeln!(f, "match_players = {}", fleet.match_players)?;
+            writeln!(f, "match_players = {}", fleet.matching.players)?;
         }
         FleetKind::Mesh => writeln!(f, "kind = \"mesh\"")?,
     }

@@ -186,6 +186,34 @@ fn faults_of_the_listener_for_players_are_told() {
 }
 
 #[test]
+fn the_rules_of_matching_are_read_shown_and_their_faults_told() {
+    let fleet = "[fleets.game]\nkind = \"room\"\ncommand = [\"./game\"]\nseats_per_room = 4\n";
+    let whole = format!(
+        "{fleet}match_players = 4\n[fleets.game.match]\nby = [\"mode\", \"region\"]\nplayers_min = 2\npatience = \"1m\"\nrating = {{ window = 100, widens_by = 50, every = \"5s\", window_max = 1000, clock = \"strictest\", unrated = 1500 }}\n[players]\nlisten = \"0.0.0.0:8701\"\nsecret = \"env:S\"\naudience = \"g\"\ntickets = [\"game\"]\nrating_claim = \"mmr\"\nattributes = {{ mode = \"player\", region = \"token\" }}\n"
+    );
+    let config = parse("greenroom.toml", &whole).expect("all of it is valid");
+    let rules = &config.fleets[0].matching;
+    assert_eq!((rules.players, rules.by.len(), rules.smaller.map(|one| one.players_min)), (4, 2, Some(2)));
+    assert_eq!(parse("shown", &config.to_string()).expect("what is shown is valid"), config);
+    let plain = parse(
+        "greenroom.toml",
+        &format!("{fleet}match_players = 4\n[fleets.game.match]\nrating = {{ window = 0 }}\n"),
+    );
+    let rule = plain.expect("a window that never widens").fleets[0].matching.rating.expect("there is one");
+    assert_eq!((rule.window, rule.window_max, rule.widens_by), (0, 0, 0));
+    let faulty = [
+        format!("{fleet}[fleets.game.match]\nby = [\"Mode\", \"a\", \"a\"]\n"),
+        format!("{fleet}match_players = 4\n[fleets.game.match]\nplayers_min = 4\nbys = []\nrating = {{ windw = 3, widens_by = 5, clock = \"strict\" }}\n"),
+        format!("{fleet}match_players = 4\n[fleets.game.match]\npatience = \"1m\"\nrating = {{ window = 100, widens_by = 1, window_max = 1000 }}\n"),
+        format!("{fleet}match_players = 4\n[fleets.game.match]\nrating = {{ window = 100, widens_by = 0, window_max = 50, every = \"1ms\" }}\n"),
+        "[fleets.hall]\nkind = \"mesh\"\ncommand = [\"./hall\"]\n[fleets.hall.match]\nby = []\n".to_owned(),
+        "[fleets.war]\nkind = \"room\"\ncommand = [\"./war\"]\nseats_per_room = 200\nmatch_players = 101\n[fleets.war.match]\nrating = { window = 1 }\n".to_owned(),
+        format!("{fleet}[players]\nlisten = \"0.0.0.0:8701\"\nsecret = \"env:S\"\naudience = \"g\"\nrating_claim = \"\"\nattributes = {{ Mode = \"player\", tier = \"back end\" }}\n"),
+    ];
+    insta::assert_snapshot!(faulty.map(|text| faults(&text)).join("\n\n"));
+}
+
+#[test]
 fn every_fault_is_told_at_once_with_its_place() {
     let text = r#"[control]
 listen = "localhost"

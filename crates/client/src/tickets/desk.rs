@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
-use super::{Assignment, Filed, TicketError};
+use super::{Assignment, Filed, TicketError, TicketTraits};
 use crate::{ClientError, ControlClient};
 
 /// Tickets in one call.
@@ -58,6 +58,7 @@ pub struct Desk {
 
 struct Open {
     players: Vec<PlayerId>,
+    traits: TicketTraits,
     enqueued_at_ms: u64,
     assigned: oneshot::Sender<Result<Assignment, TicketError>>,
     stage: Stage,
@@ -169,6 +170,7 @@ impl Desk {
     fn take_in(&mut self, filed: Filed) {
         let open = Open {
             players: filed.players,
+            traits: filed.traits,
             enqueued_at_ms: unix_ms(),
             assigned: filed.assigned,
             stage: Stage::Unfiled,
@@ -200,10 +202,13 @@ impl Desk {
         {
             let Some(open) = self.open.get_mut(&id) else { continue };
             open.stage = Stage::Filing;
+            let TicketTraits { rating, attributes, keyword } = open.traits.clone();
             tickets.push(TicketBody {
-                id: Text(id),
-                players: open.players.iter().cloned().map(Text).collect(),
                 enqueued_at_ms: Some(open.enqueued_at_ms),
+                rating,
+                attributes,
+                keyword,
+                ..TicketBody::new(id, open.players.iter().cloned())
             });
         }
         let (control, fleet, owner) = (self.control.clone(), self.fleet.clone(), self.owner.clone());

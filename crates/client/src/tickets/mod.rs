@@ -6,6 +6,8 @@
 
 mod desk;
 
+use std::collections::BTreeMap;
+
 use greenroom_core::{FleetName, PlayerId, TicketId};
 use greenroom_wire::api::Assignment;
 use greenroom_wire::error::Code;
@@ -37,6 +39,18 @@ pub enum TicketError {
     Closed,
 }
 
+/// What a fleet's rules of matching look at. The default is nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TicketTraits {
+    /// How well they play, on the game's own scale; of a party as the lobby reckons it. A lobby has it from its back end:
+    /// what a player says of the own rating is worth nothing.
+    pub rating: Option<i32>,
+    /// What the fleet matches by, such as a mode.
+    pub attributes: BTreeMap<String, String>,
+    /// A private match: with those of the same keyword and of nobody else.
+    pub keyword: Option<String>,
+}
+
 /// Hands tickets to a desk. A clone hands to the same one.
 #[derive(Debug, Clone)]
 pub struct TicketDesk {
@@ -50,6 +64,7 @@ pub struct TicketDesk {
 struct Filed {
     id: TicketId,
     players: Vec<PlayerId>,
+    traits: TicketTraits,
     assigned: oneshot::Sender<Result<Assignment, TicketError>>,
 }
 
@@ -69,8 +84,22 @@ impl TicketDesk {
     /// # Errors
     /// When the desk is overrun or closed.
     pub fn file(&self, id: TicketId, players: Vec<PlayerId>) -> Result<FiledTicket, TicketError> {
+        self.file_with(id, players, TicketTraits::default())
+    }
+
+    /// The same for a fleet that matches by more than who came first. A control plane from before there were such rules refuses
+    /// tickets with traits: upgrade it first.
+    ///
+    /// # Errors
+    /// When the desk is overrun or closed. Traits that the fleet refuses are told by [`FiledTicket::assigned`].
+    pub fn file_with(
+        &self,
+        id: TicketId,
+        players: Vec<PlayerId>,
+        traits: TicketTraits,
+    ) -> Result<FiledTicket, TicketError> {
         let (assigned, assignment) = oneshot::channel();
-        let filed = Filed { id: id.clone(), players, assigned };
+        let filed = Filed { id: id.clone(), players, traits, assigned };
         self.filed.try_send(filed).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => TicketError::Busy,
             mpsc::error::TrySendError::Closed(_) => TicketError::Closed,

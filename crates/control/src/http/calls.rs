@@ -92,6 +92,20 @@ pub(crate) struct Piece {
     bytes_max: Option<u32>,
 }
 
+/// `?why=`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Explained {
+    why: Option<WhyWord>,
+}
+
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum WhyWord {
+    Told,
+    LeftOut,
+}
+
 impl Face {
     pub(super) async fn answer(&self, call: Call) -> Outcome {
         let (answer, desk) = self.ask(call).await?;
@@ -118,6 +132,7 @@ impl Desk {
             Answer::Endpoint(body) => Json(body).into_response(),
             Answer::Allocated(grant) => Json(grant.signed(sign)).into_response(),
             Answer::Tickets(body) => Json(body).into_response(),
+            Answer::Ticket(body) => Json(body).into_response(),
             Answer::Assignments { term, assignments } => {
                 let assignments = assignments.iter().map(|ticket| ticket.signed(sign)).collect();
                 Json(AssignmentsAnswer { term, assignments }).into_response()
@@ -216,6 +231,15 @@ pub(crate) async fn assignments(State(face): Shared, Told(body): Told<Assignment
 
 pub(crate) async fn cancel_ticket(State(face): Shared, Named(ticket): Named<TicketId>) -> Outcome {
     face.answer(Call::CancelTicket(ticket)).await
+}
+
+pub(crate) async fn ticket(
+    State(face): Shared,
+    Named(ticket): Named<TicketId>,
+    Asked(explained): Asked<Explained>,
+) -> Outcome {
+    let why = explained.why.is_none_or(|why| why == WhyWord::Told);
+    face.answer(Call::Ticket { ticket, why }).await
 }
 
 pub(crate) async fn rooms(State(face): Shared, Asked(page): Asked<Paged>) -> Outcome {

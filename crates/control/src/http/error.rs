@@ -20,7 +20,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// An answer that is not 2xx.
 #[derive(Debug)]
 pub(crate) struct ApiError {
-    code: Code,
+    pub(super) code: Code,
     message: String,
     retry_after: Duration,
     is_lost: bool,

@@ -185,6 +185,9 @@ fn in_words(call: &Call) -> Option<(Method, String, Vec<u8>)> {
         Call::Assignments(body) => {
             Some((Method::POST, "/v1/assignments".to_owned(), json(serde_json::to_vec(body))))
         }
+        Call::Ticket { ticket, why: false } => {
+            Some((Method::GET, format!("/v1/tickets/{ticket}?why=left_out"), Vec::new()))
+        }
         Call::CancelTicket(ticket) => Some((Method::DELETE, format!("/v1/tickets/{ticket}"), Vec::new())),
         _ => None,
     }

@@ -11,8 +11,7 @@ use greenroom_wire::api::{
     AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
     DecisionList, DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest, FleetList,
     FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, MetricAnswer, MetricRequest,
-    Overview, Readiness, RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SloList,
-    TicketCancelled, TicketsAnswer, TicketsRequest, TriggerList,
+    Overview, Readiness, RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SloList, TicketCancelled, TicketStatusBody, TicketsAnswer, TicketsRequest, TriggerList,
 };
 use greenroom_wire::token::PublicKeys;
 use serde_json::Value as AnyJson;
@@ -44,6 +43,7 @@ pub(crate) static ROUTES: LazyLock<Vec<Route<Face>>> = LazyLock::new(|| vec![
     Route::new(Method::POST, "/v1/fleets/{fleet}/decisions/dry-run", OPERATE, "What other rules would decide now; changes nothing").by(|| post(calls::dry_run)).asks::<DryRunRequest>().answers::<DecisionBody>(),
     Route::new(Method::POST, "/v1/fleets/{fleet}/tickets", OPERATE, "Files tickets for the matchmaker").by(|| post(calls::file_tickets)).asks::<TicketsRequest>().answers::<TicketsAnswer>().takes(TICKETS_BYTES_MAX),
     Route::new(Method::POST, "/v1/assignments", OPERATE, "Waits until tickets of an owner are assigned").by(|| post(calls::assignments)).asks::<AssignmentsRequest>().answers::<AssignmentsAnswer>().takes(TICKETS_BYTES_MAX),
+    Route::new(Method::GET, "/v1/tickets/{ticket}", READ, "What became of a ticket, or why it still waits").by(|| get(calls::ticket)).answers::<TicketStatusBody>().query(&[Query("why", "`told`, or `left_out`, which costs less; `told` by default")]),
     Route::new(Method::DELETE, "/v1/tickets/{ticket}", OPERATE, "Cancels a ticket, or answers the assignment that came first").by(|| delete(calls::cancel_ticket)).answers::<TicketCancelled>(),
     Route::new(Method::GET, "/v1/rooms", READ, "Rooms, live ones first").by(|| get(calls::rooms)).answers::<RoomList>().query(&[FLEET, Query("offset", "How many to leave out first; 0 by default"), Query("limit", "At most this many, 1 to 5,000; 500 by default")]),
     Route::new(Method::GET, "/v1/rooms/{room}", READ, "One room; an ended one is told for 10 min").by(|| get(calls::room)).answers::<RoomStatus>(),

@@ -132,6 +132,8 @@ pub struct Bounds {
     pub actions_max: usize,
     /// Matches made in one step of one fleet. Default 500.
     pub matches_max: usize,
+    /// Looks of the matchmaker in one step of one fleet, after which it goes on in the next. Default 1,000,000.
+    pub match_work_max: u64,
     /// Hosts. Default 1,000.
     pub hosts_max: usize,
     /// Entries of the audit trail; the oldest go first. Default 10,000.
@@ -153,6 +155,7 @@ impl Default for Bounds {
             assignments_per_answer_max: 500,
             actions_max: 4,
             matches_max: 500,
+            match_work_max: 1_000_000,
             hosts_max: 1_000,
             audit_max: 10_000,
             gone_max: 200,

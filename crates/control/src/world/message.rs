@@ -8,8 +8,7 @@ use greenroom_wire::api::{
     ActionResult, AllocateRequest, AssignmentsRequest, AuditList, DecisionBody, DecisionList, DrainKind,
     DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus,
     GameserverList, GameserverStatus, HostList, LogsAnswer, MetricAnswer, MetricRequest, Overview, Readiness,
-    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SelectorBody, SloList, TicketsAnswer,
-    TicketsRequest, TriggerFired, TriggerList,
+    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SelectorBody, SloList, TicketStatusBody, TicketsAnswer, TicketsRequest, TriggerFired, TriggerList,
 };
 use greenroom_wire::export::SigningKeys;
 use greenroom_wire::record::{
@@ -118,6 +117,13 @@ pub enum Call {
     Assignments(AssignmentsRequest),
     /// Take a ticket back.
     CancelTicket(TicketId),
+    /// What became of a ticket.
+    Ticket {
+        /// Which.
+        ticket: TicketId,
+        /// Whether to tell what keeps it waiting, which costs a walk over all tickets of its fleet.
+        why: bool,
+    },
     /// A server without a link tells a room's end.
     Finish {
         /// The room.
@@ -248,6 +254,7 @@ pub enum Answer {
     Endpoint(EndpointAnswer),
     Allocated(Box<Grant>),
     Tickets(TicketsAnswer),
+    Ticket(Box<TicketStatusBody>),
     Assignments {
         term: u64,
         assignments: Vec<TicketGrant>,

@@ -27,6 +27,7 @@ mod standing;
 mod waiting;
 
 mod assignments;
+mod ticket_view;
 mod tickets;
 
 mod scaling;
@@ -247,6 +248,7 @@ impl World {
             | Call::Gameserver(_)
             | Call::Rooms { .. }
             | Call::Room(_)
+            | Call::Ticket { .. }
             | Call::Hosts
             | Call::Overview
             | Call::Triggers

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use greenroom_core::allocate::{Candidates, Selector};
 use greenroom_core::fleet::{Backoff, Fleet, FleetKind, Reason, StopReason, Wear};
 use greenroom_core::gameserver::{GameServer, State};
-use greenroom_core::matchmake::Ticket;
+use greenroom_core::matchmake::{Resume, Ticket};
 use greenroom_core::placement::NoPlace;
 use greenroom_core::{
     FleetName, HostName, InstanceId, PlayerId, Revision, RoomId, RoomKey, ServerName, TicketId, Timestamp,
@@ -41,10 +41,14 @@ pub(super) struct FleetState {
     pub(super) open: BTreeMap<usize, BTreeSet<RoomId>>,
     /// Calls that wait, in the order they came.
     pub(super) waiting: BTreeMap<u64, Waiting>,
-    /// Tickets that wait, in no order.
-    pub(super) queue: Vec<Ticket>,
-    /// Whether the queue has changed since the last step of matching.
+    /// Tickets that wait.
+    pub(super) queue: BTreeMap<TicketId, Ticket>,
+    /// Whether the queue has changed since the last round of matching began.
     pub(super) queue_changed: bool,
+    /// Where a round of matching stopped at a bound.
+    pub(super) match_resume: Option<Resume>,
+    /// When time alone would find other matches than the last round did.
+    pub(super) match_at: Option<Timestamp>,
     /// Matches that found no server at the last step.
     pub(super) matches_waiting: u32,
     pub(super) scaling: Scaling,
@@ -82,8 +86,10 @@ impl FleetState {
             keys: BTreeMap::new(),
             open: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            queue: Vec::new(),
+            queue: BTreeMap::new(),
             queue_changed: false,
+            match_resume: None,
+            match_at: None,
             matches_waiting: 0,
             waiting_on: Vec::new(),
             unplaced: None,

@@ -2,10 +2,10 @@
 //!
 //! Never gives a player two tickets, nor a ticket to somebody who plays.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use greenroom_core::allocate::Selector;
-use greenroom_core::matchmake::{self, Match, Ticket};
+use greenroom_core::matchmake::{self, Limits, Match, RatingRule, Rules, Ticket};
 use greenroom_core::{FleetName, PlayerId, RoomId, TicketId, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::api::{TicketBody, TicketRefused, TicketsAnswer, TicketsRequest};
@@ -13,6 +13,12 @@ use serde_json::Value;
 
 use super::state::{FleetState, TicketState};
 use super::{Answer, Refusal, TicketGrant, World};
+
+/// Most attributes of a ticket, those that nobody matches by included.
+const ATTRIBUTES_MAX: usize = 16;
+/// Longest name and longest value of one.
+const ATTRIBUTE_BYTES_MAX: usize = 64;
+const KEYWORD_BYTES_MAX: usize = 128;
 
 impl World {
     pub(super) fn file_tickets(
@@ -38,7 +44,7 @@ impl World {
             let instead = "tickets are filed for the fleet whose rooms are played in";
             return Err(Refusal::WrongKind { fleet: name.clone(), kind: "mesh", instead });
         }
-        if fleet.spec.match_players == 0 {
+        if fleet.spec.matching.players == 0 {
             return Err(Refusal::Malformed(format!(
                 "nobody is matched into fleet {name}: it has no match size"
             )));
@@ -52,7 +58,7 @@ impl World {
     }
 
     fn file_ticket(&mut self, name: &FleetName, owner: &str, body: TicketBody) -> Result<(), Refusal> {
-        let id = body.id.0;
+        let id = body.id.0.clone();
         let asked_at = body.enqueued_at_ms.map_or(self.now, Timestamp::from_unix_ms).min(self.now);
         if self.tickets.contains_key(&id) {
             self.file_again(&id, owner, asked_at);
@@ -62,29 +68,22 @@ impl World {
             self.tell_again(&id, owner);
             return Ok(());
         }
-        let players: Vec<PlayerId> = body.players.into_iter().map(|player| player.0).collect();
-        self.check_ticket(name, &players)?;
+        let Some(fleet) = self.fleets.get(name) else { return Ok(()) };
+        let ticket = checked(name, &fleet.spec.matching, body, asked_at)?;
+        self.check_players(&ticket.players)?;
         let Some(fleet) = self.fleets.get_mut(name) else { return Ok(()) };
         fleet.queue_changed = true;
-        for player in &players {
+        for player in &ticket.players {
             self.ticket_of.insert(player.clone(), id.clone());
         }
-        fleet.queue.push(Ticket { id: id.clone(), players, enqueued_at: asked_at });
+        fleet.queue.insert(id.clone(), ticket);
         let state = TicketState { fleet: name.clone(), owner: owner.to_owned(), enqueued_at: asked_at };
         self.tickets.insert(id, state);
         Ok(())
     }
 
-    fn check_ticket(&self, name: &FleetName, players: &[PlayerId]) -> Result<(), Refusal> {
-        let size = self.fleets.get(name).map_or(0, |fleet| fleet.spec.match_players);
-        if players.is_empty() || players.len() > usize::from(size) {
-            let asked = players.len();
-            return Err(Refusal::Malformed(format!("a ticket has 1 to {size} players, not {asked}")));
-        }
-        let distinct: BTreeSet<&PlayerId> = players.iter().collect();
-        if distinct.len() < players.len() {
-            return Err(Refusal::Malformed("a player is in the ticket twice".to_owned()));
-        }
+    /// Each of them has neither a ticket nor a seat, and one more ticket may wait.
+    fn check_players(&self, players: &[PlayerId]) -> Result<(), Refusal> {
         for player in players {
             let holds = match (self.ticket_of.get(player), self.room_of(player)) {
                 (Some(ticket), _) => format!("ticket {ticket}"),
@@ -113,7 +112,7 @@ impl World {
         }
         state.enqueued_at = asked_at;
         let Some(fleet) = self.fleets.get_mut(&state.fleet) else { return };
-        if let Some(ticket) = fleet.queue.iter_mut().find(|ticket| ticket.id == *id) {
+        if let Some(ticket) = fleet.queue.get_mut(id) {
             ticket.enqueued_at = asked_at;
             fleet.queue_changed = true;
         }
@@ -126,9 +125,8 @@ impl World {
         }
         let state = self.tickets.remove(id).ok_or_else(|| Refusal::TicketNotFound(id.clone()))?;
         if let Some(fleet) = self.fleets.get_mut(&state.fleet)
-            && let Some(place) = fleet.queue.iter().position(|ticket| ticket.id == *id)
+            && let Some(ticket) = fleet.queue.remove(id)
         {
-            let ticket = fleet.queue.swap_remove(place);
             fleet.queue_changed = true;
             for player in &ticket.players {
                 self.ticket_of.remove(player);
@@ -149,54 +147,58 @@ impl World {
     }
 
     fn match_fleet(&mut self, name: &FleetName) {
-        let matches_max = self.config.bounds.matches_max;
+        let now = self.now;
+        let limits = Limits {
+            matches_max: self.config.bounds.matches_max,
+            work_max: self.config.bounds.match_work_max,
+        };
         let Some(fleet) = self.fleets.get_mut(name) else { return };
-        let has_place = !fleet.is_mesh() && !fleet.candidates.is_empty();
-        let was_short = fleet.matches_waiting > 0;
-        let possible = has_place && was_short;
-        if !(fleet.queue_changed || possible) {
+        if !fleet.may_match(now) {
             return;
         }
-        let matches = matchmake::plan(&fleet.queue, fleet.spec.match_players, matches_max);
-        fleet.queue_changed = matches.len() == matches_max;
-        let found = tickets_of(fleet, &matches);
-        let mut left = matches.len();
-        let mut made = BTreeSet::new();
+        let resume = fleet.match_resume.take();
+        let plan = matchmake::plan(fleet.queue.values(), &fleet.spec.matching, now, limits, resume.as_ref());
+        if resume.is_none() {
+            // What comes while a round is under way has its turn in the next one.
+            fleet.queue_changed = false;
+            fleet.match_at = plan.wake_at;
+        }
+        let mut left = plan.matches.len();
         let mut owners = BTreeSet::new();
-        for one in &matches {
+        for one in &plan.matches {
             // Calls that wait came before this step and are served first.
             let waits = self.fleets.get(name).is_some_and(|fleet| !fleet.waiting.is_empty());
-            if waits || !self.make_match(name, one, &found, &mut owners) {
+            if waits || !self.make_match(name, one, &mut owners) {
                 break;
             }
-            made.extend(one.tickets.iter().cloned());
             self.count_arrivals(name, 1);
             left -= 1;
         }
         if let Some(fleet) = self.fleets.get_mut(name) {
-            fleet.queue.retain(|ticket| !made.contains(&ticket.id));
             fleet.matches_waiting = u32::try_from(left).unwrap_or(u32::MAX);
+            // Without a place nobody further down the queue gets one either.
+            fleet.match_resume = plan.resume.filter(|_| left == 0);
         }
         for owner in owners {
             self.tell_owner(&owner);
         }
     }
 
-    fn make_match(
-        &mut self,
-        name: &FleetName,
-        one: &Match,
-        found: &BTreeMap<TicketId, Ticket>,
-        owners: &mut BTreeSet<String>,
-    ) -> bool {
+    fn make_match(&mut self, name: &FleetName, one: &Match, owners: &mut BTreeSet<String>) -> bool {
         let Some(chosen) = self.choose(name, &Selector::default()) else { return false };
         let because = chosen.why.to_string();
-        let tickets: Vec<&Ticket> = one.tickets.iter().filter_map(|id| found.get(id)).collect();
+        let Some(fleet) = self.fleets.get(name) else { return false };
+        let tickets: Vec<Ticket> = one.tickets.iter().filter_map(|id| fleet.queue.get(id)).cloned().collect();
         let players: Vec<PlayerId> = tickets.iter().flat_map(|ticket| ticket.players.clone()).collect();
         let Some((room, seats)) = self.make_room(name, &chosen.server, None, &players, Value::Null, false)
         else {
             return false;
         };
+        if let Some(fleet) = self.fleets.get_mut(name) {
+            for ticket in &tickets {
+                fleet.queue.remove(&ticket.id);
+            }
+        }
         let mut seats = seats.into_iter();
         for ticket in tickets {
             let own: Vec<u16> = seats.by_ref().take(ticket.players.len()).collect();
@@ -217,11 +219,70 @@ impl World {
     }
 }
 
-/// The tickets of all these matches, by id.
-fn tickets_of(fleet: &FleetState, matches: &[Match]) -> BTreeMap<TicketId, Ticket> {
-    let matched: BTreeSet<&TicketId> = matches.iter().flat_map(|one| &one.tickets).collect();
-    let tickets = fleet.queue.iter().filter(|ticket| matched.contains(&ticket.id));
-    tickets.map(|ticket| (ticket.id.clone(), ticket.clone())).collect()
+impl FleetState {
+    /// Whether a match may be found that the last step did not make: looking costs a walk over all tickets.
+    fn may_match(&self, now: Timestamp) -> bool {
+        let has_place = !self.is_mesh() && !self.candidates.is_empty();
+        let is_due = self.match_at.is_some_and(|at| at <= now);
+        self.queue_changed || is_due || self.match_resume.is_some() || (has_place && self.matches_waiting > 0)
+    }
+}
+
+/// A ticket as the rules of its fleet ask for it.
+fn checked(
+    fleet: &FleetName,
+    rules: &Rules,
+    body: TicketBody,
+    enqueued_at: Timestamp,
+) -> Result<Ticket, Refusal> {
+    let malformed = |why: String| Err(Refusal::Malformed(why));
+    let players: Vec<PlayerId> = body.players.into_iter().map(|player| player.0).collect();
+    if players.is_empty() || players.len() > usize::from(rules.players) {
+        let (size, asked) = (rules.players, players.len());
+        return malformed(format!("a ticket has 1 to {size} players, not {asked}"));
+    }
+    let distinct: BTreeSet<&PlayerId> = players.iter().collect();
+    if distinct.len() < players.len() {
+        return malformed("a player is in the ticket twice".to_owned());
+    }
+    if body.attributes.len() > ATTRIBUTES_MAX {
+        let asked = body.attributes.len();
+        return malformed(format!("a ticket has at most {ATTRIBUTES_MAX} attributes, not {asked}"));
+    }
+    for (name, value) in &body.attributes {
+        check_text("the name of an attribute", name, ATTRIBUTE_BYTES_MAX)?;
+        check_text(&format!("the attribute {name:?}"), value, ATTRIBUTE_BYTES_MAX)?;
+    }
+    if let Some(keyword) = &body.keyword {
+        check_text("the keyword", keyword, KEYWORD_BYTES_MAX)?;
+    }
+    let mut values = Vec::with_capacity(rules.by.len());
+    for name in &rules.by {
+        let Some(value) = body.attributes.get(name.as_str()) else {
+            return malformed(format!(
+                "fleet {fleet} matches by {name}, and the ticket has no such attribute"
+            ));
+        };
+        values.push(value.into());
+    }
+    let counts = rules.rating.filter(|_| body.keyword.is_none());
+    let rating = match (body.rating, counts) {
+        (Some(rating), _) => rating,
+        (None, None) => 0,
+        (None, Some(RatingRule { unrated: Some(rating), .. })) => rating,
+        (None, Some(RatingRule { unrated: None, .. })) => {
+            return malformed(format!("fleet {fleet} matches by rating, and the ticket has none"));
+        }
+    };
+    let keyword = body.keyword.map(Into::into);
+    Ok(Ticket { id: body.id.0, players, enqueued_at, rating, keyword, values })
+}
+
+fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
+    if (1..=bytes_max).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Refusal::Malformed(format!("{what} must have 1 to {bytes_max} bytes and no control characters")))
 }
 
 /// Where the answer of a ticket is kept.

@@ -50,6 +50,9 @@ impl World {
                 (None, Some(ended)) => Ok(Answer::Room(ended.status.clone())),
                 (None, None) => Err(Refusal::RoomNotFound(id)),
             },
+            Call::Ticket { ticket, why } => {
+                self.ticket_status(&ticket, why).map(|status| Answer::Ticket(Box::new(status)))
+            }
             Call::Hosts => Ok(Answer::Hosts(HostList { hosts: self.host_statuses() })),
             Call::Overview => Ok(Answer::Overview(Box::new(self.overview()))),
             Call::Triggers => Ok(Answer::Triggers(self.trigger_list())),

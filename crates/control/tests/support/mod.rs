@@ -14,6 +14,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom_client::{CallTimes, ControlClient};
 use greenroom_control::{ControlConfig, RunError, run_on};
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
+use greenroom_core::matchmake::Rules;
 use greenroom_store::Store;
 use greenroom_wire::Text;
 use greenroom_wire::agent::{
@@ -51,7 +52,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
         revision: "rev1".parse().unwrap(),
         replicas_min: replicas.0,
         replicas_max: replicas.1,
-        match_players,
+        matching: Rules::first_come(match_players),
         autoscale: greenroom_core::autoscale::Autoscale::default(),
         allocation: greenroom_core::allocate::Preference::default(),
         spread: greenroom_core::placement::Spread::default(),

@@ -10,6 +10,7 @@ mod choose;
 mod drain;
 mod fleet;
 mod matchmake;
+mod matchmake_rated;
 mod measure;
 mod recycle;
 mod trigger;

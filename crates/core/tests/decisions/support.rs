@@ -33,7 +33,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
         revision: "new".parse().unwrap(),
         replicas_min,
         replicas_max,
-        match_players: 4,
+        matching: greenroom_core::matchmake::Rules::first_come(4),
         autoscale: Autoscale::default(),
         allocation: greenroom_core::allocate::Preference::default(),
         spread: greenroom_core::placement::Spread::default(),

@@ -1,6 +1,8 @@
 //! Bodies of the calls that players make themselves, on the listener for players. Who calls is in the player token.
 //!
-//! Never a field that only a back end may decide: other players, what a room is made with.
+//! Never a field that only a back end may decide: other players, a rating, what a room is made with.
+
+use std::collections::BTreeMap;
 
 use greenroom_core::{IdempotencyKey, PlayerId, RoomKey, TicketId};
 use schemars::JsonSchema;
@@ -32,6 +34,13 @@ pub struct PlayerTicketRequest {
     /// The same key of the same player gives the same ticket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Text<IdempotencyKey>>,
+    /// Attributes that `[players] attributes` leaves to players, such as a mode. A rating is never among them: it is in the
+    /// player token or nowhere.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+    /// As in [`super::TicketBody`]: a private match with those who know the same word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyword: Option<String>,
 }
 
 /// Answer to [`PlayerTicketRequest`].

@@ -1,13 +1,13 @@
 //! Bodies of the HTTP API.
 
 use greenroom_wire::api::{
-    AllocateRequest, Allocation, Assignment, AssignmentsAnswer, AssignmentsRequest, DrainKind, DrainRequest,
-    DrainStatus, DrainedHost, EndpointAnswer, EventLine, FinishRequest, FleetList, FleetStatus,
+    AllocateRequest, Allocation, Assignment, AssignmentsAnswer, AssignmentsRequest, ClockWord, DrainKind,
+    DrainRequest, DrainStatus, DrainedHost, EndpointAnswer, EventLine, FinishRequest, FleetList, FleetStatus,
     GameserverList, GameserverStatus, HostList, HostStatus, KindWord, LogsAnswer, Overview,
     PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket, PlayerTicketRequest, Readiness, ReplicaRole,
-    ReplicaStatus, RoomList, RoomPhase, RoomStatus, SeatGrant, SeatStatus, SeatWord, SelectorBody,
-    ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused, TicketsAnswer, TicketsRequest,
-    Totals,
+    ReplicaStatus, RoomList, RoomPhase, RoomStatus, RuleWord, SeatGrant, SeatStatus, SeatWord, SelectorBody,
+    ServerFailure, StateWord, TicketBody, TicketCancelled, TicketRefused, TicketRejections, TicketStatus,
+    TicketStatusBody, TicketWait, TicketWhy, TicketsAnswer, TicketsRequest, Totals, WaitsForWord,
 };
 use greenroom_wire::error::{Code, ErrorBody};
 use greenroom_wire::rooms::EndReason;
@@ -52,19 +52,33 @@ fn what_users_ask_is_read_as_ever_and_unknown_fields_are_refused() {
         timeout_ms: Some(5_000),
     };
     golden(User, "api_player_room", &room);
-    golden(User, "api_player_ticket", &PlayerTicketRequest { idempotency_key: Some(text("order-66")) });
+    let plain =
+        PlayerTicketRequest { idempotency_key: Some(text("order-66")), attributes: [].into(), keyword: None };
+    golden(User, "api_player_ticket", &plain);
     let poll = PlayerAssignmentsRequest { ack: vec![text("ticket-1")], wait_ms: Some(0) };
     golden(User, "api_player_assignments", &poll);
     let ticket = PlayerTicket { ticket: text("p-1-2"), term: 3 };
     golden(Process, "api_player_ticket_answer", &ticket);
     golden(User, "api_finish", &FinishRequest { epoch: 1, result: json!({"winner": "alice"}) });
     let party = TicketBody {
-        id: text("ticket-1"),
-        players: vec![text("alice"), text("bob")],
         enqueued_at_ms: Some(1_700_000_000_000),
+        ..TicketBody::new(text("ticket-1").0, ["alice", "bob"].map(|name| text(name).0))
     };
     golden(User, "api_ticket", &party);
-    let solo = TicketBody { id: text("ticket-2"), players: vec![text("carol")], enqueued_at_ms: None };
+    let solo = TicketBody::new(text("ticket-2").0, [text("carol").0]);
+    let rated = TicketBody {
+        rating: Some(-1_520),
+        attributes: [("mode".to_owned(), "duel".to_owned())].into(),
+        keyword: Some("friends of carol".to_owned()),
+        ..solo.clone()
+    };
+    golden(User, "api_ticket_rated", &rated);
+    let asked = PlayerTicketRequest {
+        idempotency_key: None,
+        attributes: [("mode".to_owned(), "duel".to_owned())].into(),
+        keyword: Some("friends of carol".to_owned()),
+    };
+    golden(User, "api_player_ticket_attributes", &asked);
     let tickets = TicketsRequest { owner: "lobby-x9y8z.0".to_owned(), tickets: vec![party, solo] };
     golden(User, "api_tickets", &tickets);
     let assignments = AssignmentsRequest {
@@ -89,6 +103,50 @@ fn a_bad_name_in_a_request_is_refused_with_what_is_wrong_with_it() {
         let error = serde_json::from_value::<AllocateRequest>(body).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
+}
+
+#[test]
+fn what_became_of_a_ticket_is_told() {
+    let status = |status| TicketStatusBody { ticket: text("ticket-1"), fleet: text("arena"), status };
+    golden(Process, "api_ticket_status_assigned", &status(TicketStatus::Assigned { room: text("room-1") }));
+    let rejected = |rule, attribute: Option<&str>, tickets| TicketRejections {
+        rule,
+        attribute: attribute.map(str::to_owned),
+        tickets,
+    };
+    let why = TicketWhy {
+        others: 9,
+        rejected: vec![
+            rejected(RuleWord::Keyword, None, 1),
+            rejected(RuleWord::Attribute, Some("mode"), 2),
+            rejected(RuleWord::Size, None, 1),
+            rejected(RuleWord::Rating, None, 3),
+        ],
+        taken: 1,
+        candidates: 1,
+        candidate_players: 1,
+        waits_for: WaitsForWord::Players,
+        missing_players: 1,
+        match_at_ms: Some(1_700_000_015_000),
+    };
+    let waits = TicketWait {
+        enqueued_at_ms: 1_700_000_000_000,
+        waited_ms: 7_000,
+        players: 2,
+        match_players: 4,
+        attributes: [("mode".to_owned(), "duel".to_owned())].into(),
+        private: false,
+        rating: Some(1_520),
+        window: Some(150),
+        clock: Some(ClockWord::LongestWaiting),
+        widens_at_ms: Some(1_700_000_010_000),
+        window_next: Some(200),
+        smaller_at_ms: Some(1_700_000_060_000),
+        why: Some(why),
+    };
+    let plain = TicketWait { why: None, ..waits.clone() };
+    golden(Process, "api_ticket_status_waiting", &status(TicketStatus::Waiting(Box::new(waits))));
+    golden(Process, "api_ticket_status_plain", &status(TicketStatus::Waiting(Box::new(plain))));
 }
 
 fn allocation() -> Allocation {

@@ -20,6 +20,8 @@ use tracing::{info, warn};
 use crate::config::{LoginAlgorithm, LoginConfig, LoginKeys};
 use crate::http::error::ApiError;
 
+use super::vouched::Vouched;
+
 /// Difference between two clocks that is forgiven.
 const LEEWAY_S: u64 = 30;
 /// Longest token, in bytes.
@@ -81,6 +83,8 @@ struct Key {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
+    #[serde(flatten)]
+    others: Vouched,
 }
 
 /// Knows the keys and reads tokens with them.
@@ -132,8 +136,8 @@ impl Login {
         }
     }
 
-    /// Whose token this is.
-    pub(super) async fn player(&self, token: &str) -> Result<PlayerId, ApiError> {
+    /// Whose token this is, and what else it says.
+    pub(super) async fn player(&self, token: &str) -> Result<(PlayerId, Vouched), ApiError> {
         let refused = |message: &str| ApiError::new(Code::Unauthorized, message);
         if token.len() > TOKEN_BYTES_MAX {
             return Err(refused("the player token has more than 8 KiB"));
@@ -156,7 +160,9 @@ impl Login {
         }
         let claims = self.claims(token, &header, &keys).map_err(|error| refused(why(&error)))?;
         let sub = claims.sub.parse::<PlayerId>();
-        sub.map_err(|error| refused(&format!("the sub of the player token cannot be used: {error}")))
+        let player =
+            sub.map_err(|error| refused(&format!("the sub of the player token cannot be used: {error}")))?;
+        Ok((player, claims.others))
     }
 
     fn claims(&self, token: &str, header: &Header, keys: &[Key]) -> jsonwebtoken::errors::Result<Claims> {

@@ -1,10 +1,11 @@
 //! The listener for players: where to connect, a seat in a room by key, a ticket for a match. For oneself alone.
 //!
-//! Never believes a body about who calls, and never offers a fleet that was not opened to players.
+//! Never believes a body about who calls or how well they play, and never offers a fleet that was not opened to players.
 
 mod limit;
 mod login;
 mod routes;
+mod vouched;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +44,7 @@ pub use login::LoginError;
 pub(crate) use routes::ROUTES;
 
 use limit::{Limiter, household};
+use vouched::Vouched;
 
 /// Largest answer to one filed ticket, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -158,28 +160,28 @@ fn caller_address(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> IpAddr {
     told.unwrap_or(peer)
 }
 
-/// The player who calls: known by the token, within the allowance.
-struct Me(PlayerId);
+/// The player who calls, known by the token and within the allowance; and what else the token says.
+struct Me(PlayerId, Vouched);
 
 impl FromRequestParts<Arc<Lobby>> for Me {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, lobby: &Arc<Lobby>) -> Result<Self, ApiError> {
         let token = super::guard::bearer(&parts.headers)?;
-        let player = lobby.login.player(token).await?;
+        let (player, vouched) = lobby.login.player(token).await?;
         lobby.allow_player(&player)?;
-        Ok(Self(player))
+        Ok(Self(player, vouched))
     }
 }
 
-async fn endpoint(State(lobby): Shared, Me(_): Me, Named(fleet): Named<FleetName>) -> Outcome {
+async fn endpoint(State(lobby): Shared, Me(_, _): Me, Named(fleet): Named<FleetName>) -> Outcome {
     lobby.check_open(&lobby.config.endpoints, &fleet, "an endpoint")?;
     Ok(lobby.face.ask_anywhere(Call::Endpoint { fleet, select: None }).await)
 }
 
 async fn room(
     State(lobby): Shared,
-    Me(me): Me,
+    Me(me, _): Me,
     Named(fleet): Named<FleetName>,
     headers: HeaderMap,
     Told(body): Told<PlayerRoomRequest>,
@@ -205,7 +207,7 @@ async fn room(
 
 async fn ticket(
     State(lobby): Shared,
-    Me(me): Me,
+    Me(me, vouched): Me,
     Named(fleet): Named<FleetName>,
     headers: HeaderMap,
     Told(body): Told<PlayerTicketRequest>,
@@ -213,7 +215,10 @@ async fn ticket(
     lobby.check_open(&lobby.config.tickets, &fleet, "a match")?;
     let asked = header_key(&headers)?.or(body.idempotency_key.map(|key| key.0));
     let id = ticket_id(&me, asked.as_ref())?;
-    let ticket = TicketBody { id: Text(id.clone()), players: vec![Text(me.clone())], enqueued_at_ms: None };
+    let rating = vouched.rating(lobby.config.rating_claim.as_deref())?;
+    let attributes = lobby.config.said.of(body.attributes, &vouched)?;
+    let ticket =
+        TicketBody { rating, attributes, keyword: body.keyword, ..TicketBody::new(id.clone(), [me.clone()]) };
     let body = TicketsRequest { owner: mark(&me), tickets: vec![ticket] };
     let answer = lobby.face.ask_anywhere(Call::FileTickets { fleet, body }).await;
     if !answer.status().is_success() {
@@ -231,22 +236,29 @@ async fn ticket(
 
 async fn assignments(
     State(lobby): Shared,
-    Me(me): Me,
+    Me(me, _): Me,
     Told(body): Told<PlayerAssignmentsRequest>,
 ) -> Outcome {
     let body = AssignmentsRequest { owner: mark(&me), ack: body.ack, wait_ms: body.wait_ms };
     Ok(lobby.face.ask_anywhere(Call::Assignments(body)).await)
 }
 
-async fn cancel(State(lobby): Shared, Me(me): Me, Named(ticket): Named<TicketId>) -> Outcome {
-    let own = ticket.as_str().strip_prefix(&mark(&me)).is_some_and(|rest| rest.starts_with('-'));
-    if !own {
-        return Err(ApiError::new(
-            Code::TicketNotFound,
-            format!("there is no ticket {ticket} of player {me}"),
-        ));
-    }
+/// Without what keeps it waiting: that costs a walk over all tickets, and players ask often.
+async fn ticket_status(State(lobby): Shared, Me(me, _): Me, Named(ticket): Named<TicketId>) -> Outcome {
+    check_own(&me, &ticket)?;
+    Ok(lobby.face.ask_anywhere(Call::Ticket { ticket, why: false }).await)
+}
+
+async fn cancel(State(lobby): Shared, Me(me, _): Me, Named(ticket): Named<TicketId>) -> Outcome {
+    check_own(&me, &ticket)?;
     Ok(lobby.face.ask_anywhere(Call::CancelTicket(ticket)).await)
+}
+
+/// A ticket of somebody else is none.
+fn check_own(me: &PlayerId, ticket: &TicketId) -> Result<(), ApiError> {
+    let own = ticket.as_str().strip_prefix(&mark(me)).is_some_and(|rest| rest.starts_with('-'));
+    let message = || format!("there is no ticket {ticket} of player {me}");
+    if own { Ok(()) } else { Err(ApiError::new(Code::TicketNotFound, message())) }
 }
 
 fn hex(parts: &[&str], chars: usize) -> String {

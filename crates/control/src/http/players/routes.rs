@@ -8,7 +8,7 @@ use axum::http::Method;
 use axum::routing::{delete, get, post};
 use greenroom_wire::api::{
     Allocation, AssignmentsAnswer, EndpointAnswer, PlayerAssignmentsRequest, PlayerRoomRequest, PlayerTicket,
-    PlayerTicketRequest, TicketCancelled,
+    PlayerTicketRequest, TicketCancelled, TicketStatusBody,
 };
 use serde_json::Value as AnyJson;
 
@@ -29,6 +29,7 @@ pub(crate) static ROUTES: LazyLock<Vec<Route<Lobby>>> = LazyLock::new(|| vec![
     Route::new(Method::POST, "/v1/fleets/{fleet}/rooms", PLAYER, "A seat for oneself in the room of a key").by(|| post(super::room)).asks::<PlayerRoomRequest>().answers::<Allocation>().takes(BODY_BYTES_MAX),
     Route::new(Method::POST, "/v1/fleets/{fleet}/tickets", PLAYER, "Waits for a match, alone").by(|| post(super::ticket)).asks::<PlayerTicketRequest>().answers::<PlayerTicket>().takes(BODY_BYTES_MAX),
     Route::new(Method::POST, "/v1/assignments", PLAYER, "Waits until the own ticket is assigned").by(|| post(super::assignments)).asks::<PlayerAssignmentsRequest>().answers::<AssignmentsAnswer>().takes(BODY_BYTES_MAX),
+    Route::new(Method::GET, "/v1/tickets/{ticket}", PLAYER, "What became of the own ticket, or how far apart its match may be").by(|| get(super::ticket_status)).answers::<TicketStatusBody>(),
     Route::new(Method::DELETE, "/v1/tickets/{ticket}", PLAYER, "Cancels the own ticket, or answers the assignment that came first").by(|| delete(super::cancel)).answers::<TicketCancelled>(),
     Route::new(Method::GET, "/v1/openapi.json", OPEN, "This document").by(|| get(openapi::of_players)).answers::<AnyJson>(),
     Route::new(Method::GET, "/livez", OPEN, "Whether the process lives").by(|| get(calls::livez)).answers::<AnyJson>(),

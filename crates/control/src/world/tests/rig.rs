@@ -6,6 +6,7 @@ use std::time::Duration;
 use greenroom_core::allocate::Preference;
 use greenroom_core::autoscale::Autoscale;
 use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
+use greenroom_core::matchmake::Rules;
 use greenroom_core::{FleetName, PlayerId, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{FromAgent, Hello, ProcessPhase, Report, ServerReport, ToAgent, VERSION};
@@ -51,7 +52,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
         revision: text("rev1"),
         replicas_min: replicas.0,
         replicas_max: replicas.1,
-        match_players: seats,
+        matching: Rules::first_come(seats),
         autoscale: Autoscale::default(),
         allocation: Preference::Packing,
         spread: greenroom_core::placement::Spread::default(),
@@ -65,7 +66,7 @@ pub(crate) fn mesh_fleet(name: &str, replicas: (u32, u32)) -> Fleet {
     let mut fleet = room_fleet(name, replicas, 1, 1);
     fleet.kind = FleetKind::Mesh;
     fleet.allocation = Preference::LeastConnected;
-    fleet.match_players = 0;
+    fleet.matching = Rules::default();
     fleet
 }
 
@@ -361,12 +362,12 @@ impl Rig {
     pub(super) fn file(&mut self, tickets: &[(&str, &[&str])]) -> Result<TicketsAnswer, Refusal> {
         let tickets = tickets
             .iter()
-            .map(|(id, names)| TicketBody {
-                id: Text(text(id)),
-                players: players(names),
-                enqueued_at_ms: None,
-            })
+            .map(|(id, names)| TicketBody::new(text(id), names.iter().map(|name| text(name))))
             .collect();
+        self.file_bodies(tickets)
+    }
+
+    pub(super) fn file_bodies(&mut self, tickets: Vec<TicketBody>) -> Result<TicketsAnswer, Refusal> {
         let body = TicketsRequest { owner: "lobby".to_owned(), tickets };
         match self.now_answered(Call::FileTickets { fleet: text("arena"), body })? {
             Answer::Tickets(answer) => Ok(answer),

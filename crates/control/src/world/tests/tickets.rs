@@ -1,7 +1,11 @@
 //! Tickets, matches and assignments.
 
-use greenroom_wire::Text;
-use greenroom_wire::api::{AssignmentsRequest, TicketsRequest};
+use std::time::Duration;
+
+use greenroom_core::matchmake::{Clock, RatingRule, Rules};
+use greenroom_wire::api::{
+    AssignmentsRequest, RuleWord, TicketBody, TicketStatus, TicketsRequest, WaitsForWord,
+};
 use greenroom_wire::error::Code;
 use greenroom_wire::rooms::EndReason;
 use serde_json::Value;
@@ -64,11 +68,7 @@ fn every_refusal_of_a_ticket_has_its_code_and_the_others_wait() {
     ];
     assert_eq!(codes, expected.map(|(id, code)| (id.to_owned(), code)));
     let call = |fleet: &str, owner: &str, tickets: usize| {
-        let ticket = |n| greenroom_wire::api::TicketBody {
-            id: Text(text(&format!("x{n}"))),
-            players: players(&["x"]),
-            enqueued_at_ms: None,
-        };
+        let ticket = |n| TicketBody::new(text(&format!("x{n}")), [text("x")]);
         let body = TicketsRequest { owner: owner.to_owned(), tickets: (0..tickets).map(ticket).collect() };
         Call::FileTickets { fleet: text(fleet), body }
     };
@@ -172,4 +172,130 @@ fn after_a_restart_tickets_are_filed_again_and_assignments_are_told_again() {
     assert_eq!(rig.poll(&["t1"]).len(), 0);
     rig.restart();
     assert_eq!(rig.poll(&[]).len(), 0, "what was acknowledged is not told again");
+}
+
+fn rated_arena(clock: Clock) -> Rig {
+    let mut arena = room_fleet("arena", (2, 2), 4, 2);
+    arena.matching = Rules {
+        players: 2,
+        smaller: None,
+        by: vec!["mode".into()],
+        rating: Some(RatingRule {
+            window: 100,
+            widens_by: 100,
+            every: Duration::from_secs(5),
+            window_max: 300,
+            clock,
+            unrated: None,
+        }),
+    };
+    Rig::ready(vec![arena])
+}
+
+fn rated(id: &str, rating: Option<i32>, mode: Option<&str>) -> TicketBody {
+    TicketBody {
+        rating,
+        attributes: mode.map(|mode| ("mode".to_owned(), mode.to_owned())).into_iter().collect(),
+        ..TicketBody::new(text(id), [text(id)])
+    }
+}
+
+fn status(rig: &mut Rig, ticket: &str) -> Result<TicketStatus, Code> {
+    match rig.now_answered(Call::Ticket { ticket: text(ticket), why: true }) {
+        Ok(Answer::Ticket(body)) => Ok(body.status),
+        Ok(other) => panic!("{other:?}"),
+        Err(refusal) => Err(refusal.code()),
+    }
+}
+
+#[test]
+fn ratings_are_matched_when_the_window_has_widened_though_nobody_comes() {
+    let mut rig = rated_arena(Clock::LongestWaiting);
+    let far = vec![rated("a", Some(1_000), Some("duel")), rated("b", Some(1_250), Some("duel"))];
+    assert!(rig.file_bodies(far).unwrap().refused.is_empty());
+    rig.run_ms(5_000);
+    assert_eq!(rig.poll(&[]).len(), 0, "200 at most");
+    let Ok(TicketStatus::Waiting(wait)) = status(&mut rig, "a") else { panic!("a waits") };
+    let why = wait.why.unwrap();
+    assert_eq!((wait.window, wait.window_next, why.waits_for), (Some(200), Some(300), WaitsForWord::Players));
+    assert_eq!(why.match_at_ms, wait.widens_at_ms, "b is in reach then");
+    assert_eq!((why.others, why.rejected[0].rule, why.rejected[0].tickets), (1, RuleWord::Rating, 1));
+    rig.run_ms(5_200);
+    assert_eq!(rig.poll(&[]).len(), 2, "nothing but time has changed");
+    assert!(matches!(status(&mut rig, "a"), Ok(TicketStatus::Assigned { .. })));
+    assert_eq!(status(&mut rig, "nobody"), Err(Code::TicketNotFound));
+}
+
+#[test]
+fn keywords_and_modes_keep_apart_what_ratings_would_join() {
+    let mut rig = rated_arena(Clock::Strictest);
+    let private =
+        |id, rating| TicketBody { keyword: Some("friends".to_owned()), ..rated(id, rating, Some("duel")) };
+    let tickets = vec![
+        rated("a", Some(1_000), Some("duel")),
+        rated("b", Some(1_000), Some("team")),
+        private("c", None),
+        private("d", Some(9_000)),
+    ];
+    assert!(rig.file_bodies(tickets).unwrap().refused.is_empty());
+    rig.run_ms(200);
+    let mut told: Vec<String> = rig.poll(&[]).iter().map(|one| one.ticket.to_string()).collect();
+    told.sort();
+    assert_eq!(told, ["c", "d"], "friends need no rating");
+}
+
+#[test]
+fn a_ticket_that_rules_cannot_look_at_is_refused_with_what_it_lacks() {
+    let mut rig = rated_arena(Clock::LongestWaiting);
+    let with = |id: &str, name: &str, value: &str| {
+        let mut body = rated(id, Some(1), Some("duel"));
+        body.attributes.insert(name.to_owned(), value.to_owned());
+        body
+    };
+    let keyword = |id: &str, keyword: &str| TicketBody {
+        keyword: Some(keyword.to_owned()),
+        ..rated(id, Some(1), Some("duel"))
+    };
+    let mut many = rated("f", Some(1), Some("duel"));
+    many.attributes.extend((0..16).map(|n| (format!("a{n}"), "x".to_owned())));
+    let tickets = vec![
+        rated("a", None, Some("duel")),
+        rated("b", Some(1), None),
+        with("c", "note", ""),
+        with("d", "note", "two\nlines"),
+        with("e", &"n".repeat(65), "x"),
+        many,
+        keyword("g", ""),
+        keyword("h", &"k".repeat(129)),
+        with("z", "seen", "by nobody"),
+    ];
+    let refused = rig.file_bodies(tickets).unwrap().refused;
+    let told: Vec<String> = refused.iter().map(|one| format!("{}: {}", one.id, one.message)).collect();
+    let expected = [
+        "a: fleet arena matches by rating, and the ticket has none",
+        "b: fleet arena matches by mode, and the ticket has no such attribute",
+        "c: the attribute \"note\" must have 1 to 64 bytes and no control characters",
+        "d: the attribute \"note\" must have 1 to 64 bytes and no control characters",
+        "e: the name of an attribute must have 1 to 64 bytes and no control characters",
+        "f: a ticket has at most 16 attributes, not 17",
+        "g: the keyword must have 1 to 128 bytes and no control characters",
+        "h: the keyword must have 1 to 128 bytes and no control characters",
+    ];
+    assert_eq!(told, expected);
+    assert!(refused.iter().all(|one| one.code == Code::BadRequest));
+}
+
+#[test]
+fn a_small_bound_on_the_work_delays_matches_and_loses_none() {
+    let bounds = Bounds { match_work_max: 1, matches_max: 2, ..Bounds::default() };
+    let mut rig = Rig::new(vec![room_fleet("arena", (2, 2), 8, 2)], bounds);
+    rig.connect();
+    rig.run_ms(2_000);
+    let ids: Vec<String> = (0..12).map(|n| format!("t{n:02}")).collect();
+    rig.file_bodies(ids.iter().map(|id| TicketBody::new(text(id), [text(id)])).collect()).unwrap();
+    rig.run_ms(100);
+    assert!(rig.poll(&[]).len() < 12, "one step is not enough");
+    rig.run_ms(2_000);
+    assert_eq!(rig.poll(&[]).len(), 12);
+    assert_eq!(rig.fleet("arena").tickets, 0);
 }
