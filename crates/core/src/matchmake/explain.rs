@@ -90,8 +90,9 @@ pub fn explain<'a>(
     let rejections =
         [Rejection::Keyword].into_iter().chain(names).chain([Rejection::Size, Rejection::Rating]);
     let rejected = rejections.zip(counts).filter(|(_, tickets)| *tickets > 0);
-    let bucket = all.into_iter().filter(|other| other.keyword == own.keyword && other.values == own.values);
-    let mut pool = Pool::new(bucket.collect(), rules, now);
+    let with_own = |other: &&Ticket| other.keyword == own.keyword && other.values == own.values;
+    let bucket: Vec<&Ticket> = all.into_iter().filter(with_own).collect();
+    let mut pool = Pool::new(&bucket, rules, now);
     let limits = Limits { matches_max: usize::MAX, work_max };
     let has_match = !pool.run(rules, now, limits, None).matches.is_empty() && pool.is_matched(own);
     let free: Vec<&Ticket> = reachable.iter().copied().filter(|other| !pool.is_matched(other)).collect();

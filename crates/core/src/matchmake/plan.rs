@@ -29,7 +29,8 @@ pub fn plan<'a>(
     resume: Option<&Resume>,
 ) -> Plan {
     let fits = |ticket: &&Ticket| (1..=usize::from(rules.players)).contains(&ticket.players.len());
-    let mut pool = Pool::new(tickets.into_iter().filter(fits).collect(), rules, now);
+    let fitting: Vec<&Ticket> = tickets.into_iter().filter(fits).collect();
+    let mut pool = Pool::new(&fitting, rules, now);
     let wake_at = pool.wake_at(rules, now);
     Plan { wake_at, ..pool.run(rules, now, limits, resume) }
 }
@@ -80,7 +81,7 @@ pub(super) struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    pub(super) fn new(tickets: Vec<&'a Ticket>, rules: &Rules, now: Timestamp) -> Self {
+    pub(super) fn new(tickets: &[&'a Ticket], rules: &Rules, now: Timestamp) -> Self {
         let tickets = by_age(tickets);
         let mut rows = Vec::with_capacity(tickets.len());
         let mut ranks: Vec<(bool, Vec<u32>)> = Vec::new();
@@ -280,10 +281,10 @@ impl<'a> Pool<'a> {
 }
 
 /// By moment, then id.
-fn by_age(tickets: Vec<&Ticket>) -> Vec<&Ticket> {
+fn by_age<'a>(tickets: &[&'a Ticket]) -> Vec<&'a Ticket> {
     // The moments beside their places: most comparisons need no look at a ticket.
     let mut order: Vec<(Timestamp, u32)> =
-        (0u32..).zip(&tickets).map(|(place, ticket)| (ticket.enqueued_at, place)).collect();
+        (0u32..).zip(tickets).map(|(place, ticket)| (ticket.enqueued_at, place)).collect();
     order.sort_unstable_by(|(a_at, a), (b_at, b)| match a_at.cmp(b_at) {
         Ordering::Equal => tickets[*a as usize].id.cmp(&tickets[*b as usize].id),
         unequal @ (Ordering::Less | Ordering::Greater) => unequal,
