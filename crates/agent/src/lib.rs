@@ -15,6 +15,7 @@ use greenroom_tls::{PairFiles, TlsError};
 use greenroom_wire::secret::Secret;
 use tokio_util::sync::CancellationToken;
 
+mod clock;
 mod control_stream;
 mod controls;
 mod dial;

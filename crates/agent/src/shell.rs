@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use greenroom_core::{InstanceId, ServerName, Timestamp};
+use greenroom_core::{InstanceId, ServerName};
 use greenroom_provider::{Exit, Provider, Running, StartSpec};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent, VERSION};
 use serde::Serialize;
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::control_stream::{self, Dialler};
 use crate::controls::Controls;
 use crate::dial::Ways;
@@ -64,30 +65,6 @@ pub(crate) enum Input {
 /// One message as one line of JSON.
 pub(crate) fn to_line(message: &impl Serialize) -> Arc<str> {
     serde_json::to_string(message).expect("a wire message has only string keys").into()
-}
-
-/// Milliseconds since the epoch that never step back: the system's clock is read once.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    epoch: Timestamp,
-    started: Instant,
-}
-
-impl Clock {
-    fn new() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let epoch = Timestamp::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        Self { epoch, started: Instant::now() }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.epoch + self.started.elapsed()
-    }
-
-    /// Timers round up to whole milliseconds, so that a moment has come when its timer fires.
-    fn instant(&self, at: Timestamp) -> Instant {
-        self.started + at.since(self.epoch) + Duration::from_millis(1)
-    }
 }
 
 /// What the supervisor is told of this agent.

@@ -131,7 +131,7 @@ mod tests {
             "ticket": "t-17", "fleet": "arena", "state": "waiting", "enqueued_at_ms": 1_000_000, "waited_ms": 7_250,
             "players": 2, "match_players": 4, "private": false,
         });
-        let parts = wait.as_object().expect("an object").clone();
+        let serde_json::Value::Object(parts) = wait else { panic!("{wait} is no object") };
         body.as_object_mut().expect("an object").extend(parts);
         words(&serde_json::from_value(body).expect("valid"), 1_007_250)
     }

@@ -11,7 +11,8 @@ use greenroom_wire::api::{
     AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
     DecisionList, DrainKind, DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest,
     FleetList, FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, Overview, Readiness,
-    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SloList, TicketCancelled, TicketStatusBody, TicketsAnswer, TicketsRequest, TriggerList,
+    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SloList, TicketCancelled,
+    TicketStatusBody, TicketsAnswer, TicketsRequest, TriggerList,
 };
 use greenroom_wire::error::ErrorBody;
 use greenroom_wire::export::SigningKeys;

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use greenroom_control::{
-    ControlConfig, LoginAlgorithm, LoginConfig, LoginError, LoginKeys, PlayersConfig, Rate, RunError, run,
+    ControlConfig, LoginAlgorithm, LoginConfig, LoginError, LoginKeys, PlayersConfig, Rate, RunError,
+    SaidAttributes, run,
 };
 use greenroom_store::MemoryStore;
 use greenroom_wire::api::{Allocation, AssignmentsAnswer, EndpointAnswer, PlayerTicket, TicketCancelled};
@@ -93,6 +94,8 @@ fn config(login: LoginConfig) -> PlayersConfig {
         endpoints: vec!["lobby".parse().unwrap()],
         rooms: vec!["hall".parse().unwrap()],
         tickets: vec!["arena".parse().unwrap()],
+        rating_claim: None,
+        said: SaidAttributes::default(),
         per_player: Rate { per_second: 1_000, burst: 1_000 },
         per_address: Rate { per_second: 1_000, burst: 1_000 },
         proxies: 0,
@@ -149,13 +152,8 @@ async fn a_player_finds_a_lobby_a_room_and_a_match_and_only_for_itself() {
 
     let rooms = "/v1/fleets/hall/rooms";
     let ask = |player: &str, body: Value| open.as_player(player, Method::POST, rooms).json(&body);
-    let first: Allocation = ask("ann", json!({ "key": "guild:1", "idempotency_key": "k" }))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let first = ask("ann", json!({ "key": "guild:1", "idempotency_key": "k" })).send().await.unwrap();
+    let first: Allocation = first.json().await.unwrap();
     let again: Allocation = ask("ann", json!({ "key": "guild:1" }))
         .header("idempotency-key", "k")
         .send()

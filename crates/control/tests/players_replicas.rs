@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use greenroom_control::lease::LeaseTimes;
 use greenroom_control::{
     AccessToken, ControlConfig, LoginAlgorithm, LoginConfig, LoginKeys, PlayersConfig, Rate, ReplicaConfig,
-    Role, TokenSource,
+    Role, SaidAttributes, TokenSource,
 };
 use greenroom_store::MemoryStore;
 use greenroom_wire::api::Allocation;
@@ -67,6 +67,8 @@ async fn replica(name: &str, store: &MemoryStore) -> (Control, SocketAddr) {
         endpoints: Vec::new(),
         rooms: vec!["hall".parse().unwrap()],
         tickets: Vec::new(),
+        rating_claim: None,
+        said: SaidAttributes::default(),
         per_player: rate,
         per_address: rate,
         proxies: 0,

@@ -178,6 +178,8 @@ async fn players_reach_their_listener_over_tls_and_show_nothing() {
         endpoints: vec!["lobby".parse().unwrap()],
         rooms: Vec::new(),
         tickets: Vec::new(),
+        rating_claim: None,
+        said: greenroom_control::SaidAttributes::default(),
         per_player: Rate { per_second: 100, burst: 100 },
         per_address: Rate { per_second: 100, burst: 100 },
         proxies: 0,

@@ -63,6 +63,7 @@ async fn talk(url: &str, host: u32, mut servers: Vec<ServerReport>, churns: bool
         let report = serde_json::to_string(&FromAgent::Report(Report {
             at_ms: None,
             term: None,
+            trouble: String::new(),
             servers: servers.clone(),
         }))?;
         socket.send(Message::text(report)).await?;

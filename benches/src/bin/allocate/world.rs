@@ -94,7 +94,8 @@ fn ready(args: &Args) -> anyhow::Result<(World, Timestamp)> {
     let stream = StreamId(1);
     drop(world.handle(now, Event::StreamOpened { stream, hello: agents::hello(0)? }));
     let servers = (0..args.servers).map(agents::running).collect::<anyhow::Result<_>>()?;
-    let message = Box::new(FromAgent::Report(Report { at_ms: None, term: None, servers }));
+    let message =
+        Box::new(FromAgent::Report(Report { at_ms: None, term: None, trouble: String::new(), servers }));
     drop(world.handle(now, Event::StreamSaid { stream, message }));
     Ok((world, now))
 }

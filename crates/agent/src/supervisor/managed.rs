@@ -5,6 +5,7 @@
 mod frozen;
 mod held;
 mod own_word;
+mod report;
 mod told;
 mod words;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use greenroom_core::{InstanceId, Timestamp};
 use greenroom_provider::{Handle, StopSignal};
-use greenroom_wire::agent::{ProbeWord, ProcessPhase, STOPPED, ServerReport, StartOrder};
+use greenroom_wire::agent::{ProbeWord, ProcessPhase, STOPPED, StartOrder};
 use greenroom_wire::link::{Status, Successor};
 
 use super::{Effect, LinkId, Process, Settings, Speech};
@@ -457,52 +458,5 @@ impl Managed {
             tracing::info!(server = %self.order.server, from = ?before, to = ?after, error, "gameserver probed");
         }
         out.changed |= before != after || error_before != health.probe_error;
-    }
-
-    /// Whether this process may be told to be ready; once it was, it stays so.
-    pub(super) const fn may_be_told_ready(&mut self, now: bool) -> bool {
-        let Stage::Running { health, .. } = &mut self.stage else { return false };
-        health.told_ready |= now;
-        health.told_ready
-    }
-
-    fn phase(&self) -> ProcessPhase {
-        match &self.stage {
-            Stage::Ended { .. } => ProcessPhase::Ended,
-            // Not `Stopping`: it stays, and nobody needs another one in its place.
-            Stage::Stopping { .. } if self.stop_reason.is_none() => ProcessPhase::Starting,
-            Stage::Stopping { .. } => ProcessPhase::Stopping,
-            _ if self.stop_reason.is_some() => ProcessPhase::Stopping,
-            Stage::Adopting { .. } | Stage::Launching => ProcessPhase::Starting,
-            Stage::Waiting { .. } if self.restarts == 0 => ProcessPhase::Starting,
-            Stage::Waiting { .. } => ProcessPhase::Restarting,
-            Stage::Running { health, .. } => health.phase(),
-        }
-    }
-
-    pub(super) fn report(&self, settings: &Settings) -> ServerReport {
-        let pid = match &self.stage {
-            Stage::Running { process, .. } | Stage::Stopping { process, .. } => process.pid,
-            Stage::Adopting { .. } | Stage::Launching | Stage::Waiting { .. } | Stage::Ended { .. } => None,
-        };
-        ServerReport {
-            server: self.order.server.clone(),
-            instance: self.instance().into(),
-            fleet: self.order.fleet.clone(),
-            revision: self.order.revision.clone(),
-            phase: self.phase(),
-            endpoint: settings.endpoint(self.port),
-            tls: self.speech == Speech::Tls,
-            pid,
-            restarts: self.restarts,
-            started_at_ms: self.started_at.unix_ms(),
-            connections: self.connections(),
-            held: self.own_word.hold.is_held(),
-            rooms: self.status.rooms.clone(),
-            linked: self.link.told || self.says_no_rooms(),
-            measured: self.status.measured,
-            labels: self.labels(),
-            message: self.message(),
-        }
     }
 }

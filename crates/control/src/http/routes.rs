@@ -11,7 +11,8 @@ use greenroom_wire::api::{
     AllocateRequest, Allocation, AssignmentsAnswer, AssignmentsRequest, AuditList, DecisionBody,
     DecisionList, DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest, FleetList,
     FleetStatus, GameserverList, GameserverStatus, HostList, LogsAnswer, MetricAnswer, MetricRequest,
-    Overview, Readiness, RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SloList, TicketCancelled, TicketStatusBody, TicketsAnswer, TicketsRequest, TriggerList,
+    Overview, Readiness, RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SloList,
+    TicketCancelled, TicketStatusBody, TicketsAnswer, TicketsRequest, TriggerList,
 };
 use greenroom_wire::token::PublicKeys;
 use serde_json::Value as AnyJson;

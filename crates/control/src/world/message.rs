@@ -8,7 +8,8 @@ use greenroom_wire::api::{
     ActionResult, AllocateRequest, AssignmentsRequest, AuditList, DecisionBody, DecisionList, DrainKind,
     DrainRequest, DrainStatus, DryRunRequest, EndpointAnswer, FinishRequest, FleetList, FleetStatus,
     GameserverList, GameserverStatus, HostList, LogsAnswer, MetricAnswer, MetricRequest, Overview, Readiness,
-    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SelectorBody, SloList, TicketStatusBody, TicketsAnswer, TicketsRequest, TriggerFired, TriggerList,
+    RestartAnswer, RoomList, RoomStatus, ScaleOrder, ScaleRequest, SelectorBody, SloList, TicketStatusBody,
+    TicketsAnswer, TicketsRequest, TriggerFired, TriggerList,
 };
 use greenroom_wire::export::SigningKeys;
 use greenroom_wire::record::{

@@ -52,6 +52,15 @@ fn an_agent_speaks_as_ever() {
     let in_a_pod = Hello { wants_occupied: true, ..hello.clone() };
     golden(Process, "agent_hello_in_a_pod", &FromAgent::Hello(in_a_pod));
     golden(Process, "agent_hello_agones", &FromAgent::Hello(Hello { agones: true, ..hello }));
+}
+
+fn of(servers: Vec<ServerReport>) -> Report {
+    Report { at_ms: None, term: None, trouble: String::new(), servers }
+}
+
+#[test]
+fn an_agent_reports_as_ever() {
+    let report = |name: &str, report: Report| golden(Process, name, &FromAgent::Report(report));
     let ended = ServerReport {
         phase: ProcessPhase::Ended,
         pid: None,
@@ -60,49 +69,20 @@ fn an_agent_speaks_as_ever() {
         message: "exit status 1".to_owned(),
         ..server()
     };
-    golden(
-        Process,
-        "agent_report",
-        &FromAgent::Report(Report {
-            at_ms: None,
-            term: None,
-            trouble: String::new(),
-            servers: vec![server(), ended],
-        }),
-    );
-    let dated =
-        Report { at_ms: Some(1_700_000_000_123), term: None, trouble: String::new(), servers: vec![] };
-    golden(Process, "agent_report_dated", &FromAgent::Report(dated));
-    let of_term =
-        Report { at_ms: Some(1_700_000_000_123), term: Some(7), trouble: String::new(), servers: vec![] };
-    golden(Process, "agent_report_term", &FromAgent::Report(of_term));
+    report("agent_report", of(vec![server(), ended]));
+    let dated = Report { at_ms: Some(1_700_000_000_123), ..of(vec![]) };
+    report("agent_report_dated", dated.clone());
+    report("agent_report_term", Report { term: Some(7), ..dated });
     let trouble = "the task cannot be protected: ThrottlingException: Rate exceeded".to_owned();
-    let in_trouble = Report { at_ms: None, term: None, trouble, servers: vec![] };
-    golden(Process, "agent_report_in_trouble", &FromAgent::Report(in_trouble));
-    let busy = ServerReport { measured: measured(), ..server() };
-    golden(
-        Process,
-        "agent_report_measured",
-        &FromAgent::Report(Report { at_ms: None, term: None, trouble: String::new(), servers: vec![busy] }),
-    );
-    let labelled =
-        ServerReport { labels: BTreeMap::from([("map".to_owned(), "desert".to_owned())]), ..server() };
-    golden(
-        Process,
-        "agent_report_labels",
-        &FromAgent::Report(Report {
-            at_ms: None,
-            term: None,
-            trouble: String::new(),
-            servers: vec![labelled],
-        }),
-    );
-    let held = ServerReport { held: true, ..server() };
-    golden(
-        Process,
-        "agent_report_held",
-        &FromAgent::Report(Report { at_ms: None, term: None, servers: vec![held] }),
-    );
+    report("agent_report_in_trouble", Report { trouble, ..of(vec![]) });
+    report("agent_report_measured", of(vec![ServerReport { measured: measured(), ..server() }]));
+    let labels = BTreeMap::from([("map".to_owned(), "desert".to_owned())]);
+    report("agent_report_labels", of(vec![ServerReport { labels, ..server() }]));
+    report("agent_report_held", of(vec![ServerReport { held: true, ..server() }]));
+}
+
+#[test]
+fn an_agent_tells_the_rest_as_ever() {
     golden(Process, "agent_read_peers", &FromAgent::ReadPeers { fleet: text("arena") });
     let ended = FromAgent::RoomEnded {
         server: text("arena-a1b2c"),

@@ -101,7 +101,7 @@ fn kept(held: bool, trouble: &str) -> Event {
 fn protected() -> Bench {
     let settings = Settings { holds: Holds::Servers, ..settings() };
     let mut bench = Bench::with(settings, Journal::empty("host-1".parse().unwrap()), T0);
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     bench
 }
 
@@ -170,7 +170,7 @@ fn what_the_engine_refuses_is_reported_and_holds_nothing_up_where_only_the_busy_
 fn players_and_the_server_itself_are_told_the_port_that_leads_there() {
     let settings = Settings { dialled: [(7000, 32_768)].into(), ..settings() };
     let mut bench = Bench::with(settings, Journal::empty("host-1".parse().unwrap()), T0);
-    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default() });
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
     for server in ["arena-1", "arena-2"] {
         bench.control(ToAgent::Start { term: 5, order: Box::new(order(server, "arena")) });
     }
