@@ -378,7 +378,7 @@ pub(crate) struct EcsArgs {
     /// ports from the task, and protects the task from scale-in and deployments.
     #[arg(long, help_heading = "Amazon ECS", conflicts_with_all = ECS_OR_POD)]
     pub(crate) ecs: bool,
-    /// Which address players dial where [host] public_host is not set: external, that of the instance, or internal, the private one.
+    /// Which address players dial where the file sets no public_host: external, that of the instance, or internal, the private one.
     #[arg(long, help_heading = "Amazon ECS", value_name = "ADDRESS", default_value_t)]
     pub(crate) ecs_address: greenroom_ecs::AddressFrom,
     /// When the task is protected.
