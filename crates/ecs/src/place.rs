@@ -132,7 +132,7 @@ pub enum PlaceError {
     },
 }
 
-/// Whether [`place`] needs what the instance says of itself.
+/// Whether [`place()`] needs what the instance says of itself.
 #[must_use]
 pub fn wants_instance(container: &Container, from: &AddressFrom) -> bool {
     let behind = matches!(container.mode(), Ok(NetworkMode::Bridge | NetworkMode::Host));
