@@ -4,7 +4,7 @@
 //! Never looks into what it hears, and never lets more wait than it may: the rest is left out and told as a number.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
@@ -15,14 +15,9 @@ use greenroom_redis::RedisAddress;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
 
+use crate::attempts::Attempts;
 use crate::pushes::Queue;
 
-/// Longest wait between two attempts to reach the Redis.
-const RETRY_MAX: Duration = Duration::from_secs(1);
-/// First wait.
-const RETRY_MIN: Duration = Duration::from_millis(20);
-/// A connection that held this long was a good one.
-const PROVEN_AFTER: Duration = Duration::from_secs(2);
 /// Time between two looks at whether the Redis still answers.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -74,34 +69,24 @@ pub enum Heard {
 /// Listens for ever, and tells in the order in which it was published. A Redis that cannot be reached is told once and
 /// tried again. To be dropped when nobody wants to hear any more.
 pub async fn listen(config: EmittersConfig, mut tell: impl FnMut(Heard)) {
-    let mut wait = RETRY_MIN;
-    let mut told = None;
+    let mut attempts = Attempts::new();
     loop {
         let (queue, mut waiting) = Queue::new(config.waiting_bytes_max);
         let why = match open(&config, Arc::clone(&queue)).await {
             Ok(connection) => {
-                let began_at = Instant::now();
+                attempts.reached();
                 tell(Heard::Up);
-                let why = tokio::select! {
+                tokio::select! {
                     why = hear(&queue, &mut waiting, &mut tell) => why,
                     why = beat(connection) => why,
-                };
-                if began_at.elapsed() >= PROVEN_AFTER {
-                    wait = RETRY_MIN;
                 }
-                told = None;
-                why
             }
             Err(why) => why,
         };
-        if told.as_ref() != Some(&why) {
-            tell(Heard::Down { why: why.clone() });
-            told = Some(why);
+        if attempts.failed(&why) {
+            tell(Heard::Down { why });
         }
-        // Between half of it and all of it, so that not all nodes come at once.
-        let share = getrandom::u32().unwrap_or(u32::MAX) % 500;
-        sleep(wait * (500 + share) / 1000).await;
-        wait = (wait * 2).min(RETRY_MAX);
+        sleep(attempts.pause()).await;
     }
 }
 

@@ -7,6 +7,8 @@
 //! `emitters` hears what programs outside of the servers publish for them, and `adapter` carries what nodes and Node.js servers of
 //! one cluster say to each other.
 
+#[cfg(feature = "redis")]
+mod attempts;
 mod board;
 mod gathering;
 mod log;

@@ -25,17 +25,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::Limits;
+use crate::attempts::Attempts;
 use crate::way::{FromBackplane, ToBackplane, Way, WayEnd};
 use connections::Connections;
 use exchange::Exchange;
 use names::Names;
-
-/// Longest wait between two attempts to reach the store.
-const RETRY_MAX: Duration = Duration::from_secs(1);
-/// First wait.
-const RETRY_MIN: Duration = Duration::from_millis(20);
-/// A connection that held this long was a good one.
-const PROVEN_AFTER: Duration = Duration::from_secs(2);
 
 /// How a node reaches its Redis.
 #[derive(Debug, Clone)]
@@ -107,37 +101,28 @@ async fn run(config: RedisConfig, end: WayEnd) {
     let WayEnd { mut to, from } = end;
     let names = Names::new(&config.prefix);
     let mut exchange = Exchange::new(&config, names.clone(), from);
-    let mut wait = RETRY_MIN;
-    let mut told = None;
+    let mut attempts = Attempts::new();
     loop {
         let Some(opened) = deaf(&mut to, Connections::open(&config, &names)).await else { return };
         let why = match opened {
             Ok(mut connections) => {
                 // What was said meanwhile was said to nobody; the node says it again.
                 while to.try_recv().is_ok() {}
-                let began_at = Instant::now();
+                attempts.reached();
                 exchange.begin(&connections);
                 let Err(why) = attend(&config, &mut exchange, &mut connections, &mut to).await else {
                     return;
                 };
-                if began_at.elapsed() >= PROVEN_AFTER {
-                    wait = RETRY_MIN;
-                }
-                told = None;
                 why
             }
             Err(why) => why,
         };
-        if told.as_ref() != Some(&why) {
-            exchange.tell(FromBackplane::Down { why: why.clone() });
-            told = Some(why);
+        if attempts.failed(&why) {
+            exchange.tell(FromBackplane::Down { why });
         }
-        // Between half of it and all of it, so that not all nodes come at once.
-        let share = getrandom::u32().unwrap_or(u32::MAX) % 500;
-        if deaf(&mut to, sleep(wait * (500 + share) / 1000)).await.is_none() {
+        if deaf(&mut to, sleep(attempts.pause())).await.is_none() {
             return;
         }
-        wait = (wait * 2).min(RETRY_MAX);
     }
 }
 

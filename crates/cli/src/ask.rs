@@ -214,9 +214,11 @@ fn next(code: Code) -> &'static str {
         Code::TooMany | Code::Rebuilding | Code::LoginUnavailable => "Try again in a moment.",
         Code::Internal => "The log of the control plane says more.",
         Code::Unauthorized => "Give a token with GREENROOM_TOKEN, or name one with --token-from.",
+        Code::TicketNotFound => {
+            "It was never filed, was cancelled, or was assigned more than ten minutes ago. File it again if its players still wait."
+        }
         Code::BadRequest
         | Code::Forbidden
-        | Code::TicketNotFound
         | Code::NotFound
         | Code::MethodNotAllowed
         | Code::WrongKind

@@ -5,7 +5,7 @@
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use greenroom_wire::api::{
     Allocation, AuditEntry, DrainStatus, FleetStatus, GameserverStatus, HostStatus, KindWord, RoomStatus,
-    SeatWord, SloList, TriggerStatus,
+    SeatWord, SloList, SloStatus, TriggerStatus,
 };
 use serde::Serialize;
 
@@ -135,7 +135,7 @@ pub(crate) fn slos(list: &SloList, now_ms: u64) -> String {
         let kept = slo.seen - slo.missed;
         vec![
             slo.name.clone(),
-            if slo.met { "yes" } else { "NO" }.to_owned(),
+            met(slo).to_owned(),
             format!("{}.{} %", slo.goal_per_mille / 10, slo.goal_per_mille % 10),
             format!("{kept}/{}", slo.seen),
             slo.longest_ms.map_or_else(|| "-".to_owned(), |longest| format!("{longest} ms")),
@@ -144,6 +144,15 @@ pub(crate) fn slos(list: &SloList, now_ms: u64) -> String {
     });
     let table = render(&["NAME", "MET", "GOAL", "KEPT", "LONGEST", "PROMISE"], &rows.collect::<Vec<_>>());
     format!("{table}\ncounted for {}, since this leader leads", age(now_ms, list.since_ms))
+}
+
+/// Of one that had no case nobody can tell.
+const fn met(slo: &SloStatus) -> &'static str {
+    match (slo.seen, slo.met) {
+        (0, _) => "-",
+        (_, true) => "yes",
+        (_, false) => "NO",
+    }
 }
 
 /// How far a drain is.
@@ -319,6 +328,8 @@ mod tests {
             {"name": "placed", "promise": "a call gets one", "goal_per_mille": 999, "seen": 40, "missed": 0, "met": true},
             {"name": "takeover", "promise": "nobody leads for at most 3 s", "goal_per_mille": 990,
              "within_ms": 3000, "seen": 1, "missed": 1, "longest_ms": 3377, "met": false},
+            {"name": "rebuilt", "promise": "known within 2 s", "goal_per_mille": 1000, "within_ms": 2000, "seen": 0,
+             "missed": 0, "met": true},
         ]}))
         .expect("valid");
         insta::assert_snapshot!(super::slos(&list, NOW_MS));

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
@@ -18,14 +18,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{Heard, Said, SaidWords};
+use crate::attempts::Attempts;
 use crate::pushes::Queue;
 
-/// Longest wait between two attempts to reach the Redis.
-const RETRY_MAX: Duration = Duration::from_secs(1);
-/// First wait.
-const RETRY_MIN: Duration = Duration::from_millis(20);
-/// A connection that held this long was a good one.
-const PROVEN_AFTER: Duration = Duration::from_secs(2);
 /// How long a read waits in the Redis for the next entry.
 const BLOCK: Duration = Duration::from_secs(1);
 /// Entries of one read, of each stream.
@@ -69,8 +64,7 @@ impl AdapterConfig {
 /// Carries words both ways, until the mouth is gone. A Redis that cannot be reached is told once and tried again. Streams are
 /// read from the moment on in which they were reached first.
 pub async fn speak(config: AdapterConfig, mut said: SaidWords, mut tell: impl FnMut(Heard)) {
-    let mut wait = RETRY_MIN;
-    let mut told = None;
+    let mut attempts = Attempts::new();
     let mut cursors = Cursors(BTreeMap::new());
     loop {
         let (queue, pushed) = Queue::new(config.waiting_bytes_max);
@@ -80,31 +74,23 @@ pub async fn speak(config: AdapterConfig, mut said: SaidWords, mut tell: impl Fn
             Ok(mut lines) => {
                 // What was said meanwhile was said to nobody.
                 while said.try_recv().is_some() {}
-                let began_at = Instant::now();
+                attempts.reached();
                 tell(Heard::Up);
                 let mut hearing = Hearing { queue: &queue, pushed, tell: &mut tell };
                 let Err(why) = attend(&config, &mut lines, &mut cursors, &mut said, &mut hearing).await
                 else {
                     return;
                 };
-                if began_at.elapsed() >= PROVEN_AFTER {
-                    wait = RETRY_MIN;
-                }
-                told = None;
                 why
             }
             Err(why) => why,
         };
-        if told.as_ref() != Some(&why) {
-            tell(Heard::Down { why: why.clone() });
-            told = Some(why);
+        if attempts.failed(&why) {
+            tell(Heard::Down { why });
         }
-        // Between half of it and all of it, so that not all nodes come at once.
-        let share = getrandom::u32().unwrap_or(u32::MAX) % 500;
-        if deaf(&mut said, sleep(wait * (500 + share) / 1000)).await.is_none() {
+        if deaf(&mut said, sleep(attempts.pause())).await.is_none() {
             return;
         }
-        wait = (wait * 2).min(RETRY_MAX);
     }
 }
 
