@@ -2,15 +2,13 @@
 //!
 //! Never touches a store.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use serde::Serialize;
 
 use crate::records::Record;
 use crate::{Kind, Version};
-
-/// Room for one record without growing: a room of four has some 700 bytes.
-const RECORD_BYTES: usize = 1_024;
 
 /// What must be true of a record for the batch to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,8 +153,14 @@ impl FromIterator<Write> for Batch {
 }
 
 pub(crate) fn to_bytes(record: &impl Serialize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(RECORD_BYTES);
-    serde_json::to_writer(&mut bytes, record)
-        .expect("records have text keys only and no failing serializers");
-    bytes
+    thread_local! {
+        /// Grown once and not for each record; what is kept is as long as it must be.
+        static DESK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    DESK.with_borrow_mut(|desk| {
+        desk.clear();
+        serde_json::to_writer(&mut *desk, record)
+            .expect("records have text keys only and no failing serializers");
+        desk.clone()
+    })
 }

@@ -6,6 +6,7 @@ mod news;
 
 use greenroom_core::{FleetName, HostName, InstanceId, PlayerId, RoomId, RoomKey, ServerName, TicketId};
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::Text;
 use crate::api::{ActionOutcome, AuditEntry, DecisionBody, DrainKind, RoomResult, ScaleOrder};
@@ -36,7 +37,7 @@ pub struct RoomRecord {
     /// On which host.
     pub host: Text<HostName>,
     /// `host:port`.
-    pub endpoint: String,
+    pub endpoint: SmolStr,
     /// Whether that port speaks TLS. Left out when it does not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
@@ -74,7 +75,7 @@ pub struct SeatRecord {
     /// Whose.
     pub player: Text<PlayerId>,
     /// Unique id of the token given out last for it.
-    pub token_id: String,
+    pub token_id: SmolStr,
     /// Unix milliseconds; not arrived by then (and 2 s more): freed.
     pub expires_at_ms: u64,
 }
@@ -105,7 +106,7 @@ pub struct AnswerRecord {
     /// Its instance.
     pub instance: Text<InstanceId>,
     /// `host:port`.
-    pub endpoint: String,
+    pub endpoint: SmolStr,
     /// Whether that port speaks TLS. Left out when it does not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,

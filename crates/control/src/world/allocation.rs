@@ -158,7 +158,7 @@ impl World {
             counted: Counted::default(),
         };
         let is_keyed = room.key.is_some();
-        let id = self.ids.room();
+        let id = self.ids.room(self.now);
         let expires_at = self.reservation_expiry();
         let seats = room.reserve(players, expires_at, &mut self.ids);
         self.write(Write::PutRoom(room.record(&id)));

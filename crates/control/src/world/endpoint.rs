@@ -52,7 +52,7 @@ impl World {
             fleet: Text(name.clone()),
             server: Text(chosen),
             url: grant::url(&endpoint, tls),
-            endpoint,
+            endpoint: endpoint.into(),
             expires_at_ms: expires_at.unix_ms(),
             because,
         })

@@ -15,6 +15,7 @@ use greenroom_wire::api::{AuditAction, RestartAnswer};
 use greenroom_wire::revision::sizes;
 use greenroom_wire::rooms::EndReason;
 use greenroom_wire::secret::SecretRef;
+use smol_str::SmolStr;
 
 use super::state::{Failure, HostState, ServerState};
 use super::{Actor, Notice, Refusal, World};
@@ -262,7 +263,7 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         asked_at: Some(now),
         cordoned: None,
         stop: None,
-        endpoint: String::new(),
+        endpoint: SmolStr::default(),
         tls: false,
         pid: None,
         restarts: 0,

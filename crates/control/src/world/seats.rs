@@ -5,6 +5,7 @@
 
 use greenroom_core::{PlayerId, RoomId, Timestamp};
 use greenroom_wire::rooms::SeatReport;
+use smol_str::SmolStr;
 
 use super::state::{RoomState, SeatState};
 use super::{IdSource, Notice, World};
@@ -136,7 +137,7 @@ impl RoomState {
         }
         self.seats[place] = Some(SeatState {
             player: report.player.0.clone(),
-            token_id: String::new(),
+            token_id: SmolStr::default(),
             expires_at: Timestamp::default(),
             outstanding: false,
             phase: Some(report.phase),

@@ -110,7 +110,7 @@ impl World {
                 // A stop that was stored is carried out by whoever leads next.
                 None => self.told_to_stop.contains(name.as_str()).then_some(StopReason::ToldBefore),
             },
-            endpoint: report.endpoint.clone(),
+            endpoint: report.endpoint.as_str().into(),
             // An agent that was started anew has not asked the port yet; the process speaks as it did.
             tls: report.tls || old.is_some_and(|old| old.tls && old.instance == report.instance.0),
             pid: report.pid,
@@ -159,7 +159,7 @@ impl World {
             let message = how.to_owned();
             self.note(Notice::ServerRestarting { server: name.clone(), restarts, message });
         } else if phase == ProcessPhase::Ready && was != phase {
-            let endpoint = server.endpoint.clone();
+            let endpoint = server.endpoint.to_string();
             self.note(Notice::ServerReady { server: name.clone(), endpoint });
         } else if phase == ProcessPhase::Unhealthy && was != phase {
             self.note(Notice::ServerUnhealthy { server: name.clone(), message });

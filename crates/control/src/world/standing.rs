@@ -144,7 +144,7 @@ mod tests {
 
     fn seat(index: u16, player: &str, token: &str, in_ms: i64) -> SeatRecord {
         let expires_at_ms = NOW.unix_ms().saturating_add_signed(in_ms);
-        SeatRecord { seat: index, player: Text(text(player)), token_id: token.to_owned(), expires_at_ms }
+        SeatRecord { seat: index, player: Text(text(player)), token_id: token.into(), expires_at_ms }
     }
 
     fn room() -> RoomRecord {
@@ -158,7 +158,7 @@ mod tests {
             server: Text(text("arena-1")),
             instance: Text(text("arena-1.0")),
             host: Text(text("h1")),
-            endpoint: "10.0.0.1:7000".to_owned(),
+            endpoint: "10.0.0.1:7000".into(),
             tls: true,
             created_at_ms: 1,
             seats_max: 4,
@@ -227,7 +227,7 @@ mod tests {
             for told in &grant.record.seats {
                 assert!(room.seats.contains(told), "{name}");
                 let claims = grant.claims(told);
-                assert_eq!((claims.jti, claims.exp), (told.token_id.clone(), told.expires_at_ms / 1_000));
+                assert_eq!((claims.jti, claims.exp), (told.token_id.to_string(), told.expires_at_ms / 1_000));
                 assert_eq!((claims.instance, claims.epoch), (room.instance.clone(), room.epoch), "{name}");
                 assert_eq!((claims.seats, claims.init), (4, Value::from("map")), "{name}");
             }

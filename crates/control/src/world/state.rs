@@ -20,6 +20,7 @@ use greenroom_wire::record::{RoomRecord, SeatRecord};
 use greenroom_wire::rooms::SeatPhase;
 use greenroom_wire::{Text, revision};
 use serde_json::Value;
+use smol_str::SmolStr;
 
 use super::scaling::Scaling;
 use super::{RequestId, StreamId};
@@ -220,7 +221,7 @@ pub(super) struct ServerState {
     pub(super) cordoned: Option<StopReason>,
     /// Why it was told to stop.
     pub(super) stop: Option<StopReason>,
-    pub(super) endpoint: String,
+    pub(super) endpoint: SmolStr,
     /// Whether that port speaks TLS.
     pub(super) tls: bool,
     pub(super) pid: Option<u32>,
@@ -251,7 +252,7 @@ pub(super) struct RoomState {
     pub(super) server: ServerName,
     pub(super) instance: InstanceId,
     pub(super) host: HostName,
-    pub(super) endpoint: String,
+    pub(super) endpoint: SmolStr,
     pub(super) tls: bool,
     pub(super) created_at: Timestamp,
     pub(super) seats: Vec<Option<SeatState>>,
@@ -354,7 +355,7 @@ impl RoomsOn {
 pub(super) struct SeatState {
     pub(super) player: PlayerId,
     /// The token given out last; empty for a seat learnt from a report.
-    pub(super) token_id: String,
+    pub(super) token_id: SmolStr,
     pub(super) expires_at: Timestamp,
     /// Whether that token may still be used for the first time.
     pub(super) outstanding: bool,

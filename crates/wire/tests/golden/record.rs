@@ -16,7 +16,7 @@ fn seat(number: u16, player: &str) -> SeatRecord {
     SeatRecord {
         seat: number,
         player: text(player),
-        token_id: format!("token-{number}"),
+        token_id: format!("token-{number}").into(),
         expires_at_ms: 1_700_000_030_000,
     }
 }
@@ -32,7 +32,7 @@ fn room() -> RoomRecord {
         server: text("arena-a1b2c"),
         instance: text("arena-a1b2c.0"),
         host: text("host-1"),
-        endpoint: "127.0.0.1:7001".to_owned(),
+        endpoint: "127.0.0.1:7001".into(),
         tls: false,
         created_at_ms: 1_700_000_000_000,
         seats_max: 4,
@@ -103,7 +103,7 @@ fn answer() -> AnswerRecord {
         epoch: 1,
         server: text("arena-a1b2c"),
         instance: text("arena-a1b2c.0"),
-        endpoint: "127.0.0.1:7001".to_owned(),
+        endpoint: "127.0.0.1:7001".into(),
         tls: false,
         seats: vec![seat(0, "alice")],
         owner: None,
