@@ -410,7 +410,7 @@ pub struct RoomResult {
     pub epoch: u32,
     /// Why it ended.
     pub reason: EndReason,
-    /// The players who had a seat.
+    /// The players who had a seat: who sits there at the end, and of those who left before the latest 4,096.
     pub players: Vec<Text<PlayerId>>,
     /// What the room gave to `finish`; `null` without.
     pub result: serde_json::Value,

@@ -78,3 +78,20 @@ pub enum EndReason {
     /// An operator or the server's stop ended it.
     Stopped,
 }
+
+impl EndReason {
+    /// The word that stands for it on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Empty => "empty",
+            Self::NoShow => "no_show",
+            Self::ServerLost => "server_lost",
+            Self::HostLost => "host_lost",
+            Self::Crashed => "crashed",
+            Self::Superseded => "superseded",
+            Self::Stopped => "stopped",
+        }
+    }
+}

@@ -239,6 +239,13 @@ impl World {
             && now.since(*at) >= kept
         {
             let Some((_, key)) = self.answers_order.pop_front() else { return };
+            // Who plays is known from it after a restart.
+            let plays =
+                |answer: &AnswerRecord| answer.ticket.is_some() && self.rooms.contains_key(&answer.room.0);
+            if self.answers.get(&key).is_some_and(plays) {
+                self.answers_order.push_back((now, key));
+                continue;
+            }
             let answered = self.answers.get(&key).map(|answer| answer.answered_at_ms);
             if answered.is_some_and(|ms| now.since(Timestamp::from_unix_ms(ms)) >= kept) {
                 let answer = self.answers.remove(&key);

@@ -20,6 +20,7 @@ impl World {
             Ok(wait) => wait,
             Err(refusal) => return self.reply(request, Err(refusal)),
         };
+        self.hear_owner(&body.owner);
         for ticket in &body.ack {
             self.acknowledge(&body.owner, &ticket.0);
         }
@@ -28,7 +29,7 @@ impl World {
             let answer = self.assignments(&body.owner);
             return self.reply(request, Ok(answer));
         }
-        if let Err(refusal) = self.check_waiting() {
+        if let Err(refusal) = self.check_waiting(self.polls.len()) {
             return self.reply(request, Err(refusal));
         }
         let deadline = self.now + wait;
@@ -118,6 +119,7 @@ impl World {
 
     pub(super) fn forget_poll(&mut self, request: RequestId) {
         let Some(owner) = self.polls.remove(&request) else { return };
+        self.hear_owner(&owner);
         if let Some(outbox) = self.outboxes.get_mut(&owner) {
             outbox.polls.remove(&request);
             if outbox.is_idle() {

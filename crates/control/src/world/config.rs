@@ -57,6 +57,8 @@ pub struct Timings {
     pub allocation_wait_max: Duration,
     /// Default and longest wait of an assignments call. Default 20 s.
     pub assignments_wait_max: Duration,
+    /// Silence of an owner of tickets, with no call of its own waiting, after which its waiting tickets are dropped. Default 2 min.
+    pub ticket_owner_silence: Duration,
     /// How long known agents are waited for after a start. Default 5 s.
     pub known_agents_wait: Duration,
     /// Silence after which a host is not connected. Default 3 s.
@@ -93,6 +95,7 @@ impl Default for Timings {
             allocation_wait: Duration::from_secs(10),
             allocation_wait_max: Duration::from_secs(60),
             assignments_wait_max: Duration::from_secs(20),
+            ticket_owner_silence: Duration::from_mins(2),
             known_agents_wait: Duration::from_secs(5),
             host_silent_after: Duration::from_secs(3),
             host_suspect_after: Duration::from_secs(30),
@@ -112,7 +115,7 @@ impl Default for Timings {
 /// How many there may be; one more is refused with `too_many`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Allocation, endpoint, assignments and logs calls that wait, of all fleets. Default 10,000.
+    /// Calls that wait, of all fleets: so many for a room or a server, as many for assignments, as many for logs. Default 10,000.
     pub waiting_max: usize,
     /// Tickets that wait, of all fleets. Default 200,000.
     pub tickets_max: usize,

@@ -114,6 +114,8 @@ pub struct World {
     /// Players with a seat in a room that a match made.
     plays: BTreeMap<PlayerId, RoomId>,
     outboxes: BTreeMap<String, Outbox>,
+    /// When owners of tickets were heard last.
+    owners_heard: BTreeMap<String, Timestamp>,
     polls: BTreeMap<RequestId, String>,
     results: BTreeSet<String>,
     events: VecDeque<EventLine>,
@@ -161,6 +163,7 @@ impl World {
         self.lose_orphans();
         self.forget_waiting();
         self.forget_polls();
+        self.forget_silent_owners();
         self.forget_logs();
         self.forget_answers();
         self.forget_ended();
@@ -211,8 +214,9 @@ impl World {
                 self.reply(request, answer);
             }
             Call::Finish { room, body, by } => {
+                let lives = self.rooms.contains_key(&room);
                 let answer = self.finish_room(&room, body).map(Answer::Finished);
-                if answer.is_ok() {
+                if lives && answer.is_ok() {
                     self.audit(&by, AuditAction::RoomFinished, &room, "its result was told by a call", true);
                 }
                 self.reply(request, answer);
@@ -289,14 +293,9 @@ impl World {
         }
     }
 
-    /// Calls that wait for something, of all kinds.
-    fn waiting_calls(&self) -> usize {
-        self.waiting.len() + self.polls.len() + self.logs.len()
-    }
-
-    /// Refuses one more waiting call when too many wait.
-    fn check_waiting(&self) -> Result<(), Refusal> {
+    /// Refuses one more waiting call when too many of its kind wait.
+    const fn check_waiting(&self, waiting: usize) -> Result<(), Refusal> {
         let max = self.config.bounds.waiting_max;
-        if self.waiting_calls() < max { Ok(()) } else { Err(Refusal::TooMany { what: "calls", max }) }
+        if waiting < max { Ok(()) } else { Err(Refusal::TooMany { what: "calls", max }) }
     }
 }

@@ -8,6 +8,7 @@ use greenroom_core::allocate::{AllocateError, EndpointError};
 use greenroom_core::{FleetName, HostName, PlayerId, RoomId, ServerName, TicketId};
 use greenroom_wire::api::DrainKind;
 use greenroom_wire::error::Code;
+use greenroom_wire::rooms::EndReason;
 
 /// Why a call is refused. Nothing was changed by it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +46,14 @@ pub enum Refusal {
     /// The room has ended, or never was.
     #[error("there is no room {0}; it may have ended")]
     RoomNotFound(RoomId),
+    /// The room has ended otherwise than by the caller's word, and its result is told.
+    #[error("room {room} has ended already ({}); this result is not taken", reason.name())]
+    RoomOver {
+        /// The room.
+        room: RoomId,
+        /// How it ended.
+        reason: EndReason,
+    },
     /// The caller holds the room under another epoch than its owner.
     #[error("room {room} has epoch {has}, not {asked}")]
     EpochMismatch {
@@ -135,7 +144,7 @@ impl Refusal {
             Self::Malformed(_) => Code::BadRequest,
             Self::FleetNotFound { .. } => Code::FleetNotFound,
             Self::ServerNotFound(_) => Code::GameserverNotFound,
-            Self::RoomNotFound(_) | Self::EpochMismatch { .. } => Code::RoomNotFound,
+            Self::RoomNotFound(_) | Self::RoomOver { .. } | Self::EpochMismatch { .. } => Code::RoomNotFound,
             Self::NothingToDrain { .. } | Self::NobodyWatches { .. } => Code::NotFound,
             Self::TicketNotFound(_) => Code::TicketNotFound,
             Self::WrongKind { .. } => Code::WrongKind,

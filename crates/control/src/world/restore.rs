@@ -54,6 +54,7 @@ impl World {
             ticket_of: BTreeMap::new(),
             plays: BTreeMap::new(),
             outboxes: BTreeMap::new(),
+            owners_heard: BTreeMap::new(),
             polls: BTreeMap::new(),
             results: BTreeSet::new(),
             events: VecDeque::new(),
@@ -147,7 +148,8 @@ impl World {
                 if let Some(owner) = record.owner.clone() {
                     self.unread(&owner, ticket);
                 }
-                for seat in &record.seats {
+                let lives = self.rooms.contains_key(&record.room.0);
+                for seat in record.seats.iter().filter(|_| lives) {
                     self.plays.insert(seat.player.0.clone(), record.room.0.clone());
                 }
             }

@@ -339,7 +339,10 @@ impl World {
             self.end_room(id, EndReason::Finished, body.result);
         }
         match self.ended.get(id) {
-            Some(ended) if ended.status.epoch == body.epoch => Ok(ended.status.clone()),
+            Some(ended) if ended.status.epoch == body.epoch => match ended.status.ended {
+                Some(EndReason::Finished) | None => Ok(ended.status.clone()),
+                Some(reason) => Err(Refusal::RoomOver { room: id.clone(), reason }),
+            },
             Some(ended) => {
                 let has = ended.status.epoch;
                 Err(Refusal::EpochMismatch { room: id.clone(), asked: body.epoch, has })

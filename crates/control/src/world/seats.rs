@@ -13,6 +13,9 @@ use super::{IdSource, Notice, World};
 /// No room is larger; a report that says otherwise is wrong.
 const SEATS_MAX: u16 = 4_096;
 
+/// Players who have left and are remembered of one room, the latest: a room may live for months, and is stored with them.
+const PLAYED_MAX: usize = 4_096;
+
 impl World {
     /// When a reservation made now runs out: a whole second, because tokens count in seconds.
     pub(super) fn reservation_expiry(&self) -> Timestamp {
@@ -40,18 +43,20 @@ impl World {
     pub(super) fn observe_seats(&mut self, id: &RoomId, reports: &[SeatReport], made_at: Timestamp) {
         let free_at = self.promises_over(made_at);
         let Some(room) = self.rooms.get_mut(id) else { return };
+        // Also who had a seat in which somebody else sits by now.
+        let gone = |seat: &&SeatState| {
+            seat.phase.is_some() && !reports.iter().any(|report| report.player.0 == seat.player)
+        };
+        let left: Vec<PlayerId> =
+            room.seats.iter().flatten().filter(gone).map(|seat| seat.player.clone()).collect();
         let mut overruled = false;
         for report in reports {
             overruled |= room.claim(report);
         }
-        let mut left = Vec::new();
         for (index, place) in (0u16..).zip(&mut room.seats) {
             let told = reports.iter().any(|report| report.seat == index);
             let Some(seat) = place.as_mut().filter(|_| !told) else { continue };
-            let came = seat.phase.take().is_some();
-            if came {
-                left.push(seat.player.clone());
-            }
+            seat.phase = None;
             if !seat.outstanding || seat.expires_at <= free_at {
                 let player = seat.player.clone();
                 *place = None;
@@ -63,6 +68,9 @@ impl World {
         let changed = !left.is_empty() || overruled;
         for player in left {
             if !room.played.contains(&player) {
+                if room.played.len() >= PLAYED_MAX {
+                    room.played.remove(0);
+                }
                 room.played.push(player);
             }
         }

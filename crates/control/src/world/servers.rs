@@ -343,7 +343,7 @@ impl World {
         if bytes_max.is_some_and(|bytes| bytes == 0 || bytes > 262_144) {
             return Err(Refusal::Malformed("bytes_max must be 1 to 262144".to_owned()));
         }
-        self.check_waiting()?;
+        self.check_waiting(self.logs.len())?;
         let live = self.servers.get(server).map(|server| &server.host);
         let gone = || self.gone.iter().rev().find(|(name, _)| name == server).map(|(_, host)| host);
         let name = live.or_else(gone).ok_or_else(|| Refusal::ServerNotFound(server.clone()))?;

@@ -27,6 +27,7 @@ impl World {
         body: TicketsRequest,
     ) -> Result<TicketsAnswer, Refusal> {
         self.check_filing(fleet, &body)?;
+        self.hear_owner(&body.owner);
         let mut refused = Vec::new();
         for ticket in body.tickets {
             let id = ticket.id.clone();
@@ -123,7 +124,15 @@ impl World {
             let grant = self.grant_again(answer.clone());
             return Ok(Answer::Cancelled(Some(Box::new(TicketGrant { ticket: id.clone(), grant }))));
         }
-        let state = self.tickets.remove(id).ok_or_else(|| Refusal::TicketNotFound(id.clone()))?;
+        if !self.drop_ticket(id) {
+            return Err(Refusal::TicketNotFound(id.clone()));
+        }
+        Ok(Answer::Cancelled(None))
+    }
+
+    /// Takes a ticket that waits out of the queue; whether there was one.
+    fn drop_ticket(&mut self, id: &TicketId) -> bool {
+        let Some(state) = self.tickets.remove(id) else { return false };
         if let Some(fleet) = self.fleets.get_mut(&state.fleet)
             && let Some(ticket) = fleet.queue.remove(id)
         {
@@ -132,7 +141,34 @@ impl World {
                 self.ticket_of.remove(player);
             }
         }
-        Ok(Answer::Cancelled(None))
+        true
+    }
+
+    /// Whoever files or asks is there.
+    pub(super) fn hear_owner(&mut self, owner: &str) {
+        self.owners_heard.insert(owner.to_owned(), self.now);
+    }
+
+    /// Drops the tickets of owners that are gone: their players would be matched and not come, and could file no other ticket.
+    pub(super) fn forget_silent_owners(&mut self) {
+        let (now, silence) = (self.now, self.config.timings.ticket_owner_silence);
+        let polls = |owner: &str| self.outboxes.get(owner).is_some_and(|outbox| !outbox.polls.is_empty());
+        let silent = |heard_at: Timestamp, owner: &str| now.since(heard_at) >= silence && !polls(owner);
+        let gone: BTreeSet<String> = self
+            .owners_heard
+            .iter()
+            .filter(|(owner, heard_at)| silent(**heard_at, owner))
+            .map(|(owner, _)| owner.clone())
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        self.owners_heard.retain(|owner, _| !gone.contains(owner));
+        let theirs = self.tickets.iter().filter(|(_, ticket)| gone.contains(&ticket.owner));
+        let theirs: Vec<TicketId> = theirs.map(|(id, _)| id.clone()).collect();
+        for id in theirs {
+            self.drop_ticket(&id);
+        }
     }
 
     /// Makes the matches that have a place now.
@@ -163,11 +199,11 @@ impl World {
             fleet.queue_changed = false;
             fleet.match_at = plan.wake_at;
         }
+        // Calls that wait came before this step and are served first; those that take only some servers hold nobody back.
+        let waits = fleet.waiting.values().any(|waiting| waiting.ask.selector().is_any());
         let mut left = plan.matches.len();
         let mut owners = BTreeSet::new();
         for one in &plan.matches {
-            // Calls that wait came before this step and are served first.
-            let waits = self.fleets.get(name).is_some_and(|fleet| !fleet.waiting.is_empty());
             if waits || !self.make_match(name, one, &mut owners) {
                 break;
             }

@@ -19,9 +19,6 @@ impl World {
         ask: Ask,
         wait: Duration,
     ) {
-        if let Err(refusal) = self.check_waiting() {
-            return self.reply(request, Err(refusal));
-        }
         let is_first = self.fleets.get(fleet).is_some_and(|state| state.waiting.is_empty());
         if is_first {
             // Nobody is before it: most calls never wait.
@@ -33,6 +30,9 @@ impl World {
                 self.count_miss(fleet);
                 return self.reply(request, Err(refusal));
             }
+        }
+        if let Err(refusal) = self.check_waiting(self.waiting.len()) {
+            return self.reply(request, Err(refusal));
         }
         let deadline = self.now + wait;
         let place = self.waiting_next;

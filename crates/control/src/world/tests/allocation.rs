@@ -1,7 +1,7 @@
 //! Allocation and endpoint answers.
 
 use greenroom_wire::Text;
-use greenroom_wire::api::{AllocateRequest, SeatWord, SelectorBody};
+use greenroom_wire::api::{AllocateRequest, AssignmentsRequest, SeatWord, SelectorBody};
 use greenroom_wire::error::Code;
 use serde_json::json;
 
@@ -222,4 +222,22 @@ fn endpoint_answers_spread_and_count_as_load_until_they_expire() {
         rig.now_answered(Call::Endpoint { fleet: text("nope"), select: None }).unwrap_err().code(),
         Code::FleetNotFound
     );
+}
+
+#[test]
+fn calls_that_wait_for_something_else_take_no_place_and_one_that_need_not_wait_needs_none() {
+    let bounds = Bounds { waiting_max: 1, ..Bounds::default() };
+    let mut rig = Rig::new(vec![room_fleet("arena", (1, 1), 1, 4)], bounds);
+    rig.connect();
+    rig.run_ms(500);
+    rig.report();
+    let poll = AssignmentsRequest { owner: "lobby".to_owned(), ack: Vec::new(), wait_ms: None };
+    rig.ask(Call::Assignments(poll.clone()));
+    let refused = rig.now_answered(Call::Assignments(poll)).unwrap_err();
+    assert_eq!(refused.code(), Code::TooMany, "each kind has its own bound");
+    let waits = |key: &str| AllocateRequest { timeout_ms: Some(9_000), ..request(Some(key), &["a"]) };
+    let first = rig.allocate(waits("free")).unwrap();
+    rig.ask(Call::Allocate { fleet: text("arena"), body: waits("full") });
+    assert_eq!(rig.allocate(waits("free")).unwrap().room, first.room, "nobody need wait for it");
+    assert_eq!(code(rig.allocate(waits("fuller"))), Code::TooMany);
 }

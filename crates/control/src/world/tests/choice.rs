@@ -210,3 +210,15 @@ fn a_server_is_chosen_by_a_label_of_its_own_and_told_to_those_who_ask_for_peers(
     };
     assert_eq!((why.as_str(), peers), ("there is no fleet nobody; there are: lobby", &list.gameservers));
 }
+
+#[test]
+fn a_call_that_takes_only_other_servers_holds_no_match_back() {
+    let mut rig = Rig::ready(vec![room_fleet("arena", (1, 1), 4, 4), mesh_fleet("lobby", (1, 1))]);
+    let zone = SelectorBody { labels: [("zone".to_owned(), "b".to_owned())].into(), revision: None };
+    let body =
+        AllocateRequest { select: Some(zone), timeout_ms: Some(60_000), ..request(None, &["elsewhere"]) };
+    rig.ask(Call::Allocate { fleet: text("arena"), body });
+    rig.file(&[("t1", &["a"]), ("t2", &["b"]), ("t3", &["c"]), ("t4", &["d"])]).unwrap();
+    rig.run_ms(200);
+    assert_eq!(rig.poll(&[]).len(), 4);
+}

@@ -1,7 +1,7 @@
 //! Rooms from the promise to the end.
 
 use greenroom_wire::agent::{ProcessPhase, ToAgent};
-use greenroom_wire::api::{FinishRequest, RoomPhase, SeatWord};
+use greenroom_wire::api::{AuditAction, FinishRequest, RoomPhase, SeatWord};
 use greenroom_wire::error::Code;
 use greenroom_wire::rooms::EndReason;
 use serde_json::{Value, json};
@@ -219,4 +219,36 @@ fn rooms_are_listed_live_first_and_in_pages() {
     assert_eq!(page(0, 2), (vec![RoomPhase::Reserved, RoomPhase::Reserved], 3));
     assert_eq!(page(2, 2), (vec![RoomPhase::Ended], 3));
     assert_eq!(page(9, 2), (vec![], 3));
+}
+
+#[test]
+fn the_end_of_a_room_that_is_over_already_is_not_said_to_be_taken() {
+    let mut rig = arena();
+    let given = rig.allocate(request(None, &["a"])).unwrap();
+    rig.seat(&given, &[(0, "a")]);
+    rig.end(&given, EndReason::Empty, json!("nobody won"));
+    let body = FinishRequest { epoch: 1, result: json!({"winner": "a"}) };
+    let refused =
+        rig.now_answered(Call::Finish { room: given.room.0, body, by: Actor::Anonymous }).unwrap_err();
+    assert_eq!(refused.code(), Code::RoomNotFound);
+    assert!(
+        refused.to_string().ends_with("has ended already (empty); this result is not taken"),
+        "{refused}"
+    );
+    let told = rig.kept.records.audit.iter().any(|record| record.entry.action == AuditAction::RoomFinished);
+    assert!(!told, "nothing was finished by that call");
+}
+
+#[test]
+fn of_a_room_that_never_empties_the_latest_who_left_are_remembered() {
+    let mut rig = arena();
+    let given = rig.allocate(request(Some("plaza"), &["resident"])).unwrap();
+    for nth in 0..5_000 {
+        let visitor = format!("visitor-{nth}");
+        rig.seat(&given, &[(0, "resident"), (1, visitor.as_str())]);
+    }
+    rig.seat(&given, &[(0, "resident")]);
+    let played = &rig.kept.rooms[given.room.as_str()].played;
+    assert_eq!(played.len(), 4_096);
+    assert_eq!(played.last().map(ToString::to_string).as_deref(), Some("visitor-4999"));
 }

@@ -299,3 +299,40 @@ fn a_small_bound_on_the_work_delays_matches_and_loses_none() {
     assert_eq!(rig.poll(&[]).len(), 12);
     assert_eq!(rig.fleet("arena").tickets, 0);
 }
+
+#[test]
+fn who_plays_is_known_as_long_as_the_room_lives_also_after_a_restart() {
+    let mut rig = arena();
+    rig.file(&[("t1", &["a"]), ("t2", &["b"]), ("t3", &["c"]), ("t4", &["d"])]).unwrap();
+    rig.run_ms(100);
+    let allocation = rig.poll(&[])[0].allocation.clone();
+    assert!(rig.poll(&["t1", "t2", "t3", "t4"]).is_empty(), "all of it is known");
+    rig.seat(&allocation, &[(0, "a"), (1, "b"), (2, "c"), (3, "d")]);
+    rig.run_ms(601_000);
+    rig.restart();
+    rig.connect();
+    rig.report();
+    let refused = rig.file(&[("later", &["a"])]).unwrap().refused;
+    assert_eq!(refused.first().map(|refused| refused.code), Some(Code::AlreadyAssigned));
+    rig.end(&allocation, EndReason::Finished, Value::Null);
+    rig.run_ms(1_200_000);
+    assert!(rig.kept.records.answers.is_empty(), "and not longer");
+    assert!(rig.file(&[("last", &["a"])]).unwrap().refused.is_empty());
+}
+
+#[test]
+fn tickets_whose_owner_is_not_heard_any_more_keep_nobody_from_a_new_one() {
+    let mut rig = arena();
+    rig.file(&[("t1", &["a"]), ("t2", &["b"])]).unwrap();
+    rig.run_ms(110_000);
+    rig.poll(&[]);
+    rig.run_ms(110_000);
+    assert_eq!(rig.fleet("arena").tickets, 2, "whoever asks is there");
+    let wait = AssignmentsRequest { owner: "lobby".to_owned(), ack: Vec::new(), wait_ms: Some(20_000) };
+    rig.ask(Call::Assignments(wait));
+    rig.run_ms(130_000);
+    assert_eq!(rig.fleet("arena").tickets, 2, "as long as a call waits, and for two minutes after it");
+    rig.run_ms(20_000);
+    assert_eq!(rig.fleet("arena").tickets, 0);
+    assert!(rig.file(&[("anew", &["a"])]).unwrap().refused.is_empty());
+}
