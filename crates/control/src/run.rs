@@ -180,6 +180,7 @@ pub async fn run_on(
         // Nobody is answered before the promises are loaded.
         None => {
             let held = raise(&*post.store).await?;
+            post.office.know_term(held.term.0);
             let started = start(&*post.store, held, clock()).await?;
             let fence = Fence::alone(started.held);
             parts.spawn(Leadership::begin(&post, started, fence, Instant::now(), None)?.run(stop.clone()));

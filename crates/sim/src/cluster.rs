@@ -66,7 +66,7 @@ pub(crate) struct Cluster {
     /// Fleets of which that person has not taken everything back yet.
     untidied: Option<usize>,
     /// Results on their way to the webhook, each with who sends it.
-    posting: Vec<(u64, usize, String)>,
+    posting: Vec<(u64, usize, (RoomId, u32))>,
     delivered: BTreeSet<(RoomId, u32)>,
     owed: BTreeSet<(RoomId, u32)>,
     summary: Summary,
@@ -328,7 +328,7 @@ impl Cluster {
     fn judge_decisions(&mut self) -> Result<(), Broken> {
         let rewinds = self.store.with_lost(|lost| lost.times);
         if std::mem::replace(&mut self.rewinds_seen, rewinds) != rewinds {
-            self.laws.forget_decisions();
+            self.laws.forget();
         }
         for record in self.store.decided() {
             self.summary.decisions += 1;

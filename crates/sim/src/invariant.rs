@@ -334,9 +334,9 @@ impl Laws {
         Ok(())
     }
 
-    /// The store has lost decisions: what comes next begins from what is left.
-    pub fn forget_decisions(&mut self) {
-        self.decided.clear();
+    /// The store has lost some of what it held: what comes next begins from what is left.
+    pub fn forget(&mut self) {
+        *self = Self::default();
     }
 }
 

@@ -85,6 +85,18 @@ pub struct Hello {
     pub agones: bool,
 }
 
+impl Hello {
+    /// From here on a term is believed of the store alone: an agent that is broken or hostile could otherwise use the terms up, and
+    /// nobody could lead any more.
+    pub const TERM_TOLD_MAX: u64 = 1 << 62;
+
+    /// Whether an agent can have seen the term that it tells, where `known` is the highest one that control knows of.
+    #[must_use]
+    pub const fn is_term_credible(&self, known: u64) -> bool {
+        self.term_seen <= known || self.term_seen < Self::TERM_TOLD_MAX
+    }
+}
+
 /// Everything that runs on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {

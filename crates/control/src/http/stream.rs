@@ -64,6 +64,10 @@ async fn attend(face: Arc<Face>, shown: Option<Shown>, mut socket: WebSocket) {
         warn!(%reason, "an agent was turned away");
         return close(&mut socket, &reason).await;
     }
+    if !hello.is_term_credible(face.office.term_known()) {
+        warn!(host = %hello.host, term = hello.term_seen, "an agent with an impossible term was turned away");
+        return close(&mut socket, "no agent can have seen that term; wipe its journal").await;
+    }
     let stream = face.new_stream();
     info!(stream = stream.0, host = %hello.host, "agent stream opened");
     let (orders, todo) = mpsc::channel(ORDERS_MAX);

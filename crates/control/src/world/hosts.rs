@@ -70,6 +70,9 @@ impl World {
                 hello.version
             ));
         }
+        if !hello.is_term_credible(self.config.term) {
+            return Err(format!("no agent can have seen term {}; wipe its journal", hello.term_seen));
+        }
         let hosts_max = self.config.bounds.hosts_max;
         match self.hosts.get(&hello.host.0) {
             Some(host) if host.stream.is_some() && host.boot != hello.boot && host.connected => {

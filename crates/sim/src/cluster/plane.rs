@@ -170,6 +170,8 @@ impl Cluster {
 
     fn carry_out(&mut self, at: usize, Told { effect, fleet }: Told) -> Result<(), Broken> {
         let now_ms = self.now_ms;
+        // What one leader has told to stop no later one gives out.
+        self.laws.told(now_ms, &effect)?;
         match effect {
             Effect::Write(_) | Effect::Post { .. } | Effect::Act(_) | Effect::Note(_) => {}
             Effect::Order { stream, message } => {
@@ -195,10 +197,8 @@ impl Cluster {
             }
             Effect::Reply { request, answer } => self.answered(request, *answer)?,
             Effect::Deliver(record) => {
-                let body = &record.body;
-                self.delivered.insert((body.room.0.clone(), body.epoch));
                 let due_ms = now_ms + self.rng.random_range(10..=5_000);
-                self.posting.push((due_ms, at, format!("{}.{}", body.room, body.epoch)));
+                self.posting.push((due_ms, at, (record.body.room.0.clone(), record.body.epoch)));
             }
         }
         Ok(())
@@ -298,10 +298,11 @@ impl Cluster {
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.posting).into_iter().partition(|(at, ..)| *at <= now_ms);
         self.posting = later;
-        for (_, by, key) in due {
+        for (_, by, (room, epoch)) in due {
             if let Some(lead) = self.replicas[by].lead() {
                 self.summary.results += 1;
-                lead.take(Event::ResultTaken { key });
+                lead.take(Event::ResultTaken { key: format!("{room}.{epoch}") });
+                self.delivered.insert((room, epoch));
             }
         }
     }

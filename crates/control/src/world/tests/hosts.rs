@@ -223,3 +223,17 @@ fn a_report_counts_when_its_agent_had_heard_a_term_of_this_leader() {
         assert_eq!(told, if counts { 2 } else { 0 }, "after {seen} a report of {term:?}");
     }
 }
+
+#[test]
+fn no_agent_can_use_the_terms_up() {
+    let mut rig = arena();
+    for term_seen in [u64::MAX, u64::MAX - 1, 1 << 62] {
+        let stream = rig.connect_as("h2", "boot", term_seen);
+        assert_eq!(rig.closed.last().map(|(closed, _)| *closed), Some(stream), "{term_seen}");
+        assert_eq!(rig.world.term(), 1);
+    }
+    rig.connect_as("h2", "boot", (1 << 62) - 1);
+    assert_eq!(rig.world.term(), 1 << 62);
+    let honest = rig.connect_as("h3", "boot", 1 << 62);
+    assert_ne!(rig.closed.last().map(|(closed, _)| *closed), Some(honest), "it has that from here");
+}
