@@ -23,7 +23,7 @@ impl World {
             Ok(ask) => ask,
             Err(refusal) => return self.reply(request, Err(refusal)),
         };
-        if let Some(answer) = self.settled(fleet, &ask) {
+        if let Some(answer) = self.settled(fleet, &ask, &mut Vec::new()) {
             return self.reply(request, answer.map(|grant| Answer::Allocated(Box::new(grant))));
         }
         if !(ask.body.fill || self.is_awaited(fleet, &ask)) {
@@ -50,8 +50,13 @@ impl World {
     }
 
     /// The answer that needs no new room: given before under this idempotency key, the key's room lives, or an open room
-    /// has seats.
-    pub(super) fn settled(&mut self, fleet: &FleetName, ask: &RoomAsk) -> Option<Result<Grant, Refusal>> {
+    /// has seats. `unfilled`: for which servers and players no open room was found in this pass, so that one call looks for all.
+    pub(super) fn settled(
+        &mut self,
+        fleet: &FleetName,
+        ask: &RoomAsk,
+        unfilled: &mut Vec<(Selector, usize)>,
+    ) -> Option<Result<Grant, Refusal>> {
         if let Some(key) = &ask.body.idempotency_key
             && let Some(record) = self.answers.get(&request_key(key.as_str()))
         {
@@ -63,7 +68,17 @@ impl World {
         }
         let id = match &ask.body.key {
             Some(key) => self.fleets.get(fleet)?.keys.get(&key.0)?.clone(),
-            None if ask.body.fill => self.open_room(fleet, ask)?,
+            None if ask.body.fill => {
+                let players = ask.body.players.len();
+                if unfilled.iter().any(|(selector, asked)| *selector == ask.selector && *asked <= players) {
+                    return None;
+                }
+                let Some(id) = self.open_room(fleet, ask) else {
+                    unfilled.push((ask.selector.clone(), players));
+                    return None;
+                };
+                id
+            }
             None => return None,
         };
         Some(self.join_room(&id, ask))

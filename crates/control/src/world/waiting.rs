@@ -22,7 +22,7 @@ impl World {
         let is_first = self.fleets.get(fleet).is_some_and(|state| state.waiting.is_empty());
         if is_first {
             // Nobody is before it: most calls never wait.
-            if let Some(answer) = self.attempt(fleet, &ask, self.is_rebuilding()) {
+            if let Some(answer) = self.attempt(fleet, &ask, self.is_rebuilding(), &mut Vec::new()) {
                 return self.reply_placed(request, answer, Duration::ZERO);
             }
             if wait.is_zero() {
@@ -57,8 +57,9 @@ impl World {
         }
         let mut kept = std::mem::take(&mut fleet.waiting);
         let mut nothing_free = rebuilding;
+        let mut unfilled = Vec::new();
         kept.retain(|_, waiting| {
-            let answer = match self.attempt(name, &waiting.ask, nothing_free) {
+            let answer = match self.attempt(name, &waiting.ask, nothing_free, &mut unfilled) {
                 Some(answer) => answer,
                 None => {
                     // A call that takes only some servers must not hold those back that take any.
@@ -88,6 +89,7 @@ impl World {
         fleet: &FleetName,
         ask: &Ask,
         nothing_free: bool,
+        unfilled: &mut Vec<(Selector, usize)>,
     ) -> Option<Result<Answer, Refusal>> {
         match ask {
             Ask::Endpoint(_) if nothing_free => None,
@@ -95,11 +97,15 @@ impl World {
                 self.endpoint(fleet, selector).map(|answer| Ok(Answer::Endpoint(answer)))
             }
             Ask::Room(ask) => {
-                let made = match self.settled(fleet, ask) {
+                let made = match self.settled(fleet, ask, unfilled) {
                     None if nothing_free => None,
                     None => self.make_asked(fleet, ask),
                     settled => settled,
                 };
+                if made.is_some() {
+                    // There may be another open room now.
+                    unfilled.clear();
+                }
                 made.map(|grant| grant.map(|grant| Answer::Allocated(Box::new(grant))))
             }
         }
