@@ -2,16 +2,16 @@
 //!
 //! Never random beyond its seed, and never asks what time it is.
 
+mod desk;
 mod plane;
 mod rest;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use greenroom_control::world::{Actor, Call, RequestId, StreamId};
+use greenroom_control::world::{Call, RequestId, StreamId};
 use greenroom_core::{HostName, RoomId, RoomKey, ServerName, Timestamp};
-use greenroom_wire::api::{FreezeWord, ScaleRequest};
-use rand::{RngExt as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::Summary;
@@ -61,9 +61,9 @@ pub(crate) struct Cluster {
     laws: Laws,
     rewinds_seen: u64,
     started: BTreeMap<ServerName, HostName>,
-    /// Calls of the person at the desk.
-    orders: BTreeSet<RequestId>,
-    /// Fleets of which that person has not taken everything back yet.
+    /// Calls of the person at the desk, each with the host that it drains or gives back, if it does.
+    orders: BTreeMap<RequestId, Option<HostName>>,
+    /// Fleets and hosts of which that person has not taken everything back yet.
     untidied: Option<usize>,
     /// Results on their way to the webhook, each with who sends it.
     posting: Vec<(u64, usize, (RoomId, u32))>,
@@ -101,7 +101,7 @@ impl Cluster {
             laws: Laws::default(),
             rewinds_seen: 0,
             started: BTreeMap::new(),
-            orders: BTreeSet::new(),
+            orders: BTreeMap::new(),
             untidied: None,
             posting: Vec::new(),
             delivered: BTreeSet::new(),
@@ -210,44 +210,6 @@ impl Cluster {
             self.lobby.asked(self.now_ms, request, &call);
             self.ask(request, call);
         }
-    }
-
-    /// A person orders servers or freezes a fleet, and takes all of it back when the trouble is over.
-    fn order(&mut self, trouble: bool) {
-        if !self.takes_calls() {
-            return;
-        }
-        let now_ms = self.now_ms;
-        if trouble && happens(&mut self.rng, self.scenario.step_ms, self.scenario.order_ms) {
-            let at = self.rng.random_range(0..self.scenario.fleets.len());
-            let most = self.scenario.fleets[at].replicas_max;
-            let freezes = [FreezeWord::Nothing, FreezeWord::ScaleIn, FreezeWord::Everything];
-            let freeze = freezes[self.rng.random_range(0..freezes.len())];
-            let ready_at_ms = now_ms + self.rng.random_range(0..=20_000);
-            let until_ms = ready_at_ms + self.rng.random_range(1_000..=30_000);
-            let body = ScaleRequest {
-                replicas: Some(self.rng.random_range(0..=most)),
-                ready_at_ms: Some(ready_at_ms),
-                until_ms: Some(until_ms),
-                freeze: self.rng.random_bool(0.5).then_some(freeze),
-            };
-            self.ask_scale(at, body);
-        }
-        // One fleet after the other, each until somebody has said that it is done.
-        if !trouble && self.orders.is_empty() && self.untidied != Some(0) {
-            let at = self.untidied.unwrap_or(self.scenario.fleets.len()) - 1;
-            self.untidied = Some(at + 1);
-            let freeze = Some(FreezeWord::Nothing);
-            self.ask_scale(at, ScaleRequest { replicas: Some(0), freeze, ..ScaleRequest::default() });
-        }
-    }
-
-    fn ask_scale(&mut self, fleet: usize, body: ScaleRequest) {
-        let request = self.new_request();
-        self.orders.insert(request);
-        self.summary.orders += 1;
-        let fleet = self.scenario.fleets[fleet].name.clone();
-        self.ask(request, Call::Scale { fleet, body, by: Actor::Anonymous });
     }
 
     fn players_arrive(&mut self) -> Result<(), Broken> {

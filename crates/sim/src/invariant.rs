@@ -115,6 +115,14 @@ pub enum Broken {
         /// The server.
         server: ServerName,
     },
+    /// A room was made on a host after somebody was told that it is drained.
+    #[error("gameserver {server} was given a new room after its host {host} had been drained")]
+    DrainedGivenOut {
+        /// The server.
+        server: ServerName,
+        /// Its host.
+        host: HostName,
+    },
     /// A decision came too soon after another one.
     #[error("fleet {fleet} was scaled {change:?} after {gap:?}, the cool-down is {cooldown:?}")]
     CoolDown {
@@ -222,6 +230,8 @@ pub struct Laws {
     /// Rooms that were promised on each server before it was told to stop.
     promised: BTreeMap<ServerName, BTreeSet<RoomId>>,
     decided: BTreeMap<FleetName, Decided>,
+    /// Hosts that are drained, and since when that was told.
+    drained: BTreeMap<HostName, u64>,
 }
 
 /// What is known of a fleet's decisions.
@@ -278,6 +288,29 @@ impl Laws {
         match self.stopped.get(server) {
             Some(stopped_ms) if at_ms >= *stopped_ms => {
                 Err(Broken::StoppedGivenOut { server: server.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Somebody was told that a host is drained.
+    pub fn drained(&mut self, host: HostName, at_ms: u64) {
+        self.drained.entry(host).or_insert(at_ms);
+    }
+
+    /// A host may be in use again.
+    pub fn undrained(&mut self, host: &HostName) {
+        self.drained.remove(host);
+    }
+
+    /// A new room was made there at this moment.
+    ///
+    /// # Errors
+    /// The promise that it breaks.
+    pub fn placed(&self, host: &HostName, server: &ServerName, at_ms: u64) -> Result<(), Broken> {
+        match self.drained.get(host) {
+            Some(since_ms) if at_ms > *since_ms => {
+                Err(Broken::DrainedGivenOut { server: server.clone(), host: host.clone() })
             }
             Some(_) | None => Ok(()),
         }

@@ -66,7 +66,8 @@ impl World {
     fn start_server(&mut self, name: &FleetName) {
         let Some(spec) = self.fleets.get(name).map(|fleet| &fleet.spec) else { return };
         let (spread, agones) = (spec.spread, spec.template.agones);
-        let hosts = self.places(name, spread, agones);
+        let mut hosts = self.places(name, spread, agones);
+        self.aim(name, &mut hosts);
         let has_agones = !agones || self.hosts.values().any(|host| host.connected && host.agones);
         let now = self.now;
         let Some(state) = self.fleets.get_mut(name) else { return };
@@ -117,6 +118,20 @@ impl World {
             }
         };
         self.hosts.iter().map(place).collect()
+    }
+
+    /// Leaves those hosts out that a waiting call could not use, if no server that is here or on its way would do for it. Where none
+    /// is left the others stay: somebody else may wait.
+    fn aim(&self, fleet: &FleetName, hosts: &mut [Host]) {
+        let Some(selector) = self.fleets.get(fleet).and_then(|fleet| self.unserved(fleet)) else { return };
+        let will_do = |host: &Host| {
+            self.hosts.get(&host.name).is_some_and(|state| selector.matches_labels(&state.labels))
+        };
+        if hosts.iter().any(|host| host.accepts && will_do(host)) {
+            for host in hosts {
+                host.accepts &= will_do(host);
+            }
+        }
     }
 
     fn new_server_name(&mut self, fleet: &FleetName) -> ServerName {

@@ -10,8 +10,8 @@ use greenroom_core::autoscale::{
     ArrivalMeter, Autoscale, Block, BufferUnit, Change, Decision, Memory, Metric, Observed, Policy,
     ServerLoad, Shape, StartTimes, decide,
 };
-use greenroom_core::fleet::{Fleet, HostLoads, Wanted};
-use greenroom_core::gameserver::State;
+use greenroom_core::fleet::{Fleet, FleetKind, HostLoads, Wanted};
+use greenroom_core::gameserver::{GameServer, State};
 use greenroom_core::{FleetName, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::api::{AuditAction, PrewarmOrder, ScaleOrder, ScaleRequest};
@@ -221,6 +221,21 @@ impl World {
         // Those that fill share rooms.
         places += fill_seats.div_ceil(usize::from(fleet.seats_per_room()).max(1));
         u32::try_from(places).unwrap_or(u32::MAX).saturating_add(fleet.matches_waiting)
+    }
+
+    /// What the first waiting call takes for which nothing would do that is here or on its way.
+    pub(super) fn unserved<'a>(&self, fleet: &'a FleetState) -> Option<&'a Selector> {
+        let has_place = |server: &GameServer| match fleet.spec.kind {
+            FleetKind::Mesh => server.takes_players(),
+            FleetKind::Room { rooms_per_server, .. } => server.rooms_free(rooms_per_server) > 0,
+        };
+        let helps = |server: &GameServer| server.state == State::Starting || has_place(server);
+        let mut selectors = fleet.waiting.values().map(|waiting| waiting.ask.selector());
+        selectors.find(|selector| {
+            !selector.is_any()
+                && self.could_come(fleet, selector)
+                && !fleet.view.iter().any(|server| selector.matches(server) && helps(server))
+        })
     }
 
     /// Whether a server that is started now may be one that will do.

@@ -2,7 +2,7 @@
 //!
 //! Never decides who leads: the processes find out by themselves.
 
-use greenroom_control::world::{Answer, Effect, Event, Refusal, RequestId, StreamId};
+use greenroom_control::world::{Answer, Effect, Event, Grant, Refusal, RequestId, StreamId, TicketGrant};
 use greenroom_wire::agent::{FromAgent, ToAgent};
 use rand::RngExt as _;
 
@@ -170,8 +170,11 @@ impl Cluster {
 
     fn carry_out(&mut self, at: usize, Told { effect, fleet }: Told) -> Result<(), Broken> {
         let now_ms = self.now_ms;
-        // What one leader has told to stop no later one gives out.
+        // What one leader has told to stop, or has taken out of use, no later one gives out.
         self.laws.told(now_ms, &effect)?;
+        if let Effect::Reply { answer, .. } = &effect {
+            self.is_in_use(answer)?;
+        }
         match effect {
             Effect::Write(_) | Effect::Post { .. } | Effect::Act(_) | Effect::Note(_) => {}
             Effect::Order { stream, message } => {
@@ -212,10 +215,8 @@ impl Cluster {
             return Err(Broken::AnsweredTwice { request: request.0 });
         }
         self.is_stored(&answer)?;
-        if self.orders.remove(&request) {
-            if let (Some(at), Ok(_)) = (&mut self.untidied, &answer) {
-                *at -= 1;
-            }
+        if let Some(about) = self.orders.remove(&request) {
+            self.ordered(about, &answer);
             return Ok(());
         }
         let (store, now_ms) = (self.store.clone(), self.now_ms);
@@ -232,16 +233,20 @@ impl Cluster {
         })
     }
 
+    /// No new room is made on a host that is drained.
+    fn is_in_use(&self, answer: &Result<Answer, Refusal>) -> Result<(), Broken> {
+        for record in grants(answer).map(|grant| &grant.record).filter(|record| record.created) {
+            let host = self.hosts.iter().find(|host| host.servers.contains_key(&record.server.0));
+            if let Some(host) = host {
+                self.laws.placed(&host.name, &record.server.0, record.answered_at_ms)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whatever room is told of was stored.
     fn is_stored(&self, answer: &Result<Answer, Refusal>) -> Result<(), Broken> {
-        let Ok(answer) = answer else { return Ok(()) };
-        let mut grants = Vec::new();
-        if let Answer::Allocated(grant) = answer {
-            grants.push(&**grant);
-        } else if let Answer::Assignments { assignments, .. } = answer {
-            grants.extend(assignments.iter().map(|assigned| &assigned.grant));
-        }
-        match grants.into_iter().find(|grant| !self.store.has_held(&grant.record.room)) {
+        match grants(answer).find(|grant| !self.store.has_held(&grant.record.room)) {
             None => Ok(()),
             Some(grant) => Err(Broken::ToldUnstored { room: grant.record.room.0.clone() }),
         }
@@ -306,4 +311,14 @@ impl Cluster {
             }
         }
     }
+}
+
+/// The rooms that an answer tells.
+fn grants(answer: &Result<Answer, Refusal>) -> impl Iterator<Item = &Grant> {
+    let (one, many) = match answer {
+        Ok(Answer::Allocated(grant)) => (Some(&**grant), &[][..]),
+        Ok(Answer::Assignments { assignments, .. }) => (None, &assignments[..]),
+        Ok(_) | Err(_) => (None, &[][..]),
+    };
+    one.into_iter().chain(many.iter().map(|assigned: &TicketGrant| &assigned.grant))
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use greenroom_core::{HostName, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{FromAgent, Report, ServerReport, ToAgent};
-use greenroom_wire::api::{Allocation, DrainKind, DrainRequest, DrainStatus, HostList, StateWord};
+use greenroom_wire::api::{
+    AllocateRequest, Allocation, DrainKind, DrainRequest, DrainStatus, HostList, SelectorBody, StateWord,
+};
 use greenroom_wire::error::Code;
 use greenroom_wire::rooms::{RoomReport, SeatPhase, SeatReport};
 
@@ -276,4 +278,20 @@ fn what_is_not_there_cannot_be_drained() {
     }
     let untouched = rig.drain(DrainKind::Host, "h1", true).unwrap();
     assert!(!untouched.drained && rig.trail("host h1").is_empty());
+}
+
+#[test]
+fn a_server_that_is_started_for_a_call_starts_where_the_call_can_use_it() {
+    for zone in ["a", "b"] {
+        let mut rig = Rig::new((0, 4));
+        let select = SelectorBody { labels: [("zone".to_owned(), zone.to_owned())].into(), revision: None };
+        let body =
+            AllocateRequest { select: Some(select), timeout_ms: Some(30_000), ..request(None, &["ann"]) };
+        rig.next += 1;
+        let call = Box::new(Call::Allocate { fleet: text("arena"), body });
+        rig.event(Event::Asked { request: RequestId(rig.next), call });
+        rig.run_s(10);
+        assert!(matches!(rig.answer.take(), Some(Ok(Answer::Allocated(_)))), "{zone}");
+        assert_eq!(rig.on().iter().sum::<usize>(), 1);
+    }
 }
