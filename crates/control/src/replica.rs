@@ -10,11 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greenroom_core::Term;
-use greenroom_store::Store;
 use greenroom_store::lease::{self, Holder, TakeError};
 use greenroom_store::records::LoadError;
 use greenroom_store::term::{HeldTerm, RaiseError};
-use greenroom_store::{CommitError, ReadError};
+use greenroom_store::{Batch, CommitError, ReadError, Store};
 use greenroom_wire::record::LeaseRecord;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -23,7 +22,7 @@ use crate::config::ReplicaConfig;
 use crate::fence::Fence;
 use crate::lease::{Look, Tenure, Watch};
 use crate::office::Leader;
-use crate::run::{Leadership, Post, RunError};
+use crate::run::{Leadership, Post, Restored, RunError};
 use crate::start::{StartError, start};
 
 /// How many looks there are for one while calls wait for a leader.
@@ -142,17 +141,12 @@ impl Replica {
     ) -> Result<(), RunError> {
         let term = held.term.0;
         self.post.office.know_term(term);
-        let outcome = match start(&**self.store(), held, crate::run::clock()).await {
-            Ok(started) => {
-                let tenure = Tenure::new(self.config.times, asked_at);
-                let fence = Fence::leased(started.held, tenure, self.holder.clone());
+        let outcome = match self.restore(held, asked_at, silent_since).await {
+            Ok((restored, fence)) => {
                 info!(term, replica = %self.holder.name, "this replica leads");
-                let without_leader = silent_since.map(|since| self.now().saturating_sub(since));
-                Leadership::begin(&self.post, started, fence, self.begun, without_leader)?
-                    .run(stop.clone())
-                    .await
+                Leadership::begin(&self.post, restored, fence, self.begun)?.run(stop.clone()).await
             }
-            Err(error) => Err(RunError::Start(error)),
+            Err(error) => Err(error),
         };
         match outcome {
             Ok(()) => {
@@ -165,6 +159,42 @@ impl Replica {
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Reads what was promised, and renews the lease for as long as that takes: the others must not take it from one who has
+    /// much to read, or nobody would ever lead.
+    async fn restore(
+        &self,
+        held: HeldTerm,
+        asked_at: Duration,
+        silent_since: Option<Duration>,
+    ) -> Result<(Restored, Fence), RunError> {
+        let mut tenure = Tenure::new(self.config.times, asked_at);
+        let reading = async {
+            let started = start(&**self.store(), held, crate::run::clock()).await?;
+            let without_leader = silent_since.map(|since| self.now().saturating_sub(since));
+            Restored::of(&self.post, started, without_leader).await
+        };
+        let restored = tokio::select! {
+            restored = reading => restored?,
+            error = self.keep_lease(&held, &mut tenure) => return Err(RunError::Store(error)),
+        };
+        Ok((restored, Fence::leased(held, tenure, self.holder.clone())))
+    }
+
+    /// Until a renewal fails.
+    async fn keep_lease(&self, held: &HeldTerm, tenure: &mut Tenure) -> CommitError {
+        loop {
+            tokio::time::sleep(self.config.times.renew).await;
+            let asked_at = self.now();
+            let mut batch = Batch::new();
+            batch.push(held.check());
+            batch.push(lease::renewal(held, &self.holder, tenure.next_beat()));
+            match self.store().commit(batch).await {
+                Ok(_version) => tenure.renewed(asked_at),
+                Err(error) => return error,
+            }
         }
     }
 }

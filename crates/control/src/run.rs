@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use greenroom_core::Timestamp;
+use greenroom_store::term::HeldTerm;
 use greenroom_store::{CommitError, Store};
 use greenroom_tls::{Tls, TlsError};
 use greenroom_wire::agent::{FromAgent, Hello, ToAgent};
 use greenroom_wire::api::{ActionResult, TriggerFired};
 use greenroom_wire::record::ResultRecord;
-use greenroom_wire::token::PublicKeys;
+use greenroom_wire::token::{PublicKeys, Signer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -183,7 +184,8 @@ pub async fn run_on(
             post.office.know_term(held.term.0);
             let started = start(&*post.store, held, clock()).await?;
             let fence = Fence::alone(started.held);
-            parts.spawn(Leadership::begin(&post, started, fence, Instant::now(), None)?.run(stop.clone()));
+            let restored = Restored::of(&post, started, None).await?;
+            parts.spawn(Leadership::begin(&post, restored, fence, Instant::now())?.run(stop.clone()));
         }
         Some(config) => {
             parts.spawn(replica::run(post.clone(), config, stop.clone(), served.clone()));
@@ -268,13 +270,20 @@ pub(crate) struct Leadership {
     office: Arc<Office>,
 }
 
-impl Leadership {
-    /// The fence counts from `begun` on. `without_leader`: how long nobody led.
-    pub(crate) fn begin(
+/// The world as the store left it.
+pub(crate) struct Restored {
+    world: World,
+    first: Vec<Effect>,
+    signer: Signer,
+    keys: PublicKeys,
+    held: HeldTerm,
+}
+
+impl Restored {
+    /// Made on another thread: whoever has much to take in renews its lease meanwhile. `without_leader`: how long nobody led.
+    pub(crate) async fn of(
         post: &Post,
         started: Started,
-        fence: Fence,
-        begun: Instant,
         without_leader: Option<Duration>,
     ) -> Result<Self, RunError> {
         let Started { held, records, signer } = started;
@@ -295,7 +304,24 @@ impl Leadership {
         };
         let (rooms, hosts) = (records.rooms.len(), records.hosts.len());
         info!(term = held.term.0, rooms, hosts, "promises loaded");
-        let (world, first) = World::restore(records, world_config, IdSource::new(seed), clock());
+        let restoring = tokio::task::spawn_blocking(move || {
+            World::restore(records, world_config, IdSource::new(seed), clock())
+        });
+        let (world, first) = restoring.await.map_err(RunError::Panicked)?;
+        Ok(Self { world, first, signer, keys, held })
+    }
+}
+
+impl Leadership {
+    /// The fence counts from `begun` on.
+    pub(crate) fn begin(
+        post: &Post,
+        restored: Restored,
+        fence: Fence,
+        begun: Instant,
+    ) -> Result<Self, RunError> {
+        let Restored { world, first, signer, keys, held } = restored;
+        let config = &post.config;
         let (inputs, events) = mpsc::channel(INPUTS_MAX);
         let (deliver, results) = mpsc::unbounded_channel();
         let hook = config.webhook.as_ref().map(webhook::Webhook::new).transpose();

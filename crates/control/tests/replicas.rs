@@ -10,7 +10,9 @@ use std::time::Duration;
 use greenroom_control::lease::LeaseTimes;
 use greenroom_control::{ControlConfig, ReplicaConfig};
 use greenroom_store::export::Export;
-use greenroom_store::{Expect, Kind, MemoryStore, Store, Write};
+use greenroom_store::{
+    Batch, BoxFuture, CommitError, Expect, Kind, MemoryStore, ReadError, Store, Stored, Version, Write,
+};
 use greenroom_wire::agent::{ProcessPhase, ServerReport};
 use greenroom_wire::api::{AllocateRequest, Allocation};
 use greenroom_wire::export::SigningKeys;
@@ -32,11 +34,38 @@ async fn replica(name: &str, store: &MemoryStore) -> Control {
 }
 
 async fn replica_with(store: &MemoryStore, replica: ReplicaConfig) -> Control {
+    replica_on(Arc::new(store.clone()), replica).await
+}
+
+async fn replica_on(store: Arc<dyn Store>, replica: ReplicaConfig) -> Control {
     // The port is known before the replica is: it says where the others reach it.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut config = ControlConfig::new(fleets());
     config.replica = Some(ReplicaConfig { advertise: format!("http://{address}"), ..replica });
-    Control::start_at(address, config, Arc::new(store.clone())).await
+    Control::start_at(address, config, store).await
+}
+
+/// A store with so many rooms that reading them takes longer than a lease lasts.
+#[derive(Debug)]
+struct Full(MemoryStore);
+
+impl Store for Full {
+    fn get<'a>(&'a self, kind: Kind, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, ReadError>> {
+        self.0.get(kind, key)
+    }
+
+    fn load_all<'a>(&'a self, kinds: &'a [Kind]) -> BoxFuture<'a, Result<Vec<Vec<Stored>>, ReadError>> {
+        Box::pin(async move {
+            if kinds.contains(&Kind::Room) {
+                tokio::time::sleep(TIMES.lease * 2).await;
+            }
+            self.0.load_all(kinds).await
+        })
+    }
+
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Version, CommitError>> {
+        self.0.commit(batch)
+    }
 }
 
 async fn readiness(control: &Control) -> (u16, Value) {
@@ -360,4 +389,22 @@ async fn a_lease_of_nobody_runs_out_and_one_of_a_newer_program_is_respected() {
     };
     let error = tokio::time::timeout(DEADLINE, ended).await.expect("in time").unwrap_err();
     assert_eq!(error.to_string(), "the control plane could not start");
+}
+
+#[tokio::test]
+async fn whoever_reads_for_longer_than_a_lease_lasts_keeps_its_own_and_leads() {
+    let store: Arc<dyn Store> = Arc::new(Full(MemoryStore::default()));
+    let config = |name| ReplicaConfig { times: TIMES, ..ReplicaConfig::new(name, "") };
+    let first = replica_on(Arc::clone(&store), config("a")).await;
+    let second = replica_on(store, config("b")).await;
+    let leads = async |control: &Control| {
+        let (_, body) = readiness(control).await;
+        (body["replica"]["role"] == "leader").then(|| body["replica"]["term"].as_u64())?
+    };
+    let term = until("somebody leads", async || match leads(&first).await {
+        None => leads(&second).await,
+        term => term,
+    })
+    .await;
+    assert_eq!(term, 1, "nobody took it from whoever was reading");
 }
