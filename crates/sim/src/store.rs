@@ -12,9 +12,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use greenroom_core::{RoomId, Timestamp};
+use greenroom_core::{HostName, RoomId, Timestamp};
 use greenroom_store::records::Record;
 use greenroom_store::{Batch, BoxFuture, CommitError, Kind, ReadError, Store, Stored, Version, Write};
+use greenroom_wire::api::DrainKind;
 use greenroom_wire::record::DecisionRecord;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -205,6 +206,11 @@ impl SimStore {
     /// Whether this room was ever promised here.
     pub(crate) fn has_held(&self, room: &RoomId) -> bool {
         self.inner().rooms_ever.contains(room)
+    }
+
+    /// Whether it is stored now that this host is drained.
+    pub(crate) fn holds_drain(&self, host: &HostName) -> bool {
+        self.inner().contents.has(Kind::Drain, &format!("{}/{host}", DrainKind::Host))
     }
 
     /// The first law that was broken here.

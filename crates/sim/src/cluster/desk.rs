@@ -84,6 +84,8 @@ impl Cluster {
     pub(super) fn ordered(&mut self, about: Option<HostName>, answer: &Result<Answer, Refusal>) {
         if let (Some(host), Ok(Answer::Drained(status))) = (about, answer)
             && status.drained
+            // A leader that has not heard yet that the store lost it says that it stands.
+            && self.store.holds_drain(&host)
         {
             self.laws.drained(host, self.now_ms);
         }

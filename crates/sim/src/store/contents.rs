@@ -92,6 +92,10 @@ pub(super) struct Contents {
 }
 
 impl Contents {
+    pub(super) fn has(&self, kind: Kind, key: &str) -> bool {
+        self.records.contains_key(&(kind, key.to_owned()))
+    }
+
     pub(super) fn count(&self, kind: Kind) -> usize {
         self.records.keys().filter(|(of, _)| *of == kind).count()
     }
