@@ -353,9 +353,10 @@ impl Leadership {
         let mut outcome = Ok(());
         while let Some(ended) = parts.join_next().await {
             over.cancel();
+            // At once: a message that hangs must not hold up calls that another leader can answer.
+            self.office.leave();
             outcome = outcome.and(ended.map_err(RunError::Panicked).flatten());
         }
-        self.office.leave();
         outcome
     }
 }

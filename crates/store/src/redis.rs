@@ -35,7 +35,8 @@ pub struct RedisConfig {
     pub address: RedisAddress,
     /// What all keys begin with: processes of one prefix share one store. Default `greenroom`.
     pub prefix: String,
-    /// A store that takes longer for one answer is asked again over a new connection. Default 1 s.
+    /// A store that takes longer for one answer is asked again over a new connection. Default 1 s; for all records of a kind it has
+    /// at least 20 s.
     pub answer_within: Duration,
     /// How long an operation is tried before it fails as [`CommitError::Unavailable`]. Default 10 s.
     pub give_up_after: Duration,
@@ -62,15 +63,17 @@ pub enum RedisOpenError {
     System(String),
 }
 
-/// Records in a Redis. A thread of its own speaks to it and ends with the last clone of the handle.
+/// Records in a Redis. Two threads of its own speak to it and end with the last clone of the handle: one for commits and what is
+/// read between them, and one for what is long, so that nobody's lease runs out because somebody reads everything.
 ///
 /// Whether the store can be reached shows with the first operation; until `give_up_after` has passed each waits for it.
 ///
-/// Once a commit has failed as [`CommitError::Rewound`], all do until a [`Store::load`] was answered: whoever loads has been
-/// told, and begins anew from what is there.
+/// Once a commit has failed as [`CommitError::Rewound`], all do until the term or the lease was loaded: whoever loads them has been
+/// told, and begins anew from what is there. Whoever loads anything else, an export say, takes nobody else's warning away.
 #[derive(Clone)]
 pub struct RedisStore {
     ops: mpsc::Sender<Op>,
+    long: mpsc::Sender<Op>,
 }
 
 impl fmt::Debug for RedisStore {
@@ -92,15 +95,26 @@ impl RedisStore {
     /// # Errors
     /// When the system gives no thread.
     pub fn open(config: RedisConfig) -> Result<Self, RedisOpenError> {
-        let line = line::Line::new(config)?;
-        let (ops, waiting) = mpsc::channel(WAITING_MAX);
-        let system = |error: std::io::Error| RedisOpenError::System(error.to_string());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-        let serve = move || runtime.block_on(line.serve(waiting));
-        let _ends_with_the_store =
-            thread::Builder::new().name("store".to_owned()).spawn(serve).map_err(system)?;
-        Ok(Self { ops })
+        let ops = serve("store", line::Line::new(config.clone())?)?;
+        let long = serve("store-long", line::Line::that_forgets(config)?)?;
+        Ok(Self { ops, long })
     }
+
+    /// Where to ask for all records of these kinds.
+    fn line_of(&self, kinds: &[Kind]) -> &mpsc::Sender<Op> {
+        let is_short = |kind: &Kind| matches!(kind, Kind::Term | Kind::Lease);
+        if kinds.iter().all(is_short) { &self.ops } else { &self.long }
+    }
+}
+
+/// Lets a line be served by a thread until nobody can ask it any more.
+fn serve(name: &str, line: line::Line) -> Result<mpsc::Sender<Op>, RedisOpenError> {
+    let (ops, waiting) = mpsc::channel(WAITING_MAX);
+    let system = |error: std::io::Error| RedisOpenError::System(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+    let serve = move || runtime.block_on(line.serve(waiting));
+    let _ends_with_the_store = thread::Builder::new().name(name.to_owned()).spawn(serve).map_err(system)?;
+    Ok(ops)
 }
 
 fn gone() -> Box<dyn std::error::Error + Send + Sync> {
@@ -115,7 +129,7 @@ impl Store for RedisStore {
     fn load_all<'a>(&'a self, kinds: &'a [Kind]) -> BoxFuture<'a, Result<Vec<Vec<Stored>>, ReadError>> {
         Box::pin(async move {
             let (done, answer) = oneshot::channel();
-            let asked = self.ops.send(Op::Load { kinds: kinds.to_vec(), done }).await;
+            let asked = self.line_of(kinds).send(Op::Load { kinds: kinds.to_vec(), done }).await;
             asked.map_err(|_| ReadError::Unavailable(gone()))?;
             answer.await.map_err(|_| ReadError::Unavailable(gone()))?
         })

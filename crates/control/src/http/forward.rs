@@ -105,7 +105,9 @@ impl Asked {
     /// Whether it may be asked again when its answer was lost.
     fn is_repeatable(&self) -> bool {
         let path = self.path.split('?').next().unwrap_or_default();
-        self.method != Method::POST || !(path.ends_with("/restart") || path.ends_with("/scale"))
+        // The next leader knows a room no more that the former one had ended.
+        self.method != Method::POST
+            || !["/restart", "/scale", "/finish"].iter().any(|end| path.ends_with(end))
     }
 }
 
@@ -407,6 +409,7 @@ mod tests {
             ("DELETE", "/v1/tickets/t1", true),
             ("POST", "/v1/fleets/arena/restart", false),
             ("POST", "/v1/fleets/arena/scale?x=1", false),
+            ("POST", "/v1/rooms/r-1/finish", false),
         ];
         for (method, path, is_repeatable) in cases {
             let asked = Asked {

@@ -20,6 +20,8 @@ const OPS_MAX: usize = 64;
 /// First wait before the store is dialled again; doubled up to the longest.
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_millis(500);
+/// How long the store has for all records of a kind.
+const LONG_ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long this process's last batch proves something: the store forgets a writer that was silent for two hours.
 const MARK_FOR: Duration = Duration::from_secs(3600);
 
@@ -84,12 +86,17 @@ pub(super) struct Line {
     known: Known,
     pending: VecDeque<Pending>,
     connection: Option<Connection>,
+    /// The store has so long for an answer.
+    answer_within: Duration,
+    /// Whether what an answer tells of the store is asked for with the next one.
+    remembers: bool,
 }
 
 impl Line {
     pub(super) fn new(config: RedisConfig) -> Result<Self, RedisOpenError> {
         let writer = random().map_err(|error| RedisOpenError::System(error.to_string()))?;
         let base = format!("{{{}:store:{LAYOUT}}}:", config.prefix);
+        let answer_within = config.answer_within;
         Ok(Self {
             config,
             base,
@@ -98,7 +105,16 @@ impl Line {
             known: Known::Nothing,
             pending: VecDeque::new(),
             connection: None,
+            answer_within,
+            remembers: true,
         })
+    }
+
+    /// For those who read much and build nothing on it that they do not hold against a later commit: it has time, and cannot be told
+    /// that the store is not what it was.
+    pub(super) fn that_forgets(config: RedisConfig) -> Result<Self, RedisOpenError> {
+        let answer_within = config.answer_within.max(LONG_ANSWER_WITHIN);
+        Ok(Self { remembers: false, answer_within, ..Self::new(config)? })
     }
 
     /// Until the last handle of the store is gone and everything asked has its answer.
@@ -196,9 +212,9 @@ impl Line {
     }
 
     async fn dial(&self, client: &Client) -> RedisResult<Connection> {
-        let within = Some(self.config.answer_within);
-        let settings =
-            AsyncConnectionConfig::new().set_connection_timeout(within).set_response_timeout(within);
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.config.answer_within))
+            .set_response_timeout(Some(self.answer_within));
         let mut line = client.get_multiplexed_async_connection_with_config(&settings).await?;
         let load = |script: &'static str| {
             let mut load = cmd("SCRIPT");
@@ -302,7 +318,7 @@ impl Line {
 
     fn learn(&mut self, history: String, commits: u64, mark: Option<Mark>) {
         // An answer that was on its way when the store was found to be another one teaches nothing.
-        if matches!(self.known, Known::Rewound(_)) {
+        if matches!(self.known, Known::Rewound(_)) || !self.remembers {
             return;
         }
         // An empty store has no history yet and nothing to lose.

@@ -51,6 +51,12 @@ async fn rooms(store: &RedisStore) -> usize {
     store.load(Kind::Room).await.unwrap().len()
 }
 
+/// As whoever was told of a rewind goes on: with the term, then with what there is.
+async fn rooms_anew(store: &RedisStore) -> usize {
+    store.load(Kind::Term).await.unwrap();
+    rooms(store).await
+}
+
 #[tokio::test]
 async fn stopped_and_started_with_its_data_it_has_lost_nothing() {
     let mut server = Server::start(&DURABLE);
@@ -85,6 +91,9 @@ async fn whoever_reads_one_record_is_told_of_a_rewind_but_not_in_the_place_of_ot
     let told = store.get(Kind::Room, "r000001").await.unwrap_err();
     assert!(matches!(told, ReadError::Rewound(_)), "nobody has begun anew yet: {told}");
     assert_eq!(rooms(&store).await, 0);
+    let told = store.commit(room(2)).await.unwrap_err();
+    assert!(matches!(told, CommitError::Rewound(_)), "whoever reads everything is not who must know: {told}");
+    assert_eq!(rooms_anew(&store).await, 0);
     assert_eq!(store.get(Kind::Room, "r000001").await.unwrap(), None, "what is there is told again");
     store.commit(room(2)).await.unwrap();
 }
@@ -95,7 +104,7 @@ async fn a_store_that_comes_back_empty_is_told_and_then_begun_anew() {
     let store = store_at(server.port, PATIENCE);
     store.commit(room(1)).await.unwrap();
     let reader = store_at(server.port, PATIENCE);
-    assert_eq!(rooms(&reader).await, 1);
+    assert!(reader.get(Kind::Room, "r000001").await.unwrap().is_some());
     server.kill();
     server.run();
     for _ in 0..2 {
@@ -103,11 +112,11 @@ async fn a_store_that_comes_back_empty_is_told_and_then_begun_anew() {
         assert!(matches!(told, CommitError::Rewound(_)), "{told}");
         assert_eq!(told.to_string(), "the store came back without what it had confirmed: it is empty");
     }
-    assert_eq!(rooms(&store).await, 0, "who loads after that has been told");
+    assert_eq!(rooms_anew(&store).await, 0, "who loads after that has been told");
     store.commit(room(2)).await.unwrap();
-    let told = reader.load(Kind::Room).await.unwrap_err();
+    let told = reader.load(Kind::Term).await.unwrap_err();
     assert!(matches!(&told, ReadError::Rewound(why) if why == "it is another one"), "{told}");
-    assert_eq!(rooms(&reader).await, 1, "told once");
+    assert_eq!(rooms_anew(&reader).await, 1, "told once");
 }
 
 #[tokio::test]
@@ -219,7 +228,7 @@ async fn fail_over(is_written_to_meanwhile: bool) {
     proxy.aim(replica.port);
     let told = store.commit(room(11)).await.unwrap_err();
     assert!(matches!(&told, CommitError::Rewound(detail) if detail == why), "{told}");
-    assert_eq!(rooms(&store).await, if is_written_to_meanwhile { 11 } else { 10 });
+    assert_eq!(rooms_anew(&store).await, if is_written_to_meanwhile { 11 } else { 10 });
     store.commit(room(11)).await.unwrap();
 }
 
@@ -264,7 +273,7 @@ async fn fill_until(store: &RedisStore, from: u32, mut is_so: impl FnMut(u32) ->
             Ok(_) => number += 1,
             Err(CommitError::Rewound(_)) => {
                 rewinds += 1;
-                number = u32::try_from(rooms(store).await).unwrap();
+                number = u32::try_from(rooms_anew(store).await).unwrap();
             }
             // A conflict would be a batch that is stored twice.
             Err(error) => panic!("{error}"),
@@ -353,4 +362,28 @@ async fn an_import_of_the_largest_size_is_one_step_of_the_store() {
     };
     assert_eq!(store.commit((0..STEPS_MAX + 2).map(put).collect()).await.unwrap(), Version(1));
     assert!(store.get(Kind::Host, &(STEPS_MAX + 1).to_string()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_kind_that_takes_longer_than_an_answer_may_is_read_and_commits_go_on_beside_it() {
+    let server = Server::start(&[]);
+    let filler = store_at(server.port, PATIENCE);
+    for batch in 0..40_u32 {
+        let put = |number: u32| Write::Put {
+            kind: Kind::Answer,
+            key: format!("a{batch}-{number}"),
+            bytes: vec![b'x'; 4_096],
+            expect: Expect::Any,
+        };
+        filler.commit((0..1_000).map(put).collect()).await.unwrap();
+    }
+    let mut config = RedisConfig::new(format!("redis://127.0.0.1:{}", server.port).parse().unwrap());
+    config.answer_within = Duration::from_millis(150);
+    let store = RedisStore::open(config).unwrap();
+    let begun = Instant::now();
+    let (read, stored) = tokio::join!(store.load(Kind::Answer), store.commit(room(1)));
+    let took = begun.elapsed();
+    assert_eq!(read.unwrap().len(), 40_000, "after {took:?}");
+    stored.unwrap();
+    assert!(took > Duration::from_millis(150), "it was too little to prove anything: {took:?}");
 }
