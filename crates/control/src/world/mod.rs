@@ -27,6 +27,7 @@ mod standing;
 mod waiting;
 
 mod assignments;
+mod owners;
 mod ticket_view;
 mod tickets;
 
@@ -114,8 +115,7 @@ pub struct World {
     /// Players with a seat in a room that a match made.
     plays: BTreeMap<PlayerId, RoomId>,
     outboxes: BTreeMap<String, Outbox>,
-    /// When owners of tickets were heard last.
-    owners_heard: BTreeMap<String, Timestamp>,
+    owners: owners::Owners,
     polls: BTreeMap<RequestId, String>,
     results: BTreeSet<String>,
     events: VecDeque<EventLine>,
@@ -163,7 +163,7 @@ impl World {
         self.lose_orphans();
         self.forget_waiting();
         self.forget_polls();
-        self.forget_silent_owners();
+        self.forget_owners();
         self.forget_logs();
         self.forget_answers();
         self.forget_ended();

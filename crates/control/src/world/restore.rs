@@ -54,7 +54,7 @@ impl World {
             ticket_of: BTreeMap::new(),
             plays: BTreeMap::new(),
             outboxes: BTreeMap::new(),
-            owners_heard: BTreeMap::new(),
+            owners: super::owners::Owners::default(),
             polls: BTreeMap::new(),
             results: BTreeSet::new(),
             events: VecDeque::new(),

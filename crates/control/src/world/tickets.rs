@@ -78,6 +78,7 @@ impl World {
             self.ticket_of.insert(player.clone(), id.clone());
         }
         fleet.queue.insert(id.clone(), ticket);
+        self.owners.waits(owner, &id);
         let state = TicketState { fleet: name.clone(), owner: owner.to_owned(), enqueued_at: asked_at };
         self.tickets.insert(id, state);
         Ok(())
@@ -107,6 +108,8 @@ impl World {
     /// The same ticket once more: it keeps the earlier moment and gets the later owner.
     fn file_again(&mut self, id: &TicketId, owner: &str, asked_at: Timestamp) {
         let Some(state) = self.tickets.get_mut(id) else { return };
+        self.owners.is_over(&state.owner, id);
+        self.owners.waits(owner, id);
         owner.clone_into(&mut state.owner);
         if asked_at >= state.enqueued_at {
             return;
@@ -131,8 +134,9 @@ impl World {
     }
 
     /// Takes a ticket that waits out of the queue; whether there was one.
-    fn drop_ticket(&mut self, id: &TicketId) -> bool {
+    pub(super) fn drop_ticket(&mut self, id: &TicketId) -> bool {
         let Some(state) = self.tickets.remove(id) else { return false };
+        self.owners.is_over(&state.owner, id);
         if let Some(fleet) = self.fleets.get_mut(&state.fleet)
             && let Some(ticket) = fleet.queue.remove(id)
         {
@@ -142,33 +146,6 @@ impl World {
             }
         }
         true
-    }
-
-    /// Whoever files or asks is there.
-    pub(super) fn hear_owner(&mut self, owner: &str) {
-        self.owners_heard.insert(owner.to_owned(), self.now);
-    }
-
-    /// Drops the tickets of owners that are gone: their players would be matched and not come, and could file no other ticket.
-    pub(super) fn forget_silent_owners(&mut self) {
-        let (now, silence) = (self.now, self.config.timings.ticket_owner_silence);
-        let polls = |owner: &str| self.outboxes.get(owner).is_some_and(|outbox| !outbox.polls.is_empty());
-        let silent = |heard_at: Timestamp, owner: &str| now.since(heard_at) >= silence && !polls(owner);
-        let gone: BTreeSet<String> = self
-            .owners_heard
-            .iter()
-            .filter(|(owner, heard_at)| silent(**heard_at, owner))
-            .map(|(owner, _)| owner.clone())
-            .collect();
-        if gone.is_empty() {
-            return;
-        }
-        self.owners_heard.retain(|owner, _| !gone.contains(owner));
-        let theirs = self.tickets.iter().filter(|(_, ticket)| gone.contains(&ticket.owner));
-        let theirs: Vec<TicketId> = theirs.map(|(id, _)| id.clone()).collect();
-        for id in theirs {
-            self.drop_ticket(&id);
-        }
     }
 
     /// Makes the matches that have a place now.
@@ -243,6 +220,7 @@ impl World {
                 self.plays.insert(player.clone(), room.clone());
             }
             let Some(state) = self.tickets.remove(&ticket.id) else { continue };
+            self.owners.is_over(&state.owner, &ticket.id);
             let mut record = self.answer_record(&room, &self.rooms[&room], &own, true);
             record.owner = Some(state.owner.clone());
             record.because.clone_from(&because);

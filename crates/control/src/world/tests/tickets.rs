@@ -335,4 +335,14 @@ fn tickets_whose_owner_is_not_heard_any_more_keep_nobody_from_a_new_one() {
     rig.run_ms(20_000);
     assert_eq!(rig.fleet("arena").tickets, 0);
     assert!(rig.file(&[("anew", &["a"])]).unwrap().refused.is_empty());
+    // Whoever files a ticket again has it from then on.
+    rig.file(&[("t3", &["x"])]).unwrap();
+    rig.run_ms(60_000);
+    let theirs =
+        TicketsRequest { owner: "other".to_owned(), tickets: vec![TicketBody::new(text("t3"), [text("x")])] };
+    rig.now_answered(Call::FileTickets { fleet: text("arena"), body: theirs }).unwrap();
+    rig.run_ms(70_000);
+    assert_eq!(rig.fleet("arena").tickets, 1, "the former owner's silence is no matter, except for its own");
+    rig.run_ms(60_000);
+    assert_eq!(rig.fleet("arena").tickets, 0);
 }
