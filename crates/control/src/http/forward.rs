@@ -405,11 +405,10 @@ mod tests {
         let cases = [
             ("GET", "/v1/rooms?limit=5", true),
             ("POST", "/v1/fleets/arena/rooms", true),
-            ("POST", "/v1/rooms/r1/finish", true),
+            ("POST", "/v1/rooms/r1/finish", false),
             ("DELETE", "/v1/tickets/t1", true),
             ("POST", "/v1/fleets/arena/restart", false),
             ("POST", "/v1/fleets/arena/scale?x=1", false),
-            ("POST", "/v1/rooms/r-1/finish", false),
         ];
         for (method, path, is_repeatable) in cases {
             let asked = Asked {
