@@ -13,7 +13,15 @@ use crate::RunError;
 /// Held while the agent runs.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Gives the claim back even where a child that is about to start still has the file open.
+    fn drop(&mut self) {
+        // One that fails is given back by the end of this process.
+        let _kept = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -44,6 +52,6 @@ impl Lock {
             file.write_all(name.as_bytes())
         };
         write().map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }

@@ -36,14 +36,14 @@ impl Supervisor {
                 let outcome = self.fence(term).and_then(|()| {
                     // That the server is gone is told by a report without it, and that it is in use by one with it.
                     self.out.changed = true;
-                    match self.servers.get_mut(&server.0) {
-                        // Only what is idle is told to stop, and control had not heard yet; it tells again once this is free.
-                        Some(managed) if managed.is_held() => {
-                            return Err(format!("gameserver {server} has just said that it is in use"));
-                        }
-                        Some(managed) => managed.stop(&reason, now, &mut self.out),
-                        None => {}
+                    let Some(managed) = self.servers.get_mut(&server.0) else { return Ok(()) };
+                    // Only what is idle is told to stop, and control had not heard yet; it tells again once this is free.
+                    if managed.is_occupied() && !managed.is_told_to_stop() {
+                        return Err(format!(
+                            "gameserver {server} is in use, by what this agent has heard since"
+                        ));
                     }
+                    managed.stop(&reason, now, &mut self.out);
                     Ok(())
                 });
                 self.refuse(&server, outcome);

@@ -78,14 +78,24 @@ pub(super) struct Health {
     probe_at: Timestamp,
     probing: bool,
     failures: u32,
+    /// When the first of these failures was noticed.
+    failing_since: Option<Timestamp>,
     probe_error: String,
     silent: bool,
 }
 
 impl Health {
     fn new(now: Timestamp, ready: bool) -> Self {
-        let (told_ready, probe_error) = (ready, String::new());
-        Self { ready, told_ready, probe_at: now, probing: false, failures: 0, probe_error, silent: false }
+        Self {
+            ready,
+            told_ready: ready,
+            probe_at: now,
+            probing: false,
+            failures: 0,
+            failing_since: None,
+            probe_error: String::new(),
+            silent: false,
+        }
     }
 
     fn asks(&mut self, now: Timestamp) -> bool {
@@ -207,6 +217,10 @@ impl Managed {
 
     pub(super) const fn is_ended(&self) -> bool {
         matches!(self.stage, Stage::Ended { .. })
+    }
+
+    pub(super) const fn is_told_to_stop(&self) -> bool {
+        self.stop_reason.is_some()
     }
 
     pub(super) const fn is_launching(&self) -> bool {
@@ -425,7 +439,8 @@ impl Managed {
                     }
                 };
                 let silent_at = (self.link.ever && !health.silent).then_some(self.link.heard_at + SILENCE);
-                [probe_at, silent_at, self.own_word.hold.ends_at()].into_iter().flatten().min()
+                let frozen_at = self.frozen_at(health).filter(|_| self.stop_reason.is_none());
+                [probe_at, silent_at, frozen_at, self.own_word.hold.ends_at()].into_iter().flatten().min()
             }
             Stage::Adopting { .. } | Stage::Launching | Stage::Ended { .. } => None,
         }
@@ -441,6 +456,7 @@ impl Managed {
                 out.changed |= self.speech != speech;
                 self.speech = speech;
                 health.failures = 0;
+                health.failing_since = None;
                 health.probe_error.clear();
                 out.dirty |= !health.ready;
                 health.ready = true;
@@ -448,6 +464,7 @@ impl Managed {
             }
             Err(error) => {
                 health.failures = health.failures.saturating_add(1);
+                health.failing_since.get_or_insert(now);
                 health.probe_error = error;
                 health.probe_at = now + PROBE_SOON;
             }

@@ -63,7 +63,7 @@ impl Supervisor {
 
 impl Managed {
     /// Whether somebody is on it, or may be: rooms of the process before may still be on their way.
-    fn is_occupied(&self) -> bool {
+    pub(super) fn is_occupied(&self) -> bool {
         let unsure = self.link.ever && !self.link.told;
         unsure || self.is_held() || self.connections() > 0 || !self.status.rooms.is_empty()
     }

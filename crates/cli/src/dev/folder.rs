@@ -17,7 +17,15 @@ use crate::print;
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Folder {
+    /// Gives the lock back even where a child that another thread is about to start still has the file open.
+    fn drop(&mut self) {
+        // One that fails is given back by the end of this process.
+        let _kept = self.lock.unlock();
+    }
 }
 
 /// `dev.json`: who runs here.
@@ -60,7 +68,7 @@ impl Folder {
         std::fs::write(path.join(".gitignore"), "*\n").map_err(unusable)?;
         let lock = File::create(path.join("dev.lock")).map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Ok(Self { path, lock }),
             Err(TryLockError::WouldBlock) => Err(in_use(&path)),
             Err(TryLockError::Error(error)) => Err(unusable(error)),
         }
@@ -207,8 +215,12 @@ mod tests {
         let refused = Folder::open(&path).expect_err("the first one has it").to_string();
         assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
         first.forget();
+        // As a child has it for the moment between fork and exec.
+        let with_a_child = first.lock.try_clone().expect("a handle more");
         drop(first);
         let again = Folder::open(&path).expect("the lock went with its owner");
+        drop(with_a_child);
+        assert!(Folder::open(&path).is_err(), "it is the second one's now");
         again.clear_stale("x").await.expect("nothing to clear");
         let names: Vec<_> = std::fs::read_dir(parent.path()).expect("listable").collect();
         assert_eq!(names.len(), 1, "nothing beside the folder");

@@ -1,32 +1,48 @@
 //! Processes that neither speak nor answer: a frozen one is killed, so that its clients and rooms are not held up.
 //!
-//! Never one that answers its probe, and never for this agent's own sleep: that leaves no failed probes behind.
+//! Never one that answers its probe or says that it lives, and never for this agent's own sleep: what was missed meanwhile is counted
+//! from when it was noticed.
 
 use std::time::Duration;
 
 use greenroom_core::Timestamp;
 
-use super::{Managed, Stage};
+use super::{Health, Managed, Stage};
 
-/// Silence on the link after which a server that does not answer its probe either is killed.
+/// Silence after which a process that does not answer its probe either is killed.
 const FROZEN_KILL_AFTER: Duration = Duration::from_secs(30);
-/// Probes that must have failed in a row by then.
+/// Probes from outside that must have failed in a row by then.
 const PROBES: u32 = 15;
 
 impl Managed {
     /// Begins the end of a frozen process; the same step kills it.
     pub(super) fn end_if_frozen(&mut self, now: Timestamp) {
         let Stage::Running { process, health } = &self.stage else { return };
-        let is_frozen = self.link.ever
-            && now.since(self.link.heard_at) >= FROZEN_KILL_AFTER
-            && health.failures >= PROBES
-            && self.stop_reason.is_none();
+        let is_frozen = self.frozen_at(health).is_some_and(|at| at <= now) && self.stop_reason.is_none();
         if is_frozen {
             let silence_s = FROZEN_KILL_AFTER.as_secs();
-            tracing::warn!(server = %self.order.server, handle = %process.handle, silence_s, "gameserver is frozen");
-            let why = format!("frozen: silent for {silence_s} s and its probe fails");
+            let why = match (self.link.ever, self.silence()) {
+                (true, _) => format!("frozen: silent for {silence_s} s and its probe fails"),
+                (false, None) => format!("frozen: its probe fails for {silence_s} s"),
+                (false, Some(_)) => format!("frozen: {}", health.probe_error),
+            };
+            tracing::warn!(server = %self.order.server, handle = %process.handle, why, "gameserver is frozen");
             self.restart_reason = Some(why);
             self.stage = Stage::Stopping { process: process.clone(), kill_at: now, killed: false };
         }
+    }
+
+    /// When it counts as frozen, should nothing be heard of it until then; `None` while there is no sign of that. One of which nothing
+    /// is heard but what a probe from outside finds is left to control, which knows of nobody on it.
+    pub(super) fn frozen_at(&self, health: &Health) -> Option<Timestamp> {
+        let failing_since = health.failing_since?;
+        let failing = match self.silence() {
+            // Noticed late, it has as long as ever to speak.
+            Some(silence) => failing_since + silence.max(FROZEN_KILL_AFTER.saturating_sub(silence)),
+            None if health.failures < PROBES || !(self.link.ever || self.own_word.tells_use) => return None,
+            None => failing_since + FROZEN_KILL_AFTER,
+        };
+        let silent = self.link.ever.then_some(self.link.heard_at + FROZEN_KILL_AFTER);
+        Some(silent.map_or(failing, |silent| silent.max(failing)))
     }
 }

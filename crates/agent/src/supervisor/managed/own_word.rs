@@ -78,6 +78,7 @@ impl Health {
     fn own_word_heard(&mut self, now: Timestamp, silence: Duration) {
         self.probe_at = now + silence;
         self.failures = 0;
+        self.failing_since = None;
         if self.ready {
             self.probe_error.clear();
         }
@@ -85,7 +86,7 @@ impl Health {
 }
 
 impl Managed {
-    const fn silence(&self) -> Option<Duration> {
+    pub(super) const fn silence(&self) -> Option<Duration> {
         match self.order.probe {
             ProbeWord::Sdk { silence_ms } => Some(Duration::from_millis(silence_ms)),
             ProbeWord::EngineIo | ProbeWord::Tcp | ProbeWord::Http(_) => None,
@@ -143,8 +144,9 @@ impl Managed {
         let Stage::Running { health, .. } = &mut self.stage else { return };
         if health.own_word_due().is_some_and(|at| at <= now) {
             tracing::warn!(server = %self.order.server, silence_ms = silence.as_millis(), "gameserver says nothing of its health");
-            // No probe asks again, so this one counts for all: with a silent link too it is frozen.
+            // No probe asks again, so this one counts for all.
             health.failures = u32::MAX;
+            health.failing_since = Some(now);
             health.probe_error = format!("it has not called POST /health of its SDK for {silence:?}");
             out.changed = true;
         }

@@ -242,6 +242,7 @@ fn a_stop_asks_waits_the_grace_time_and_kills() {
     let mut bench = Bench::welcomed();
     bench.ready("arena-1");
     bench.linked(1, "arena-1.0", "secret-1");
+    bench.link(1, FromServer::Status(Status::default()));
     bench.take();
     let stop = || ToAgent::Stop { term: 5, server: name("arena-1").into(), reason: "surplus".to_owned() };
     bench.control(stop());

@@ -284,6 +284,7 @@ fn a_process_that_ends_is_told_whether_another_one_comes() {
         let mut bench = Bench::welcomed();
         bench.ready("arena-1");
         bench.linked(1, "arena-1.0", "secret-1");
+        bench.link(1, FromServer::Status(Status::default()));
         told(&mut bench);
         assert_eq!(successor(&mut bench), expected, "{case}");
     }

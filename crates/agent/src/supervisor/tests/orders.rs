@@ -1,7 +1,8 @@
 //! Control: terms, refusals, reports, stopping everything.
 
 use greenroom_core::RoomId;
-use greenroom_wire::rooms::EndReason;
+use greenroom_wire::link::Status;
+use greenroom_wire::rooms::{EndReason, RoomReport};
 
 use super::*;
 
@@ -62,6 +63,61 @@ fn an_order_that_cannot_be_carried_out_is_refused_with_the_reason() {
         reason: EndReason::Superseded,
     });
     assert_eq!(bench.refusals(), ["room room-1 is not closed: gameserver arena-1 has no link"]);
+}
+
+#[test]
+fn a_stop_that_crosses_word_of_players_or_rooms_is_refused_until_they_are_gone() {
+    let stop = || ToAgent::Stop { term: 5, server: name("arena-1").into(), reason: "surplus".to_owned() };
+    let room: RoomId = "room-1".parse().unwrap();
+    let live = RoomReport { room: room.into(), epoch: 1, key: None, seats: Vec::new(), kept: false };
+    let status = |connections, rooms: &[RoomReport]| Status {
+        connections,
+        rooms: rooms.to_vec(),
+        ..Status::default()
+    };
+    for busy in [status(1, &[]), status(0, &[live])] {
+        let mut bench = Bench::welcomed();
+        bench.ready("arena-1");
+        bench.linked(1, "arena-1.0", "secret-1");
+        bench.link(1, FromServer::Status(status(0, &[])));
+        bench.pass(100);
+        bench.take();
+        bench.link(1, FromServer::Status(busy.clone()));
+        bench.control(stop());
+        let refusal = "gameserver arena-1 is in use, by what this agent has heard since";
+        assert_eq!(bench.refusals(), [refusal], "{busy:?}");
+        assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready, "{busy:?}");
+        bench.link(1, FromServer::Status(status(0, &[])));
+        bench.control(stop());
+        assert_eq!(bench.refusals(), Vec::<String>::new());
+        assert_eq!(bench.phase("arena-1").0, ProcessPhase::Stopping, "{busy:?}");
+        // Players who are told to leave are there still; the order that comes again is no other one.
+        bench.link(1, FromServer::Status(busy.clone()));
+        bench.control(stop());
+        assert_eq!(bench.refusals(), Vec::<String>::new(), "{busy:?}");
+    }
+}
+
+#[test]
+fn a_stop_waits_until_a_server_that_is_taken_over_has_told_its_rooms() {
+    let stop = || ToAgent::Stop { term: 5, server: name("arena-1").into(), reason: "surplus".to_owned() };
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    bench.link(1, FromServer::Status(Status::default()));
+    let mut bench = Bench::from_journal(bench.supervisor.journal(), bench.now);
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
+    let process = Process { handle: Handle::from_text("h1".to_owned()), pid: Some(1001) };
+    let found = Some(process);
+    bench.event(Event::Adopted { server: name("arena-1"), instance: instance("arena-1.0"), found });
+    bench.take();
+    bench.control(stop());
+    assert_eq!(bench.refusals().len(), 1, "its rooms may be on their way");
+    bench.linked(2, "arena-1.0", "secret-1");
+    bench.link(2, FromServer::Status(Status::default()));
+    bench.control(stop());
+    assert_eq!(bench.refusals(), Vec::<String>::new());
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Stopping);
 }
 
 #[test]
