@@ -23,6 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::shell::Input;
 use crate::supervisor::{Event, SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};
@@ -60,7 +61,8 @@ pub(crate) struct Asked {
 #[derive(Debug)]
 struct Waiting {
     answer: mpsc::Sender<Told>,
-    is_watch: bool,
+    /// Of one that watches: when this goes, so does whoever waits for the watcher to go.
+    watch: Option<DropGuard>,
 }
 
 /// Calls that wait for an answer, or for the next one.
@@ -80,23 +82,29 @@ impl Calls {
     ) -> Event {
         let call = SdkCall(self.next_id);
         self.next_id += 1;
-        let is_watch = asked.word.is_watch();
-        if is_watch {
-            let (answer, inbox) = (asked.answer.clone(), inbox.clone());
+        let watch = asked.word.is_watch().then(|| {
+            let over = CancellationToken::new();
+            let (answer, inbox, is_over) = (asked.answer.clone(), inbox.clone(), over.clone());
             tasks.spawn(async move {
-                answer.closed().await;
+                tokio::select! {
+                    () = answer.closed() => {}
+                    () = is_over.cancelled() => {}
+                }
+                // The watcher sees the end once nobody holds its channel.
+                drop(answer);
                 // The receiver is gone only when the agent ends.
                 let _ = inbox.send(Input::Event(Event::SdkLost { call })).await;
             });
-        }
-        self.waiting.insert(call, Waiting { answer: asked.answer, is_watch });
+            over.drop_guard()
+        });
+        self.waiting.insert(call, Waiting { answer: asked.answer, watch });
         Event::Sdk { call, who: asked.who, word: asked.word }
     }
 
-    /// Answers a call. Only one that watches is answered again.
+    /// Answers a call. Only one that watches is answered again, and no longer once it is [`ANSWERS_MAX`] behind.
     pub(crate) fn tell(&mut self, call: SdkCall, told: Told) {
         let Some(waiting) = self.waiting.get(&call) else { return };
-        let is_over = told.is_err() || !waiting.is_watch;
+        let is_over = told.is_err() || waiting.watch.is_none();
         if waiting.answer.try_send(told).is_err() || is_over {
             self.waiting.remove(&call);
         }
@@ -170,5 +178,50 @@ async fn converse(stream: TcpStream, service: TowerToHyperService<Router>) {
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection to the sdk ended with an error");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::SdkWord;
+
+    /// A watch that is open, with its answers, and what the supervisor is told.
+    fn watch(calls: &mut Calls, tasks: &mut JoinSet<()>) -> (mpsc::Receiver<Told>, mpsc::Receiver<Input>) {
+        let (answer, answers) = mpsc::channel(ANSWERS_MAX);
+        let (inbox, told) = mpsc::channel(8);
+        let who = SdkWho::Port("arena-1".parse().unwrap());
+        calls.open(Asked { who, word: SdkWord::Watch, answer }, tasks, &inbox);
+        (answers, told)
+    }
+
+    #[tokio::test]
+    async fn a_watch_ends_with_what_it_watches_and_when_its_reader_is_too_slow() {
+        for too_slow in [false, true] {
+            let (mut calls, mut tasks) = (Calls::default(), JoinSet::new());
+            let (mut answers, mut told) = watch(&mut calls, &mut tasks);
+            let fill = if too_slow { ANSWERS_MAX + 1 } else { 1 };
+            for _ in 0..fill {
+                calls.tell(SdkCall(0), Ok(SdkTold::Done));
+            }
+            if !too_slow {
+                calls.end(SdkCall(0));
+            }
+            for _ in 0..fill.min(ANSWERS_MAX) {
+                assert_eq!(answers.recv().await, Some(Ok(SdkTold::Done)));
+            }
+            let end = tokio::time::timeout(Duration::from_secs(5), answers.recv()).await;
+            assert_eq!(end, Ok(None), "its stream ends, too slow: {too_slow}");
+            let lost = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.unwrap();
+            assert!(matches!(lost, Some(Input::Event(Event::SdkLost { call: SdkCall(0) }))), "{lost:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_goes_is_missed() {
+        let (mut calls, mut tasks) = (Calls::default(), JoinSet::new());
+        let (answers, mut told) = watch(&mut calls, &mut tasks);
+        drop(answers);
+        assert!(matches!(told.recv().await, Some(Input::Event(Event::SdkLost { call: SdkCall(0) }))));
     }
 }

@@ -188,8 +188,9 @@ async fn a_watch_gets_a_line_at_once_and_one_at_each_change() {
     let (lines, mut shown) = tokio::sync::mpsc::unbounded_channel();
     let reading = tokio::task::spawn_blocking(move || {
         // Chunks and lines are the same here; sizes of chunks are no JSON objects.
-        for line in BufReader::new(stream).lines().map_while(Result::ok).filter(|line| line.starts_with('{'))
-        {
+        // The chunk of no bytes is the end of the answer; the connection stays open for the next one.
+        let lines_of = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| line != "0");
+        for line in lines_of.filter(|line| line.starts_with('{')) {
             let line: Value = serde_json::from_str(&line).unwrap();
             let _ = lines.send(line["result"]["status"]["state"].as_str().unwrap().to_owned());
         }
@@ -201,7 +202,9 @@ async fn a_watch_gets_a_line_at_once_and_one_at_each_change() {
     assert_eq!(shown.recv().await.as_deref(), Some("Ready"), "its labels have changed");
     world.stop("arena-1");
     assert_eq!(shown.recv().await.as_deref(), Some("Shutdown"));
-    assert_eq!(shown.recv().await, None, "its process is over");
+    world.phase("arena-1", ProcessPhase::Ended).await;
+    let end = tokio::time::timeout(Duration::from_secs(5), shown.recv()).await;
+    assert_eq!(end, Ok(None), "its process is over");
     reading.await.unwrap();
     world.stop_agent().await.unwrap();
 }
@@ -317,8 +320,9 @@ async fn peers_are_told_over_http_and_watched_as_they_come_and_go() {
     let stream = open(&sdk.address, &request);
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
     let reading = tokio::task::spawn_blocking(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok).filter(|line| line.starts_with('{'))
-        {
+        // The chunk of no bytes is the end of the answer; the connection stays open for the next one.
+        let lines_of = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| line != "0");
+        for line in lines_of.filter(|line| line.starts_with('{')) {
             let line: Value = serde_json::from_str(&line).unwrap();
             let result = &line["result"];
             let name = result["peer"]["name"].as_str().or(result["name"].as_str()).unwrap_or("-");
