@@ -123,12 +123,17 @@ export class Follower {
 
   /** One question at a time; false when there was no answer, and the address stays as it was. */
   #ask(): Promise<boolean> {
-    this.#asking ??= Promise.resolve(AbortSignal.timeout(this.#options.askTimeout ?? 15_000))
-      .then(this.#discover)
+    this.#asking ??= this.#answer(AbortSignal.timeout(this.#options.askTimeout ?? 15_000))
       .then((found) => (this.#point(found), true))
       .catch((error: Error) => (this.#options.onAskError?.(error), false))
       .finally(() => (this.#asking = undefined));
     return this.#asking;
+  }
+
+  /** Within the time of `signal`, also where `discover` does not look at it. */
+  #answer(signal: AbortSignal): Promise<Address> {
+    const late = new Promise<never>((_, refuse) => signal.addEventListener("abort", () => refuse(signal.reason), { once: true }));
+    return Promise.race([Promise.resolve(signal).then(this.#discover), late]);
   }
 
   /** From the next attempt on. The stock manager reads its `uri` at each one. */

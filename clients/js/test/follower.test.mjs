@@ -186,6 +186,16 @@ test('when the control plane is away too, the old address is tried on', async (t
   await once(socket, 'connect');
 });
 
+test('a question that nobody answers and that does not look at its signal is given up and asked again', async (t) => {
+  const node = await server(t);
+  const told = [];
+  let asked = 0;
+  const discover = () => ((asked += 1) === 1 ? new Promise(() => {}) : Promise.resolve({ url: node.url }));
+  const { socket } = follower(t, discover, { askTimeout: 50, onAskError: (error) => told.push(error.name) });
+  await once(socket, 'connect');
+  assert.deepEqual([told, asked], [['TimeoutError'], 2]);
+});
+
 test('an expired token is mended by a fresh one; a refusal of the program is not asked about', async (t) => {
   const node = await server(t, { admit: ({ handshake: { auth } }) => ({ old: 'token_expired', banned: 'banned' })[auth.token] });
   const tokens = ['old', 'new'];

@@ -106,6 +106,18 @@ pub enum PlaceError {
         /// Last one.
         last: u16,
     },
+    /// ECS has not told yet which ports lead to the container, or none does. Ask again in a moment.
+    #[error(
+        "ECS tells no ports of container {container}; give it portMappings with containerPorts within {first}-{last}, for ECS hands through only what is mapped in bridge mode"
+    )]
+    NoPortsTold {
+        /// The container.
+        container: String,
+        /// First port that a server may take.
+        first: u16,
+        /// Last one.
+        last: u16,
+    },
     /// ECS has not told yet where a port leads. Ask again in a moment.
     #[error(
         "ECS tells no host port for port {port} of container {container}; see that its task is in bridge mode and maps it"
@@ -225,6 +237,10 @@ fn address(
 
 /// The host port of each TCP port of the container that a server may take. One outside the agent's ports is somebody else's.
 fn bindings(container: &Container, ports: &RangeInclusive<u16>) -> Result<BTreeMap<u16, u16>, PlaceError> {
+    if container.ports.is_empty() {
+        let (container, first, last) = (container.name.clone(), *ports.start(), *ports.end());
+        return Err(PlaceError::NoPortsTold { container, first, last });
+    }
     let ours = |port: &&Port| port.is_tcp() && ports.contains(&port.container_port);
     let mut found: BTreeMap<u16, u16> = BTreeMap::new();
     for port in container.ports.iter().filter(ours) {

@@ -76,7 +76,11 @@ pub enum TaskError {
 impl TaskError {
     /// Whether the same question may be answered a moment later.
     const fn may_pass(&self) -> bool {
-        matches!(self, Self::Unread { .. } | Self::Place(PlaceError::NotBound { .. }))
+        match self {
+            Self::Unread { .. } => true,
+            Self::Place(why) => matches!(why, PlaceError::NotBound { .. } | PlaceError::NoPortsTold { .. }),
+            Self::Setup(_) => false,
+        }
     }
 }
 

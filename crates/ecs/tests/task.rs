@@ -105,6 +105,10 @@ async fn what_ecs_does_not_know_yet_is_asked_again() {
     fake.set(|world| world.metadata_trouble = Some(Trouble::Slow(Duration::from_millis(300))));
     until(&fake, "it asks again while no host port is told", |world| world.metadata_asked >= before + 4)
         .await;
+    let before = fake.read(|world| world.metadata_asked);
+    fake.set(|world| world.container["Ports"] = json!([]));
+    until(&fake, "it asks again while no port is told at all", |world| world.metadata_asked >= before + 4)
+        .await;
     assert!(asking.try_join_next().is_none(), "it is not content with less");
     fake.set(|world| world.container["Ports"] = bound());
     let found = asking.join_next().await.unwrap().unwrap().unwrap();

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
 
 use crate::members::Backend;
-use crate::splice::Stream;
+use crate::splice::{Stream, bounded};
 
 /// How long a server may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
@@ -96,6 +96,7 @@ impl Dialler {
         let stream = connecting.await.map_err(|_| DialError::Late)?.map_err(DialError::Connect)?;
         // Frames are small. A failure means that the server is gone already.
         let _gone = stream.set_nodelay(true);
+        let stream = bounded(stream);
         let stream: Box<dyn Stream> = match (backend.tls, &self.tls) {
             (false, _) => Box::new(stream),
             (true, None) => return Err(DialError::NoAuthorities),

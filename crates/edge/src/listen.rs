@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use crate::proxy::Visitor;
-use crate::splice::Stream;
+use crate::splice::{Stream, bounded};
 use crate::{Edge, PortUse};
 
 /// How long the head of a request may take, and a connection rest between two: longer than the 25 s between two pings, so
@@ -116,6 +116,7 @@ async fn receive(
     // Frames are small. A failure means that the peer is gone already.
     let _gone = SockRef::from(&stream).set_tcp_nodelay(true);
     let is_secure = tls.is_some();
+    let stream = bounded(stream);
     let stream: Box<dyn Stream> = match tls.as_ref().and_then(|tls| tls.accepting()) {
         None => Box::new(stream),
         Some(accepting) => match timeout(SHAKE_MAX, TlsAcceptor::from(accepting).accept(stream)).await {

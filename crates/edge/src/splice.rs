@@ -11,11 +11,26 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_io_timeout::TimeoutStream;
 
 /// Most bytes of one side at once.
 const CHUNK_BYTES: usize = 8 * 1024;
 /// How long one side may go on after the other has ended.
 const HALF_CLOSED_MAX: Duration = Duration::from_secs(30);
+
+/// How long a peer may take nothing of what is sent to it: longer than a server waits for a word of its client (45 s by default), whose
+/// end could not be handed on.
+const TAKES_NOTHING_MAX: Duration = Duration::from_secs(60);
+
+/// A connection whose writes fail once its peer has taken nothing for a minute, so that none is held for ever by one that does not read.
+pub(crate) type Bounded<S> = Pin<Box<TimeoutStream<S>>>;
+
+/// Bounds the writes to a peer.
+pub(crate) fn bounded<S: AsyncRead + AsyncWrite>(stream: S) -> Bounded<S> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(TAKES_NOTHING_MAX));
+    Box::pin(stream)
+}
 
 /// A connection in plain speech or under TLS.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -168,6 +183,29 @@ mod tests {
         assert_eq!(&late, b"but");
         assert!(task.join_next().await.unwrap().unwrap().is_ok(), "it does not wait for ever");
         assert_eq!(one.read(&mut late).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_takes_nothing_is_given_up_and_one_that_takes_little_is_not() {
+        let ((mut one, near), (mut other, far)) = (duplex(64), duplex(64));
+        let side = |stream: DuplexStream| Side { stream: Box::new(bounded(stream)), read: Vec::new() };
+        let mut task = JoinSet::new();
+        task.spawn(splice(side(near), side(far)));
+        let mut writing = JoinSet::new();
+        writing.spawn(async move {
+            let told = other.write_all(&[7; 10_000]).await;
+            // It ends, and nobody takes even that.
+            drop(other);
+            told
+        });
+        for _ in 0..20 {
+            tokio::time::sleep(TAKES_NOTHING_MAX - Duration::from_secs(1)).await;
+            one.read_exact(&mut [0; 8]).await.unwrap();
+        }
+        assert!(task.try_join_next().is_none(), "it is slow, but it takes");
+        let ended = tokio::time::timeout(2 * TAKES_NOTHING_MAX, task.join_next()).await.expect("in time");
+        assert_eq!(ended.unwrap().unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(writing.join_next().await.unwrap().unwrap().is_err(), "the sender is told");
     }
 
     #[tokio::test(start_paused = true)]

@@ -184,7 +184,10 @@ fn ports_are_those_that_lead_to_the_container() {
 #[test]
 fn what_is_wrong_with_ports_is_told() {
     let cases = [
-        (Value::Null, "no TCP port of container greenroom is within 7000-8000, the ports of [host];"),
+        (
+            Value::Null,
+            "ECS tells no ports of container greenroom; give it portMappings with containerPorts within 7000-8000",
+        ),
         (json!([bound(80, 32_768)]), "no TCP port of container greenroom is within 7000-8000"),
         (
             json!([{ "ContainerPort": 7000, "Protocol": "tcp" }]),
