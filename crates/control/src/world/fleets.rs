@@ -213,12 +213,20 @@ impl World {
         self.note(Notice::ServerUncordoned { server: name.clone() });
     }
 
-    /// The last look before a stop: nothing was promised on it since the plan was made.
+    /// The last look before a stop: nothing was promised on it since the plan was made. One on a silent host is not told, not even
+    /// later: who comes to it meanwhile is not known here.
     fn stop_server(&mut self, name: &ServerName, reason: StopReason) {
         let busy = self.rooms_of.contains_key(name);
+        let Some(server) = self.servers.get(name) else { return };
+        let heard = self.is_trusted(&server.host);
         let Some(server) = self.servers.get_mut(name) else { return };
         if busy || server.held || server.connections > 0 || server.in_flight > 0 || server.stop.is_some() {
             return;
+        }
+        if !heard {
+            server.written_off = true;
+            self.refresh(name);
+            return self.note(Notice::ServerWrittenOff { server: name.clone() });
         }
         server.stop = Some(reason);
         self.refresh(name);
@@ -240,7 +248,8 @@ impl World {
         // Servers found since the order may have filled the fleet.
         let fleet = self.fleets.get(&server.fleet).filter(|fleet| !fleet.is_above_maximum());
         let spec = fleet.map(|fleet| &fleet.spec);
-        let spec = spec.filter(|spec| spec.revision == server.revision && server.stop.is_none());
+        let spec = spec
+            .filter(|spec| spec.revision == server.revision && server.stop.is_none() && !server.written_off);
         let Some(spec) = spec else {
             return self.forget_server(name, EndReason::Stopped, "its start is no longer wanted");
         };
@@ -278,6 +287,7 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         asked_at: Some(now),
         cordoned: None,
         stop: None,
+        written_off: false,
         endpoint: SmolStr::default(),
         tls: false,
         pid: None,

@@ -28,6 +28,7 @@ pub enum Notice {
     ServerUnhealthy { server: ServerName, message: String },
     ServerRestarting { server: ServerName, restarts: u32, message: String },
     ServerStopping { server: ServerName, reason: StopReason },
+    ServerWrittenOff { server: ServerName },
     ServerGone { server: ServerName, message: String },
     OrderRefused { server: ServerName, message: String },
     ServerElsewhere { server: ServerName, host: HostName },
@@ -69,6 +70,7 @@ impl Notice {
             | Self::ServerUnhealthy { .. }
             | Self::ServerRestarting { .. }
             | Self::ServerStopping { .. }
+            | Self::ServerWrittenOff { .. }
             | Self::ServerGone { .. }
             | Self::OrderRefused { .. }
             | Self::ServerElsewhere { .. }
@@ -121,6 +123,10 @@ impl fmt::Display for Notice {
             Self::ServerStopping { server, reason } => {
                 write!(f, "gameserver {server} told to stop: {reason}")
             }
+            Self::ServerWrittenOff { server } => write!(
+                f,
+                "gameserver {server} was idle and its host has been silent since: others take its place until it is heard again"
+            ),
             Self::ServerGone { server, message } => write!(f, "gameserver {server} ended: {message}"),
             Self::OrderRefused { server, message } => {
                 write!(f, "order for gameserver {server} refused: {message}")

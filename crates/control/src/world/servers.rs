@@ -110,6 +110,7 @@ impl World {
                 // A stop that was stored is carried out by whoever leads next.
                 None => self.told_to_stop.contains(name.as_str()).then_some(StopReason::ToldBefore),
             },
+            written_off: false,
             endpoint: report.endpoint.as_str().into(),
             // An agent that was started anew has not asked the port yet; the process speaks as it did.
             tls: report.tls || old.is_some_and(|old| old.tls && old.instance == report.instance.0),
@@ -278,7 +279,7 @@ impl World {
     }
 
     pub(super) fn state_of(&self, name: &ServerName, server: &ServerState) -> State {
-        if server.stop.is_some() {
+        if server.stop.is_some() || server.written_off {
             return State::Stopped;
         }
         let silent = !self.is_trusted(&server.host);

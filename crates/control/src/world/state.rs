@@ -221,6 +221,9 @@ pub(super) struct ServerState {
     pub(super) cordoned: Option<StopReason>,
     /// Why it was told to stop.
     pub(super) stop: Option<StopReason>,
+    /// Its host was silent for so long that others take its place. Nobody can tell it to stop there, so it was not: the next report of
+    /// it takes it up again.
+    pub(super) written_off: bool,
     pub(super) endpoint: SmolStr,
     /// Whether that port speaks TLS.
     pub(super) tls: bool,

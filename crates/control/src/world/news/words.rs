@@ -120,6 +120,7 @@ impl World {
             | Notice::ServerUnhealthy { .. }
             | Notice::ServerRestarting { .. }
             | Notice::ServerStopping { .. }
+            | Notice::ServerWrittenOff { .. }
             | Notice::ServerGone { .. }
             | Notice::ServerElsewhere { .. }
             | Notice::RoomMade { .. }

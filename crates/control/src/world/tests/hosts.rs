@@ -115,6 +115,58 @@ fn an_order_without_effect_is_sent_again_and_a_refused_one_is_replaced_after_a_p
     assert_ne!(rig.servers_of("arena")[0].to_string(), started[0]);
 }
 
+fn stops(rig: &Rig) -> Vec<String> {
+    let stopped = |order: &ToAgent| match order {
+        ToAgent::Stop { server, .. } => Some(server.to_string()),
+        _ => None,
+    };
+    rig.orders.iter().filter_map(stopped).collect()
+}
+
+#[test]
+fn idle_servers_of_hosts_that_were_silent_for_minutes_are_given_out_again_when_they_are_heard() {
+    for restarts in [false, true] {
+        let mut rig = Rig::ready(vec![room_fleet("arena", (2, 4), 1, 4)]);
+        let servers = rig.servers_of("arena");
+        rig.silent_ms(120_000);
+        assert!(rig.allocate(request(None, &["ann"])).is_err(), "nobody knows whether they live");
+        if restarts {
+            rig.restart();
+            rig.connect();
+        }
+        rig.report();
+        let made = rig.allocate(request(None, &["bob"])).expect("they are back");
+        assert!(servers.iter().any(|server| *server == made.server.0), "{made:?}");
+        rig.run_ms(20_000);
+        assert_eq!((stops(&rig), rig.servers_of("arena")), (Vec::new(), servers), "{restarts}");
+    }
+}
+
+#[test]
+fn of_servers_that_were_replaced_while_their_host_was_silent_only_what_is_too_many_goes() {
+    let mut rig = Rig::ready(vec![room_fleet("arena", (2, 2), 1, 4)]);
+    let (first, before) = (rig.stream, std::mem::take(&mut rig.servers));
+    rig.stream = rig.connect_as("h2", "b", 0);
+    rig.run_ms(70_000);
+    assert_eq!(rig.servers.len(), 2, "others take their place");
+    assert_eq!(stops(&rig), Vec::<String>::new());
+    let (second, mut others) = (rig.stream, before.clone());
+    // Somebody had the address of one of them.
+    others.values_mut().next().unwrap().report.connections = 3;
+    let busy = others.keys().next().unwrap().clone();
+    for _ in 0..20 {
+        rig.silent_ms(1_000);
+        for stream in [first, second] {
+            std::mem::swap(&mut rig.servers, &mut others);
+            rig.stream = stream;
+            rig.report();
+        }
+    }
+    let stopped: std::collections::BTreeSet<String> = stops(&rig).into_iter().collect();
+    assert_eq!(stopped.len(), 2, "{stopped:?}");
+    assert!(!stopped.contains(busy.as_str()), "{stopped:?}");
+}
+
 #[test]
 fn without_a_host_the_fleet_says_so() {
     let mut rig = Rig::new(vec![room_fleet("arena", (2, 2), 1, 1)], Bounds::default());

@@ -102,7 +102,7 @@ pub(super) struct Rig {
     /// Whether the agent carries out what it is told.
     pub(super) agent_obeys: bool,
     next: u64,
-    stream: StreamId,
+    pub(super) stream: StreamId,
 }
 
 pub(super) const HOST: &str = "h1";
