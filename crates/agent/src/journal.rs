@@ -103,6 +103,9 @@ pub struct JournalServer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JournalSaid {
+    /// That it can take players. Whether it has proven that for long enough is the server's `ready`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ready: bool,
     /// It tells when it is in use, so that its being free says something of its rooms.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tells_use: bool,

@@ -70,6 +70,8 @@ pub struct Template {
     pub probe: Probe,
     /// Time between SIGTERM and SIGKILL. Default 10 s.
     pub stop_grace: Duration,
+    /// For how long a new process must pass its probe without a break before it takes players. Default 0: once is enough.
+    pub min_ready: Duration,
     /// Whether each server gets a port on loopback where shipped Agones SDKs find theirs. Default not: whoever finds the port is
     /// believed.
     pub agones: bool,

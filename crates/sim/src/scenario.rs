@@ -320,6 +320,7 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
         secrets: BTreeMap::new(),
         probe: Probe::EngineIo,
         stop_grace: Duration::from_secs(10),
+        min_ready: Duration::ZERO,
         agones: false,
     };
     Fleet {

@@ -302,6 +302,10 @@ pub struct StartOrder {
     pub probe: ProbeWord,
     /// Milliseconds between SIGTERM and SIGKILL.
     pub stop_grace_ms: u64,
+    /// Milliseconds for which a new process must pass its probe without a break before it is [`ProcessPhase::Ready`]. Left out when 0;
+    /// agents that do not know it take the first pass for enough.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_ready_ms: u64,
     /// Rooms it may hold; 0 for `mesh`.
     pub rooms_per_server: u16,
     /// Seats per room; 0 for `mesh`.
@@ -313,6 +317,12 @@ pub struct StartOrder {
     /// said [`Hello::agones`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub agones: bool,
+}
+
+/// Whether a span is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(span_ms: &u64) -> bool {
+    *span_ms == 0
 }
 
 /// How readiness is proven, on the wire.

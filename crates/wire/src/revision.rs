@@ -25,7 +25,8 @@ struct Hashed<'a> {
 }
 
 /// First 12 hex digits of SHA-256 over the canonical JSON of what a server can notice: command, environment, where
-/// secrets are found with the version of each, probe, sizes and the port for an Agones SDK. No secret: whoever knows a hash could try values. The stop grace is left out: changing it needs no new process.
+/// secrets are found with the version of each, probe, sizes and the port for an Agones SDK. No secret: whoever knows a hash could try values. The stop grace and
+/// `min_ready` are left out: changing them needs no new process.
 #[must_use]
 pub fn revision(template: &Template, kind: FleetKind) -> Revision {
     let (rooms_per_server, seats_per_room) = sizes(kind);
@@ -85,6 +86,7 @@ mod tests {
             secrets: std::collections::BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
+            min_ready: Duration::ZERO,
             agones: false,
         }
     }
@@ -94,6 +96,7 @@ mod tests {
         let base = revision(&template("a"), FleetKind::Mesh);
         let mut graceful = template("a");
         graceful.stop_grace = Duration::from_secs(99);
+        graceful.min_ready = Duration::from_secs(5);
         assert_eq!(revision(&graceful, FleetKind::Mesh), base);
         assert_ne!(revision(&template("b"), FleetKind::Mesh), base);
         let agones = Template { agones: true, ..template("a") };

@@ -164,6 +164,7 @@ fn fleet(args: &Args) -> anyhow::Result<Fleet> {
             secrets: BTreeMap::new(),
             probe: Probe::Tcp,
             stop_grace: Duration::from_secs(10),
+            min_ready: Duration::ZERO,
             agones: false,
         },
         revision: "bench".parse()?,

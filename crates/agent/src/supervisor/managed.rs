@@ -5,6 +5,7 @@
 mod frozen;
 mod held;
 mod own_word;
+mod proven;
 mod report;
 mod told;
 mod words;
@@ -71,8 +72,10 @@ pub(super) enum Stage {
 
 #[derive(Debug)]
 pub(super) struct Health {
-    /// A probe has passed in this process.
+    /// This process has proven that it can serve.
     ready: bool,
+    /// Since when it has done so without a break; of one that is not ready yet.
+    proving_since: Option<Timestamp>,
     /// It was told to be ready: from then on it may be promised to players, whatever the engine says.
     told_ready: bool,
     probe_at: Timestamp,
@@ -88,6 +91,7 @@ impl Health {
     fn new(now: Timestamp, ready: bool) -> Self {
         Self {
             ready,
+            proving_since: None,
             told_ready: ready,
             probe_at: now,
             probing: false,
@@ -391,6 +395,7 @@ impl Managed {
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Timestamp, settings: &Settings, out: &mut Out) {
         self.end_if_frozen(now);
+        self.prove_own_word(now, out);
         self.mind_own_word(now, out);
         self.end_reservation(now, out);
         self.show_record(settings, out);
@@ -440,7 +445,11 @@ impl Managed {
                 };
                 let silent_at = (self.link.ever && !health.silent).then_some(self.link.heard_at + SILENCE);
                 let frozen_at = self.frozen_at(health).filter(|_| self.stop_reason.is_none());
-                [probe_at, silent_at, frozen_at, self.own_word.hold.ends_at()].into_iter().flatten().min()
+                let proven_at = self.own_word_proven_at(health);
+                [probe_at, proven_at, silent_at, frozen_at, self.own_word.hold.ends_at()]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
             Stage::Adopting { .. } | Stage::Launching | Stage::Ended { .. } => None,
         }
@@ -448,6 +457,7 @@ impl Managed {
 
     /// A probe came back.
     pub(super) fn probed(&mut self, outcome: Result<Speech, String>, now: Timestamp, out: &mut Out) {
+        let min_ready = self.min_ready();
         let Stage::Running { health, .. } = &mut self.stage else { return };
         let (before, error_before) = (health.phase(), health.probe_error.clone());
         health.probing = false;
@@ -458,13 +468,13 @@ impl Managed {
                 health.failures = 0;
                 health.failing_since = None;
                 health.probe_error.clear();
-                out.dirty |= !health.ready;
-                health.ready = true;
-                health.probe_at = now + PROBE_LATER;
+                out.dirty |= health.prove(now, min_ready);
+                health.probe_at = now + if health.ready { PROBE_LATER } else { PROBE_SOON };
             }
             Err(error) => {
                 health.failures = health.failures.saturating_add(1);
                 health.failing_since.get_or_insert(now);
+                health.proving_since = None;
                 health.probe_error = error;
                 health.probe_at = now + PROBE_SOON;
             }

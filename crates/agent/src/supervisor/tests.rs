@@ -58,6 +58,7 @@ fn order(server: &str, fleet: &str) -> StartOrder {
         secrets: BTreeMap::new(),
         probe: ProbeWord::EngineIo,
         stop_grace_ms: 10_000,
+        min_ready_ms: 0,
         rooms_per_server: 2,
         seats_per_room: 4,
         ports: None,

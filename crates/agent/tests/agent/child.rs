@@ -18,6 +18,8 @@ pub(crate) const IS_AGENT: &str = "TEST_IS_AGENT";
 pub(crate) const ENDED_ROOM: &str = "TEST_ENDED_ROOM";
 /// Set: publish this packet again and again.
 pub(crate) const PUBLISH: &str = "TEST_PUBLISH";
+/// How many connections it tells of; 3 unless it is said.
+pub(crate) const CONNECTIONS: &str = "TEST_CONNECTIONS";
 /// A gameserver ends by itself after this, whatever becomes of the test.
 const LIFE: Duration = Duration::from_secs(90);
 
@@ -77,8 +79,9 @@ fn link(ended: &mut Option<String>, dies_at: Instant) -> std::io::Result<()> {
     let mut read = BufReader::new(stream);
     let mut line = String::new();
     let mut once = true;
+    let connections = std::env::var(CONNECTIONS).map_or(3, |told| told.parse().unwrap());
     while Instant::now() < dies_at {
-        say(&FromServer::Status(Status { connections: 3, ..Status::default() }))?;
+        say(&FromServer::Status(Status { connections, ..Status::default() }))?;
         if let Ok(packet) = std::env::var(PUBLISH) {
             let namespace = "/".to_owned();
             let (groups, except, attachments) = (Vec::new(), Vec::new(), Vec::new());

@@ -252,6 +252,7 @@ pub(crate) fn order(server: &str, command: &[&str]) -> StartOrder {
         secrets: BTreeMap::new(),
         probe: ProbeWord::EngineIo,
         stop_grace_ms: 5_000,
+        min_ready_ms: 0,
         rooms_per_server: 1,
         seats_per_room: 4,
         ports: None,

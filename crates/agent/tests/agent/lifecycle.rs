@@ -5,6 +5,7 @@ use std::time::Instant;
 use greenroom_agent::RunError;
 use greenroom_wire::agent::{ProbeWord, ProcessPhase};
 
+use crate::child::CONNECTIONS;
 use crate::control::{Manner, World, gameserver, kill, order, runs, start_order};
 
 #[tokio::test]
@@ -35,7 +36,7 @@ async fn a_crashed_server_comes_back_on_its_port_as_a_new_instance() {
 #[tokio::test]
 async fn a_server_that_ignores_sigterm_is_killed_after_its_grace_time() {
     let mut world = World::with_agent().await;
-    let mut stubborn = gameserver("arena-1", &[]);
+    let mut stubborn = gameserver("arena-1", &[(CONNECTIONS, "0")]);
     stubborn.stop_grace_ms = 300;
     // An ignored signal stays ignored over exec.
     let ignore = ["sh", "-c", "trap '' TERM; exec \"$0\" \"$@\""].map(str::to_owned);

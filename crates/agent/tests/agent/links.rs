@@ -8,7 +8,7 @@ use greenroom_wire::agent::{ProcessPhase, ToAgent};
 use greenroom_wire::rooms::EndReason;
 use greenroom_wire::token::PublicKeys;
 
-use crate::child::{ENDED_ROOM, PUBLISH};
+use crate::child::{CONNECTIONS, ENDED_ROOM, PUBLISH};
 use crate::control::{Manner, World, name, room};
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn a_result_outlives_its_server_and_its_agent() {
     let mut world = World::new().await;
     world.manner(Manner::NoAcks);
     world.start_agent();
-    world.start("arena-1", &[(ENDED_ROOM, "room-1")]);
+    world.start("arena-1", &[(ENDED_ROOM, "room-1"), (CONNECTIONS, "0")]);
     world.wait("the result", |heard| heard.ended.first().cloned()).await;
     world.stop("arena-1");
     world.phase("arena-1", ProcessPhase::Ended).await;

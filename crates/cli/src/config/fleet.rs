@@ -25,6 +25,8 @@ const ROOMS_PER_SERVER_MAX: i64 = 10_000;
 /// Seats are numbered in 16 bits, and a room of more has stopped being a room.
 const SEATS_PER_ROOM_MAX: i64 = 10_000;
 
+/// How long a server may take to be ready, unless its fleet says otherwise.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a server with the probe `sdk` may be silent: a moment's pause is no death, and nobody waits longer for one.
 const SDK_SILENCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(10);
 
@@ -65,7 +67,7 @@ pub(super) fn read(
     env.extend(super::recovery::read(&mut section, kind, faults));
     let probe = section.parsed("probe", faults, probe).map_or(Probe::EngineIo, |found| found.value);
     let stop_grace = section.duration("stop_grace", Duration::ZERO..=HOUR, faults);
-    let start_timeout = section.duration("start_timeout", Duration::from_secs(1)..=HOUR, faults);
+    let (min_ready, start_timeout) = readiness(&mut section, faults);
     let agones = section.flag("agones", faults);
     let ports = section.parsed("ports", faults, super::ports::parse);
     let watch = watch(&mut section, faults);
@@ -89,6 +91,7 @@ pub(super) fn read(
         secrets,
         probe,
         stop_grace: stop_grace.map_or(Duration::from_secs(10), |found| found.value),
+        min_ready,
         agones: agones.is_some_and(|found| found.value),
     };
     let kind = kind?;
@@ -104,11 +107,28 @@ pub(super) fn read(
         autoscale,
         allocation: allocation.unwrap_or_else(|| Preference::of(kind)),
         spread: spread.unwrap_or(usual_spread),
-        start_timeout: start_timeout.map_or(Duration::from_secs(60), |found| found.value),
+        start_timeout,
         recycle,
         ports: ports.map(|found| found.value),
     };
     Some(ReadFleet { fleet, replicas_max_span, ports_span, watch })
+}
+
+/// For how long a server must pass its probe, and how long it may take for all of it.
+fn readiness(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> (Duration, Duration) {
+    let timeout = section.duration("start_timeout", Duration::from_secs(1)..=HOUR, faults);
+    let timeout = timeout.map_or(START_TIMEOUT, |found| found.value);
+    let Some(ready) = section.duration("min_ready", Duration::ZERO..=HOUR, faults) else {
+        return (Duration::ZERO, timeout);
+    };
+    if ready.value >= timeout {
+        let timeout = humantime::format_duration(timeout);
+        let message = format!(
+            "no server would ever be ready, for its start_timeout of {timeout} is over first; make min_ready shorter, or start_timeout longer"
+        );
+        faults.push(value_fault(ready.span, message));
+    }
+    (ready.value, timeout)
 }
 
 fn kind(section: &mut Section<'_>, faults: &mut Vec<Fault>) -> Option<KindWord> {

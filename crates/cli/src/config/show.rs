@@ -140,6 +140,7 @@ fn write_fleet(f: &mut fmt::Formatter<'_>, fleet: &Fleet) -> fmt::Result {
     writeln!(f, "probe = {}", text(&probe))?;
     writeln!(f, "stop_grace = {}", span(fleet.template.stop_grace))?;
     writeln!(f, "start_timeout = {}", span(fleet.start_timeout))?;
+    writeln!(f, "min_ready = {}", span(fleet.template.min_ready))?;
     if fleet.template.agones {
         writeln!(f, "agones = true")?;
     }

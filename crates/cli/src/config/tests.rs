@@ -262,6 +262,21 @@ level = "debug"
 }
 
 #[test]
+fn a_server_that_could_never_be_ready_in_time_is_refused() {
+    let fleet = "[fleets.a]\nkind = \"mesh\"\ncommand = [\"./a\"]\n";
+    let told = faults(&format!("{fleet}min_ready = \"60s\"\n"));
+    assert!(
+        told.contains("no server would ever be ready, for its start_timeout of 1m is over first"),
+        "{told}"
+    );
+    for good in ["min_ready = \"59s\"", "min_ready = \"2m\"\nstart_timeout = \"121s\"", "min_ready = \"0s\""]
+    {
+        let config = parse("greenroom.toml", &format!("{fleet}{good}\n")).expect(good);
+        assert!(config.fleets[0].template.min_ready < config.fleets[0].start_timeout, "{good}");
+    }
+}
+
+#[test]
 fn servers_are_kept_together_where_nothing_carries_their_broadcasts_to_another_host() {
     let mesh = "kind = \"mesh\"\ncommand = [\"./a\"]\n";
     let cases = [

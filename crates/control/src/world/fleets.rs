@@ -313,12 +313,17 @@ fn start_order(name: &ServerName, spec: &Fleet) -> StartOrder {
         env: spec.template.env.clone(),
         secrets: secrets(spec),
         probe: (&spec.template.probe).into(),
-        stop_grace_ms: u64::try_from(spec.template.stop_grace.as_millis()).unwrap_or(u64::MAX),
+        stop_grace_ms: millis(spec.template.stop_grace),
+        min_ready_ms: millis(spec.template.min_ready),
         rooms_per_server,
         seats_per_room,
         ports: spec.ports.as_ref().map(|ports| (*ports.start(), *ports.end())),
         agones: spec.template.agones,
     }
+}
+
+fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where the agent finds the secrets. A reference was checked when the fleet was read; one that is none is left out,

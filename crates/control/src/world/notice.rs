@@ -123,10 +123,7 @@ impl fmt::Display for Notice {
             Self::ServerStopping { server, reason } => {
                 write!(f, "gameserver {server} told to stop: {reason}")
             }
-            Self::ServerWrittenOff { server } => write!(
-                f,
-                "gameserver {server} was idle and its host has been silent since: others take its place until it is heard again"
-            ),
+            Self::ServerWrittenOff { server } => write_written_off(f, server),
             Self::ServerGone { server, message } => write!(f, "gameserver {server} ended: {message}"),
             Self::OrderRefused { server, message } => {
                 write!(f, "order for gameserver {server} refused: {message}")
@@ -169,6 +166,13 @@ impl fmt::Display for Notice {
             Self::Trigger { text } => f.write_str(text),
         }
     }
+}
+
+fn write_written_off(f: &mut fmt::Formatter<'_>, server: &ServerName) -> fmt::Result {
+    write!(
+        f,
+        "gameserver {server}, idle on a host that is silent, is replaced; it is taken up again when its host is heard"
+    )
 }
 
 fn write_given_up(f: &mut fmt::Formatter<'_>, hosts: &[HostName]) -> fmt::Result {

@@ -47,6 +47,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
             secrets: BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
+            min_ready: Duration::ZERO,
             agones: false,
         },
         revision: "rev1".parse().unwrap(),

@@ -28,6 +28,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
             secrets: BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
+            min_ready: Duration::ZERO,
             agones: false,
         },
         revision: "new".parse().unwrap(),

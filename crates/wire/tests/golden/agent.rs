@@ -120,6 +120,7 @@ fn control_answers_its_agents_as_ever() {
         secrets: BTreeMap::new(),
         probe: ProbeWord::EngineIo,
         stop_grace_ms: 10_000,
+        min_ready_ms: 0,
         rooms_per_server: 1,
         seats_per_room: 4,
         ports: None,
@@ -132,6 +133,8 @@ fn control_answers_its_agents_as_ever() {
     golden(Process, "agent_start_secrets", &ToAgent::Start { term: 3, order: Box::new(secret) });
     let agones = StartOrder { agones: true, ..order.clone() };
     golden(Process, "agent_start_agones", &ToAgent::Start { term: 3, order: Box::new(agones) });
+    let proven = StartOrder { min_ready_ms: 5_000, ..order.clone() };
+    golden(Process, "agent_start_min_ready", &ToAgent::Start { term: 3, order: Box::new(proven) });
     let ranged = StartOrder { ports: Some((7100, 7199)), ..order.clone() };
     golden(Process, "agent_start", &ToAgent::Start { term: 7, order: Box::new(order) });
     golden(Process, "agent_start_ports", &ToAgent::Start { term: 7, order: Box::new(ranged) });

@@ -29,7 +29,7 @@ const WORDS: u32 = 3;
 #[derive(Debug, Default)]
 pub(super) struct OwnWord {
     /// It can take players. Kept beside its health, for it may say so before its start is known here.
-    is_ready: bool,
+    pub(super) is_ready: bool,
     /// It was found again by this agent: the stream that its `Health` came on ended with the agent before, and shipped SDKs (that
     /// of Node.js, for one) open no other. So its silence means nothing until such a word is heard once more.
     cut_off: bool,
@@ -48,6 +48,7 @@ impl OwnWord {
     /// As the agent before this one journalled it.
     pub(super) fn restore(labels: BTreeMap<String, String>, said: JournalSaid) -> Self {
         Self {
+            is_ready: said.ready,
             labels,
             annotations: said.annotations,
             hold: said.held.into(),
@@ -60,6 +61,7 @@ impl OwnWord {
     /// What it says only once, so that the next agent must know it.
     pub(super) fn said(&self) -> JournalSaid {
         JournalSaid {
+            ready: self.is_ready,
             tells_use: self.tells_use,
             held: self.hold.into(),
             annotations: self.annotations.clone(),
@@ -97,7 +99,9 @@ impl Managed {
     pub(super) fn begin_own_word(&mut self, health: &mut Health, now: Timestamp) {
         let Some(silence) = self.silence() else { return };
         self.own_word.cut_off = self.order.agones && self.is_adopting();
-        health.ready |= self.own_word.is_ready;
+        if self.own_word.is_ready {
+            health.prove(now, self.min_ready());
+        }
         "it has not called POST /ready of its SDK".clone_into(&mut health.probe_error);
         health.own_word_heard(now, silence);
     }
@@ -110,11 +114,8 @@ impl Managed {
     /// It says that it serves, whoever it serves.
     pub(super) fn serves(&mut self, now: Timestamp, out: &mut Out) {
         self.own_word.is_ready = true;
-        if let (Some(_), Stage::Running { health, .. }) = (self.silence(), &mut self.stage) {
-            out.dirty |= !health.ready;
-            out.changed |= !health.ready;
-            health.ready = true;
-        }
+        out.dirty = true;
+        self.prove_own_word(now, out);
         self.says_alive(now, out);
     }
 

@@ -22,8 +22,16 @@ impl Managed {
                     format!("nothing was heard on its link for {} s", SILENCE.as_secs())
                 }
                 ProcessPhase::Unhealthy => format!("its probe fails: {}", health.probe_error),
-                ProcessPhase::Starting if !health.probe_error.is_empty() => {
+                ProcessPhase::Starting
+                    if health.proving_since.is_none() && !health.probe_error.is_empty() =>
+                {
                     format!("its probe has not passed yet: {}", health.probe_error)
+                }
+                ProcessPhase::Starting if health.proving_since.is_some() => {
+                    format!(
+                        "its probe passes; it must for {:?} before it takes players (min_ready)",
+                        self.min_ready()
+                    )
                 }
                 ProcessPhase::Ready if self.is_held() => self.own_word.hold.words().to_owned(),
                 ProcessPhase::Starting

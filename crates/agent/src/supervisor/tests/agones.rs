@@ -352,6 +352,34 @@ impl Bench {
     }
 }
 
+#[test]
+fn its_own_word_counts_once_its_process_has_lived_on_for_min_ready_also_under_the_next_agent() {
+    let ordered = || {
+        let mut bench = Bench::welcomed();
+        let order = StartOrder { min_ready_ms: 5_000, ..agones_order("arena-1") };
+        bench.control(ToAgent::Start { term: 5, order: Box::new(order) });
+        bench.opened("arena-1", Ok(PORT));
+        bench.started("arena-1", "arena-1.0");
+        bench.pass(8_000);
+        bench.says(SdkWord::Ready).unwrap();
+        bench.pass(4_900);
+        assert_eq!(bench.phase("arena-1").0, ProcessPhase::Starting);
+        bench
+    };
+    let mut bench = ordered();
+    bench.pass(100);
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready);
+    // What it says only once is known to the next agent, which has seen it live for no time.
+    let mut bench = ordered().next_agent();
+    bench.control(ToAgent::Welcome { version: 1, term: 5, keys: PublicKeys::default(), hears_held: true });
+    let found = Some(Process { handle: Handle::from_text("h1".to_owned()), pid: Some(1001) });
+    bench.event(Event::Adopted { server: name("arena-1"), instance: instance("arena-1.0"), found });
+    bench.pass(4_900);
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Starting);
+    bench.pass(100);
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready);
+}
+
 /// Nobody else would ever end it: a server that is in use is not stopped.
 #[test]
 fn a_frozen_server_without_a_link_is_ended_though_it_is_in_use() {

@@ -145,6 +145,36 @@ fn a_linked_server_is_unhealthy_after_three_silent_seconds_until_it_is_heard() {
     assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready);
 }
 
+#[test]
+fn a_server_takes_players_once_its_probe_has_passed_for_its_fleets_min_ready_without_a_break() {
+    let mut bench = Bench::welcomed();
+    let order = StartOrder { min_ready_ms: 1_000, ..order("arena-1", "arena") };
+    bench.control(ToAgent::Start { term: 5, order: Box::new(order) });
+    bench.started("arena-1", "arena-1.0");
+    // Each answer comes at once, and the next question 250 ms after it.
+    let answers = |bench: &mut Bench, outcomes: &[bool]| {
+        for ok in outcomes {
+            bench.pass(250);
+            bench.probed("arena-1", "arena-1.0", if *ok { Ok(()) } else { Err("refused") });
+        }
+    };
+    answers(&mut bench, &[true, true, true, true, false]);
+    assert_eq!(bench.phase("arena-1").2, "its probe has not passed yet: refused");
+    answers(&mut bench, &[true, true, true, true]);
+    let (phase, _, message) = bench.phase("arena-1");
+    let waits = "its probe passes; it must for 1s before it takes players (min_ready)";
+    assert_eq!((phase, message.as_str()), (ProcessPhase::Starting, waits));
+    answers(&mut bench, &[true]);
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready);
+    answers(&mut bench, &[false]);
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready, "from now on it is healthy or not");
+    bench.exited("arena-1", "arena-1.0", Exit::Code(1));
+    bench.pass(200);
+    bench.started("arena-1", "arena-1.1");
+    bench.probed("arena-1", "arena-1.1", Ok(()));
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Starting, "the next process proves it anew");
+}
+
 /// Lets the probes of a server fail for a while; the answer is whether it was killed.
 fn fails_for(bench: &mut Bench, span_ms: u64) -> bool {
     bench.take();

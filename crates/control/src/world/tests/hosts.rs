@@ -136,7 +136,7 @@ fn idle_servers_of_hosts_that_were_silent_for_minutes_are_given_out_again_when_t
         }
         rig.report();
         let made = rig.allocate(request(None, &["bob"])).expect("they are back");
-        assert!(servers.iter().any(|server| *server == made.server.0), "{made:?}");
+        assert!(servers.contains(&made.server.0), "{made:?}");
         rig.run_ms(20_000);
         assert_eq!((stops(&rig), rig.servers_of("arena")), (Vec::new(), servers), "{restarts}");
     }
@@ -150,7 +150,7 @@ fn of_servers_that_were_replaced_while_their_host_was_silent_only_what_is_too_ma
     rig.run_ms(70_000);
     assert_eq!(rig.servers.len(), 2, "others take their place");
     assert_eq!(stops(&rig), Vec::<String>::new());
-    let (second, mut others) = (rig.stream, before.clone());
+    let (second, mut others) = (rig.stream, before);
     // Somebody had the address of one of them.
     others.values_mut().next().unwrap().report.connections = 3;
     let busy = others.keys().next().unwrap().clone();

@@ -47,6 +47,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
             secrets: BTreeMap::new(),
             probe: Probe::EngineIo,
             stop_grace: Duration::from_secs(10),
+            min_ready: Duration::ZERO,
             agones: false,
         },
         revision: text("rev1"),
