@@ -159,13 +159,14 @@ impl Sight {
         given.forget(self.now);
         let heard = self.words.values().filter(|word| !self.is_silent(word) && word.drain(drains).is_none());
         let servers = heard.flat_map(|word| word.servers().iter().map(move |server| (word, server)));
+        let load = |server: &ServerReport| server.connections.saturating_add(given.load(&server.server.0));
         let fit = servers.filter(|(word, server)| {
             server.fleet.0 == fleet.name
                 && server.phase == ProcessPhase::Ready
                 && !server.held
+                && fleet.full_at.full(&server.measured.strain(load(server)), None).is_none()
                 && word.matches(server, selector)
         });
-        let load = |server: &ServerReport| server.connections.saturating_add(given.load(&server.server.0));
         let mut of = 0_usize;
         let best = fit
             .map(|(_, server)| server)

@@ -52,7 +52,8 @@ impl Preference {
 pub enum AllocateError {
     /// Nothing that is ready has room. Worth waiting for: the fleet may grow.
     #[error(
-        "no ready gameserver in fleet {fleet} has a free room ({ready} ready, {full} full, {starting} starting, {unhealthy} unhealthy)"
+        "no ready gameserver in fleet {fleet} has a free room ({ready} ready, {full} full{}, {starting} starting, {unhealthy} unhealthy)",
+        beyond(*strained)
     )]
     NoCapacity {
         /// The fleet that was asked.
@@ -61,6 +62,8 @@ pub enum AllocateError {
         ready: u32,
         /// Of those, with no room free.
         full: u32,
+        /// And those that have one, and have reached a cap of [`FullAt`](crate::fleet::FullAt).
+        strained: u32,
         /// Not answering yet.
         starting: u32,
         /// Not handed out.
@@ -86,10 +89,12 @@ pub enum AllocateError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// Nothing answers. Worth waiting for: servers may be starting.
-    #[error("no gameserver in fleet {fleet} is ready ({starting} starting, {unhealthy} unhealthy)")]
+    #[error("no gameserver in fleet {fleet} is ready{} ({starting} starting, {unhealthy} unhealthy)", beyond(*strained))]
     NoneReady {
         /// The fleet that was asked.
         fleet: FleetName,
+        /// Those that answer, and have reached a cap of [`FullAt`](crate::fleet::FullAt).
+        strained: u32,
         /// Not answering yet.
         starting: u32,
         /// Not handed out.
@@ -112,10 +117,12 @@ pub enum EndpointError {
 pub fn no_room(fleet: &Fleet, servers: &[GameServer], selector: &Selector) -> AllocateError {
     let ready = count(fleet, servers, |server| server.state.takes_players());
     if selector.is_any() {
+        let strained = count(fleet, servers, is_strained);
         return AllocateError::NoCapacity {
             fleet: fleet.name.clone(),
             ready,
-            full: ready,
+            full: ready.saturating_sub(strained),
+            strained,
             starting: count(fleet, servers, |server| server.state == State::Starting),
             unhealthy: count(fleet, servers, |server| server.state == State::Unhealthy),
         };
@@ -134,12 +141,22 @@ pub fn no_server(fleet: &Fleet, servers: &[GameServer], selector: &Selector) -> 
     if selector.is_any() {
         return EndpointError::NoneReady {
             fleet: fleet.name.clone(),
+            strained: count(fleet, servers, is_strained),
             starting: count(fleet, servers, |server| server.state == State::Starting),
             unhealthy: count(fleet, servers, |server| server.state == State::Unhealthy),
         };
     }
     let ready = count(fleet, servers, |server| server.state.takes_players());
     EndpointError::NoneMatches { fleet: fleet.name.clone(), selector: selector.clone(), ready }
+}
+
+/// Whether it would take somebody, were it not for what it measures.
+fn is_strained(server: &GameServer) -> bool {
+    server.state.takes_players() && server.full.is_some()
+}
+
+fn beyond(strained: u32) -> String {
+    if strained == 0 { String::new() } else { format!(", {strained} at the full_at of the fleet") }
 }
 
 fn count(fleet: &Fleet, servers: &[GameServer], matches: impl Fn(&GameServer) -> bool) -> u32 {

@@ -254,6 +254,8 @@ pub struct ServerLoad {
     pub state: State,
     /// Whether it could be stopped without hurting anybody.
     pub idle: bool,
+    /// Whether it takes nobody new by what it measures or says of itself. Of a room fleet its `rooms` say so already.
+    pub full: bool,
     /// Rooms, promised ones too.
     pub rooms: u32,
     /// Players with a seat.

@@ -3,10 +3,12 @@
 //! Never starts or stops anything.
 
 mod backoff;
+mod full_at;
 mod plan;
 mod recycle;
 
 pub use backoff::{BACKOFF_FIRST, BACKOFF_MAX, BACKOFF_QUIET, Backoff};
+pub use full_at::{Full, FullAt, Strain};
 pub use plan::{CORDON_WAIT, UNHEALTHY_STOP_AFTER, plan};
 pub use recycle::{Recycle, Wear, Worn};
 
@@ -113,6 +115,8 @@ pub struct Fleet {
     pub start_timeout: Duration,
     /// When a server has done enough and is replaced. Default never. No part of the revision.
     pub recycle: Recycle,
+    /// When a server gets nothing new though it has places. Default never. No part of the revision.
+    pub full_at: FullAt,
     /// The ports of its servers on each host, both ends included. `None`: out of the host's own range. No part of the
     /// revision: servers that run keep their port.
     pub ports: Option<RangeInclusive<u16>>,

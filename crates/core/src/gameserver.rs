@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::fleet::{StopReason, Worn};
+use crate::fleet::{Full, StopReason, Worn};
 use crate::{FleetName, HostName, InstanceId, Revision, ServerName, Timestamp};
 
 /// Where a GameServer stands (design section 5). Only `Ready` and `Allocated` servers are handed out.
@@ -64,6 +64,8 @@ pub struct GameServer {
     /// It says of itself that it is in use: nobody new is sent to it, and it is not stopped. It says no less while it has neither
     /// rooms nor connections.
     pub held: bool,
+    /// Which cap of its fleet's [`FullAt`](crate::fleet::FullAt) it has reached: nobody new is sent to it, whatever places it has.
+    pub full: Option<Full>,
     /// When it was ordered.
     pub started_at: Timestamp,
     /// Why nothing new is given to it; `None` while it is handed out. Its state is then [`State::Draining`] as long as
@@ -80,10 +82,10 @@ pub struct GameServer {
 }
 
 impl GameServer {
-    /// Whether it may be handed to new players: its state allows it, and it does not hold itself.
+    /// Whether it may be handed to new players: its state allows it, it does not hold itself, and it is not full.
     #[must_use]
     pub const fn takes_players(&self) -> bool {
-        self.state.takes_players() && !self.held
+        self.state.takes_players() && !self.held && self.full.is_none()
     }
 
     /// Whether stopping it would hurt somebody: a room, a connection, an answer on its way, or its own word that it is in use.
@@ -101,7 +103,7 @@ impl GameServer {
             && self.idle_since.is_some()
     }
 
-    /// Rooms it could take besides those it has; 0 when its state or its own word forbids.
+    /// Rooms it could take besides those it has; 0 when its state, its own word or what it measures forbids.
     #[must_use]
     pub const fn rooms_free(&self, rooms_per_server: u16) -> u16 {
         if self.takes_players() { rooms_per_server.saturating_sub(self.rooms) } else { 0 }

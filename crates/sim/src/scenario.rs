@@ -336,6 +336,7 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
         spread: Spread::default(),
         start_timeout: Duration::from_secs(25),
         recycle: Recycle::default(),
+        full_at: greenroom_core::fleet::FullAt::default(),
         ports: None,
     }
 }

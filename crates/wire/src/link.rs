@@ -4,6 +4,7 @@
 //! any time and nothing is lost by it, because status is whole and results are repeated until acknowledged. One JSON
 //! message per line, at most [`LINE_BYTES_MAX`]. A server that has no link is judged by its probe alone.
 
+use greenroom_core::fleet::Strain;
 use greenroom_core::{InstanceId, RoomId};
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +180,12 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// The same beside so many connections, as the caps of a fleet judge it.
+    #[must_use]
+    pub const fn strain(&self, connections: u32) -> Strain {
+        Strain { connections, tick_lateness_ms: self.tick_lateness_ms, loop_lag_ms: self.loop_lag_ms }
+    }
+
     /// Whether nobody measured anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -176,6 +176,7 @@ fn fleet(args: &Args) -> anyhow::Result<Fleet> {
         spread: greenroom_core::placement::Spread::default(),
         start_timeout: Duration::from_mins(1),
         recycle: Recycle::default(),
+        full_at: greenroom_core::fleet::FullAt::default(),
         ports: None,
     })
 }

@@ -77,6 +77,7 @@ pub(super) fn read(
     let most = replicas_max.as_ref().map_or(replicas_min.max(1), |found| found.value);
     let autoscale = super::autoscale::read(&mut section, kind, most, faults);
     let recycle = super::recycle::read(&mut section, kind, faults);
+    let full_at = super::full_at::read(&mut section, faults);
     let allocation = allocation(&mut section, kind, faults);
     let spread = spread(&mut section, faults);
     let ports_span = ports.as_ref().map_or_else(|| header.clone(), |found| found.span.clone());
@@ -109,6 +110,7 @@ pub(super) fn read(
         spread: spread.unwrap_or(usual_spread),
         start_timeout,
         recycle,
+        full_at,
         ports: ports.map(|found| found.value),
     };
     Some(ReadFleet { fleet, replicas_max_span, ports_span, watch })

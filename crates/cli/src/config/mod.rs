@@ -6,6 +6,7 @@ mod access;
 mod autoscale;
 pub(crate) mod fault;
 mod fleet;
+mod full_at;
 mod matching;
 mod notify;
 mod players;

@@ -52,7 +52,8 @@ impl fmt::Display for Config {
             }
             super::autoscale::write(f, fleet.name.as_str(), &fleet.autoscale)?;
             super::matching::write(f, fleet.name.as_str(), &fleet.matching)?;
-            super::recycle::write(f, fleet.name.as_str(), &fleet.recycle)
+            super::recycle::write(f, fleet.name.as_str(), &fleet.recycle)?;
+            super::full_at::write(f, fleet.name.as_str(), &fleet.full_at)
         })
     }
 }

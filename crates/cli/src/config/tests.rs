@@ -1,9 +1,11 @@
 //! Tests of the configuration file: what is taken, and every sentence a person can be told.
 
-use greenroom_core::placement::Spread;
 use proptest::prelude::*;
 
 use super::*;
+
+mod nodes;
+mod servers;
 
 fn faults(text: &str) -> String {
     parse("greenroom.toml", text).expect_err("the text has faults").to_string()
@@ -20,9 +22,8 @@ fn an_empty_file_means_all_defaults() {
     insta::assert_snapshot!(parse("greenroom.toml", "").expect("nothing is required").to_string());
 }
 
-#[test]
-fn what_is_shown_reads_back_as_the_same() {
-    let text = r#"
+/// Every section, with other values than its defaults.
+const WHOLE: &str = r#"
         [control]
         listen = "[::1]:9000"
         webhook_url = "https://example.com/ended"
@@ -77,6 +78,10 @@ fn what_is_shown_reads_back_as_the_same() {
         age = "12h"
         rooms = 500
         memory = "1536MiB"
+        [fleets.game.full_at]
+        connections = 900
+        tick_lateness = "50ms"
+        loop_lag = "1s 200ms"
         [fleets.feed]
         kind = "mesh"
         command = ["./feed"]
@@ -90,7 +95,10 @@ fn what_is_shown_reads_back_as_the_same() {
         per_server = 300
         spare = 50
     "#;
-    let config = parse("greenroom.toml", text).expect("valid");
+
+#[test]
+fn what_is_shown_reads_back_as_the_same() {
+    let config = parse("greenroom.toml", WHOLE).expect("valid");
     assert_eq!(parse("shown", &config.to_string()).expect("what is shown is valid"), config);
 }
 
@@ -262,125 +270,6 @@ level = "debug"
 }
 
 #[test]
-fn a_server_that_could_never_be_ready_in_time_is_refused() {
-    let fleet = "[fleets.a]\nkind = \"mesh\"\ncommand = [\"./a\"]\n";
-    let told = faults(&format!("{fleet}min_ready = \"60s\"\n"));
-    assert!(
-        told.contains("no server would ever be ready, for its start_timeout of 1m is over first"),
-        "{told}"
-    );
-    for good in ["min_ready = \"59s\"", "min_ready = \"2m\"\nstart_timeout = \"121s\"", "min_ready = \"0s\""]
-    {
-        let config = parse("greenroom.toml", &format!("{fleet}{good}\n")).expect(good);
-        assert!(config.fleets[0].template.min_ready < config.fleets[0].start_timeout, "{good}");
-    }
-}
-
-#[test]
-fn servers_are_kept_together_where_nothing_carries_their_broadcasts_to_another_host() {
-    let mesh = "kind = \"mesh\"\ncommand = [\"./a\"]\n";
-    let cases = [
-        ("kind = \"room\"\ncommand = [\"./a\"]\nseats_per_room = 4\n".to_owned(), Spread::Hosts),
-        (mesh.to_owned(), Spread::OneHost),
-        (format!("{mesh}env = {{ GREENROOM_REDIS = \"redis://10.0.0.9\" }}\n"), Spread::Hosts),
-        (format!("{mesh}env = {{ GREENROOM_REDIS = \"redis+sentinel://a,b,c/main\" }}\n"), Spread::Hosts),
-        (format!("{mesh}env = {{ GREENROOM_REDIS = {{ from = \"env:REDIS\" }} }}\n"), Spread::Hosts),
-        (format!("{mesh}spread = \"zone\"\n"), Spread::Zones),
-        (format!("{mesh}spread = \"one_host\"\n"), Spread::OneHost),
-    ];
-    for (fleet, expected) in cases {
-        let config = parse("greenroom.toml", &format!("[fleets.a]\n{fleet}")).expect("the text is valid");
-        assert_eq!(config.fleets[0].spread, expected, "{fleet}");
-    }
-}
-
-#[test]
-fn an_address_of_a_redis_that_is_none_is_told_and_not_written_out() {
-    for key in ["GREENROOM_REDIS", "GREENROOM_EMITTERS"] {
-        let fleet = "[fleets.a]\nkind = \"mesh\"\ncommand = [\"./a\"]\n";
-        let told = faults(&format!("{fleet}env = {{ {key} = \"redis+sentinel://:hush@a,b\" }}\n"));
-        assert!(told.contains(&format!("env {key}: the address of a Redis is written redis://")), "{told}");
-        assert!(told.contains("the name is missing that the sentinels have"), "{told}");
-        // Beside the line of the file itself.
-        assert!(
-            told.lines().filter(|line| !line.contains(" | ")).all(|line| !line.contains("hush")),
-            "{told}"
-        );
-    }
-}
-
-#[test]
-fn faults_of_autoscale_are_told_with_what_was_meant() {
-    let text = r#"[fleets.arena]
-kind = "room"
-command = ["./arena"]
-seats_per_room = 4
-replicas_max = 9
-
-[fleets.arena.autoscale]
-cooldown = "3m"
-cooldown_in = 60
-step_in_max = 0
-scale_in = "busy"
-policies = [
-    { policy = "base-stock" },
-    { policy = "base_stock", z = 11 },
-    { policy = "buffer", free = "100%", unit = "room" },
-    { policy = "target_average", metric = "cpu", per_server = 0 },
-    { policy = "target_average", metric = "loop_lag", per_server = 5, spare = 1 },
-    { policy = "schedule", cron = "0 18 * *", zone = "Asia/Tokio", lasts = "4h", replicas = 30 },
-    { policy = "schedule", cron = "0 18 * * *", zone = "Asia/Tokio", lasts = "4h", replicas = 3 },
-    { policy = "schedule" },
-    { free = "3" },
-    7,
-]
-
-[fleets.board]
-kind = "mesh"
-command = ["./board"]
-autoscale = { policies = [{ policy = "base_stock" }, { policy = "target_average", metric = "rooms", per_server = 3 }] }
-"#;
-    insta::assert_snapshot!(faults(text));
-}
-
-#[test]
-fn faults_of_recycle_are_told_with_what_was_meant() {
-    let text = r#"[fleets.arena]
-kind = "room"
-command = ["./arena"]
-seats_per_room = 4
-recycle = { age = "10s", rooms = 0, memory = "512MB" }
-
-[fleets.brawl]
-kind = "room"
-command = ["./brawl"]
-seats_per_room = 4
-recycle = { memory = "12 GiB", room = 5 }
-
-[fleets.board]
-kind = "mesh"
-command = ["./board"]
-recycle = { rooms = 5, memory = "1KiB" }
-
-[fleets.chat]
-kind = "mesh"
-command = ["./chat"]
-recycle = { memory = "lots" }
-
-[fleets.feed]
-kind = "mesh"
-command = ["./feed"]
-recycle = {}
-
-[fleets.news]
-kind = "mesh"
-command = ["./news"]
-recycle = { memory = "99999999999TiB" }
-"#;
-    insta::assert_snapshot!(faults(text));
-}
-
-#[test]
 fn several_broken_lines_are_told_together_with_the_faults_of_whole_lines() {
     let text = "[host]\nname = \nports = \"7000-8000\n\n[fleets.arena]\nkind = \"room\"\nkind = \"mesh\"\ncommand = [\"./a\"\nseats_per_room = 0\nrooms = 3\n";
     insta::assert_snapshot!(faults(text));
@@ -432,52 +321,6 @@ fn fleets_with_ports_of_their_own_may_not_clash() {
     let apart = [fleet("a", "8100-8199", 100), fleet("b", "7000-7099", 100)].concat();
     let config = parse("greenroom.toml", &apart).expect("nobody shares the host's range");
     assert_eq!(config.fleets[0].ports, Some(8100..=8199));
-}
-
-#[test]
-fn what_does_not_go_with_a_cluster_of_node_js_servers_is_told_before_a_node_refuses_it() {
-    let fleet = |kind: &str, more: &str, redis: &str| {
-        let env = format!("env = {{ GREENROOM_ADAPTER = \"redis-streams\"{redis} }}");
-        format!("[fleets.a]\nkind = \"{kind}\"\ncommand = [\"./a\"]\n{more}{env}\n")
-    };
-    let redis = ", GREENROOM_REDIS = \"redis://127.0.0.1:6379\"";
-    let secret = ", GREENROOM_REDIS = { from = \"file:/run/redis\" }";
-    for redis in [redis, secret] {
-        let config = parse("greenroom.toml", &fleet("mesh", "", redis)).expect("valid");
-        assert_eq!(config.fleets[0].template.env["GREENROOM_ADAPTER"], "redis-streams");
-    }
-    let cases = [
-        (fleet("mesh", "recovery = \"2m\"\n", redis), "GREENROOM_ADAPTER does not go together with recovery"),
-        (fleet("mesh", "", ""), "GREENROOM_ADAPTER needs GREENROOM_REDIS beside it"),
-        (fleet("room", "seats_per_room = 4\n", redis), "GREENROOM_ADAPTER is for fleets of kind \"mesh\""),
-    ];
-    for (text, why) in cases {
-        let told = faults(&text);
-        assert!(told.contains(why), "{told}");
-    }
-}
-
-#[test]
-fn a_choice_of_delivery_that_cannot_be_kept_is_told_with_the_reason() {
-    let room = "kind = \"room\"\ncommand = [\"./room\"]\nseats_per_room = 4\n";
-    let mesh = "kind = \"mesh\"\ncommand = [\"./mesh\"]\n";
-    let cases = [
-        (room, "delivery = \"commit_first\"\ncheckpoint_every = \"1s\""),
-        (room, "recovery = \"2m\"\ndelivery = \"commit_frist\""),
-        (room, "recovery = \"2m\"\ndelivery = \"commit_first\"\ncheckpoint_every = \"1s\""),
-        (room, "recovery = \"2m\"\ncheckpoint_every = \"1ms\""),
-        (mesh, "recovery = \"2m\"\ndelivery = \"deliver_first\""),
-    ];
-    let told = cases.map(|(kind, keys)| faults(&format!("[fleets.a]\n{kind}{keys}\n")));
-    insta::assert_snapshot!(told.join("\n\n"));
-    let text = format!(
-        "[fleets.a]\n{room}recovery = \"2m\"\ndelivery = \"deliver_first\"\ncheckpoint_every = \"250ms\"\n"
-    );
-    let config = parse("greenroom.toml", &text).expect("valid");
-    let env = &config.fleets[0].template.env;
-    assert_eq!(env["GREENROOM_DELIVERY"], "deliver_first");
-    assert_eq!(env["GREENROOM_CHECKPOINT_EVERY"], "250ms");
-    assert_eq!(parse("shown", &config.to_string()).expect("what is shown is valid"), config);
 }
 
 #[test]

@@ -129,12 +129,12 @@ impl World {
     fn open_room(&self, fleet: &FleetName, ask: &RoomAsk) -> Option<RoomId> {
         let state = self.fleets.get(fleet)?;
         let fits = |id: &&RoomId| {
-            let Some(room) = self.rooms.get(*id) else { return false };
-            let Ok(at) = state.view.binary_search_by(|seen| seen.name.cmp(&room.server)) else {
-                return false;
-            };
-            let seen = &state.view[at];
-            seen.state.takes_players() && seen.instance == room.instance && ask.selector.matches(seen)
+            let room = self.rooms.get(*id);
+            let placed = room.and_then(|room| Some((room, state.seen(&room.server)?)));
+            placed.is_some_and(|(room, seen)| {
+                let takes = seen.state.takes_players() && seen.full.is_none();
+                takes && seen.instance == room.instance && ask.selector.matches(seen)
+            })
         };
         let mut enough = state.open.range(ask.body.players.len()..).flat_map(|(_, rooms)| rooms);
         enough.find(fits).cloned()

@@ -167,9 +167,11 @@ impl World {
         let load = |server: &greenroom_core::gameserver::GameServer| {
             let told = measured.then(|| self.servers.get(&server.name)).flatten();
             let told = told.map(|server| server.measured).unwrap_or_default();
-            // One that holds itself has no place for a room, whatever is on it.
-            let rooms = if server.held { server.rooms.max(sizes(state.spec.kind).0) } else { server.rooms };
+            // One that holds itself, or is full, has no place for a room, whatever is on it.
+            let full = server.held || server.full.is_some();
+            let rooms = if full { server.rooms.max(sizes(state.spec.kind).0) } else { server.rooms };
             ServerLoad {
+                full,
                 state: server.state,
                 idle: server.is_idle(),
                 rooms: u32::from(rooms),

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use greenroom_core::fleet::StopReason;
+use greenroom_core::fleet::{Full, FullAt, StopReason};
 use greenroom_core::gameserver::{GameServer, State};
 use greenroom_core::{FleetName, HostName, RoomId, ServerName, Timestamp};
 use greenroom_wire::Text;
@@ -241,6 +241,7 @@ impl World {
             connections: server.connections,
             in_flight: server.in_flight,
             held: server.held,
+            full: full(&fleet.spec.full_at, server, old),
             started_at: server.started_at,
             cordoned,
             worn: fleet.spec.recycle.worn(&server.wear(now)),
@@ -378,4 +379,14 @@ impl World {
             }
         }
     }
+}
+
+/// Which cap a server has reached. A process after it is judged anew.
+fn full(caps: &FullAt, server: &ServerState, old: Option<&GameServer>) -> Option<Full> {
+    if *caps == FullAt::default() {
+        return None;
+    }
+    let before = old.filter(|old| old.instance == server.instance).and_then(|old| old.full);
+    let connections = server.connections.saturating_add(server.in_flight);
+    caps.full(&server.measured.strain(connections), before)
 }

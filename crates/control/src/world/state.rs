@@ -127,6 +127,12 @@ impl FleetState {
         }
     }
 
+    /// One of its servers, as the decisions see it.
+    pub(super) fn seen(&self, name: &ServerName) -> Option<&GameServer> {
+        let at = self.view.binary_search_by(|seen| seen.name.cmp(name)).ok()?;
+        Some(&self.view[at])
+    }
+
     /// Whether more servers are there, ordered ones included, than the fleet may have.
     pub(super) fn is_above_maximum(&self) -> bool {
         let live = self.view.iter().filter(|server| server.state != State::Stopped).count();

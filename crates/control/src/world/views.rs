@@ -180,11 +180,14 @@ impl World {
         let ids = self.rooms_of.get(name).map(|on| &on.ids);
         let rooms = ids.into_iter().flatten().filter_map(|id| self.rooms.get(id));
         let silent = !self.hosts.get(&server.host).is_some_and(|host| host.connected);
-        let recycle = self.fleets.get(&server.fleet).map(|fleet| fleet.spec.recycle).unwrap_or_default();
+        let fleet = self.fleets.get(&server.fleet);
+        let recycle = fleet.map(|fleet| fleet.spec.recycle).unwrap_or_default();
+        let full = fleet.and_then(|fleet| fleet.seen(name)).and_then(|seen| seen.full);
         let message =
             match (server.stop.or_else(|| self.cordon_of(server)), recycle.worn(&server.wear(self.now))) {
                 _ if silent => "its host is silent".to_owned(),
                 (Some(reason), _) => format!("gets nothing new: {reason}"),
+                (None, _) if let Some(full) = full => format!("gets nothing new: {full}"),
                 (None, Some(worn)) if server.message.is_empty() => {
                     format!("{worn}; to be replaced in its turn")
                 }

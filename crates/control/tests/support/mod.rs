@@ -59,6 +59,7 @@ pub(crate) fn fleet(name: &str, kind: FleetKind, replicas: (u32, u32), match_pla
         spread: greenroom_core::placement::Spread::default(),
         start_timeout: Duration::from_secs(60),
         recycle: Recycle::default(),
+        full_at: greenroom_core::fleet::FullAt::default(),
         ports: None,
     }
 }

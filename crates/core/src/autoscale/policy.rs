@@ -58,6 +58,10 @@ impl<'a> Census<'a> {
         }
     }
 
+    fn full_count(&self) -> u32 {
+        count(self.healthy.iter().filter(|server| server.full && server.state.takes_players()).count())
+    }
+
     fn rooms(&self) -> u32 {
         self.healthy.iter().fold(0, |sum, s| sum.saturating_add(s.rooms))
     }
@@ -82,7 +86,9 @@ impl<'a> Census<'a> {
     pub(super) fn demand(&self, shape: &Shape, waiting: u32) -> Word {
         let (replicas, places) = match shape.kind {
             FleetKind::Room { .. } => (self.with_rooms(u64::from(waiting)), self.places()),
-            FleetKind::Mesh => (u32::from(waiting > 0), 0),
+            FleetKind::Mesh if waiting == 0 => (0, 0),
+            // Whoever waits has found all that are there full.
+            FleetKind::Mesh => (self.full_count().saturating_add(1), 0),
         };
         word(replicas, Because::InUse { busy: self.busy_count(), waiting, places })
     }

@@ -21,6 +21,7 @@ const MESH: Shape = Shape { kind: FleetKind::Mesh, ..SHAPE };
 
 fn server(state: State, rooms: u32) -> ServerLoad {
     ServerLoad {
+        full: false,
         state,
         idle: rooms == 0,
         rooms,
@@ -81,6 +82,17 @@ fn each_policy_asks_for_what_its_rule_says() {
     for (name, shape, policy, waiting, target) in cases {
         let decision = first(&shape, &only(policy), &observed(&load, waiting));
         assert_eq!(decision.target, target, "{name}: {decision}");
+    }
+}
+
+#[test]
+fn a_mesh_needs_one_beside_those_that_are_full_for_who_waits() {
+    let mut load = servers(4, 0, 0);
+    load[0].full = true;
+    load[1].full = true;
+    for (waiting, target) in [(0, 1), (1, 3), (9, 3)] {
+        let decision = first(&MESH, &only(Policy::Demand), &observed(&load, waiting));
+        assert_eq!(decision.target, target, "{waiting} wait: {decision}");
     }
 }
 

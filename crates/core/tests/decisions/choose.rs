@@ -49,6 +49,12 @@ fn a_room_goes_to_the_fullest_server_that_has_a_place() {
         ("the first by name", "c ready, b ready, a starting", "b"),
         ("a reserved one too", "a reserved rooms=1", "a"),
         ("never one that says it is in use", "a ready, b allocated rooms=1 held", "a"),
+        ("never one that is full by what it measures", "a ready, b allocated rooms=1 full", "a"),
+        (
+            "none, two of them by what they measure",
+            "a ready full, b allocated rooms=1 full, c allocated rooms=2",
+            "no ready gameserver in fleet arena has a free room (3 ready, 1 full, 2 at the full_at of the fleet, 0 starting, 0 unhealthy)",
+        ),
         (
             "none",
             "a starting, b unhealthy, c allocated rooms=2, d draining, e stopped, f ready fleet=lobby",

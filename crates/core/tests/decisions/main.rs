@@ -9,6 +9,7 @@ mod backoff;
 mod choose;
 mod drain;
 mod fleet;
+mod full_at;
 mod matchmake;
 mod matchmake_rated;
 mod measure;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greenroom_core::Timestamp;
 use greenroom_core::autoscale::Autoscale;
-use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, StopReason, Template, Worn};
+use greenroom_core::fleet::{Fleet, FleetKind, Full, Probe, Recycle, StopReason, Template, Worn};
 use greenroom_core::gameserver::{GameServer, State};
 
 /// Now.
@@ -13,6 +13,9 @@ pub(crate) const NOW: Timestamp = Timestamp::from_unix_ms(100_000_000);
 
 /// Rooms per server of the fleets here.
 pub(crate) const ROOMS_PER_SERVER: u16 = 2;
+
+/// How servers are full here.
+pub(crate) const FULL: Full = Full::LoopLag { ms: 70, cap_ms: 50 };
 
 /// How servers are worn here.
 pub(crate) const WORN: Worn = Worn::Rooms { rooms: 7, limit: 5 };
@@ -40,6 +43,7 @@ pub(crate) fn fleet(replicas_min: u32, replicas_max: u32) -> Fleet {
         spread: greenroom_core::placement::Spread::default(),
         start_timeout: Duration::from_secs(60),
         recycle: Recycle::default(),
+        full_at: greenroom_core::fleet::FullAt::default(),
         ports: None,
     }
 }
@@ -78,6 +82,7 @@ pub(crate) fn server(text: &str) -> GameServer {
         connections: 0,
         in_flight: 0,
         held: false,
+        full: None,
         started_at: NOW - Duration::from_secs(10_000),
         cordoned: None,
         worn: None,
@@ -88,6 +93,7 @@ pub(crate) fn server(text: &str) -> GameServer {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         match key {
             "old" => server.revision = "old".parse().unwrap(),
+            "full" => server.full = Some(FULL),
             "held" => server.held = true,
             "worn" => server.worn = Some(WORN),
             "cordoned" => server.cordoned = Some(StopReason::Surplus),

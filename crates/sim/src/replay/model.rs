@@ -240,6 +240,7 @@ impl<'a> Cluster<'a> {
 
     fn loads(&self, second: u32) -> Vec<ServerLoad> {
         let load = |server: &SimServer| ServerLoad {
+            full: false,
             state: match server.rooms {
                 _ if server.ready_s > second => State::Starting,
                 0 => State::Ready,

@@ -9,6 +9,7 @@ mod audit;
 mod choice;
 mod drain;
 mod failing;
+mod full;
 mod held;
 mod hosts;
 mod kept;

@@ -59,6 +59,7 @@ pub(super) fn room_fleet(name: &str, replicas: (u32, u32), rooms_per_server: u16
         spread: greenroom_core::placement::Spread::default(),
         start_timeout: Duration::from_secs(60),
         recycle: Recycle::default(),
+        full_at: greenroom_core::fleet::FullAt::default(),
         ports: None,
     }
 }
