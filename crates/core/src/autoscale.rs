@@ -275,8 +275,11 @@ pub struct ServerLoad {
 pub struct Observed<'a> {
     /// Every server of the fleet.
     pub servers: &'a [ServerLoad],
-    /// Rooms that calls and matches wait for; of a mesh, the calls that wait.
+    /// Rooms that calls and matches wait for which any server would do for; of a mesh, the calls that wait.
     pub waiting: u32,
+    /// Servers that are missing for calls which take only some, not counting what starts for them; `None`
+    /// while no such call waits. Meanwhile no healthy server is one too many: which of them would do is not known here.
+    pub selective_missing: Option<u32>,
     /// Free seats in live rooms on healthy servers.
     pub seats_free: u32,
     /// How rooms arrive. `None` while unknown.

@@ -128,6 +128,7 @@ fn inputs(observed: &Observed<'_>, view: &[GameServer]) -> DecisionInputs {
     let busy = view.iter().filter(|server| counted(server) && !server.is_idle()).count();
     DecisionInputs {
         ready: servers(|server| server.state.takes_players()),
+        full: servers(|server| server.state.takes_players() && !server.takes_players()),
         starting: servers(|server| server.state == State::Starting),
         busy: u32::try_from(busy).unwrap_or(u32::MAX),
         draining: servers(|server| server.state == State::Draining),
@@ -137,6 +138,7 @@ fn inputs(observed: &Observed<'_>, view: &[GameServer]) -> DecisionInputs {
         connections: sum(|server| server.connections),
         seats_free: observed.seats_free,
         waiting: observed.waiting,
+        selective_missing: observed.selective_missing,
         arrivals_per_1000_s: observed.arrivals.map(|flow| flow.per_second_micros / 1000),
         start_p95_ms: observed
             .start_time

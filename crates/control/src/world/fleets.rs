@@ -66,8 +66,8 @@ impl World {
     fn start_server(&mut self, name: &FleetName) {
         let Some(spec) = self.fleets.get(name).map(|fleet| &fleet.spec) else { return };
         let (spread, agones) = (spec.spread, spec.template.agones);
-        let mut hosts = self.places(name, spread, agones);
-        self.aim(name, &mut hosts);
+        let hosts = self.places(name, spread, agones);
+        let helpful = self.place_for_selective(name, &hosts, spread);
         let has_agones = !agones || self.hosts.values().any(|host| host.connected && host.agones);
         let now = self.now;
         let Some(state) = self.fleets.get_mut(name) else { return };
@@ -75,7 +75,8 @@ impl World {
             return;
         }
         let spec = state.spec.clone();
-        let Placed { host, why } = match placement::choose(&hosts, spread) {
+        // Where no call could use it better, somebody else may wait.
+        let Placed { host, why } = match helpful.map_or_else(|| placement::choose(&hosts, spread), Ok) {
             Ok(placed) => placed,
             Err(no_place) => {
                 let so_far = state.unplaced.take().map_or(0, |(servers, _)| servers);
@@ -98,7 +99,7 @@ impl World {
     }
 
     /// The hosts as placement sees them, for one more server of a fleet.
-    fn places(&self, fleet: &FleetName, spread: Spread, agones: bool) -> Vec<Host> {
+    pub(super) fn places(&self, fleet: &FleetName, spread: Spread, agones: bool) -> Vec<Host> {
         // One that is about to stop may still have what two on a host would quarrel over.
         let counts = |server: &ServerState| server.stop.is_none() || spread == Spread::OnePerHost;
         let is_ours = |server: &&ServerName| {
@@ -118,20 +119,6 @@ impl World {
             }
         };
         self.hosts.iter().map(place).collect()
-    }
-
-    /// Leaves those hosts out that a waiting call could not use, if no server that is here or on its way would do for it. Where none
-    /// is left the others stay: somebody else may wait.
-    fn aim(&self, fleet: &FleetName, hosts: &mut [Host]) {
-        let Some(selector) = self.fleets.get(fleet).and_then(|fleet| self.unserved(fleet)) else { return };
-        let will_do = |host: &Host| {
-            self.hosts.get(&host.name).is_some_and(|state| selector.matches_labels(&state.labels))
-        };
-        if hosts.iter().any(|host| host.accepts && will_do(host)) {
-            for host in hosts {
-                host.accepts &= will_do(host);
-            }
-        }
     }
 
     fn new_server_name(&mut self, fleet: &FleetName) -> ServerName {

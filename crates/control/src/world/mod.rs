@@ -32,6 +32,7 @@ mod ticket_view;
 mod tickets;
 
 mod scaling;
+mod selective;
 
 mod decisions;
 

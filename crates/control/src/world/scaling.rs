@@ -2,16 +2,15 @@
 //!
 //! Never starts or stops a server: that is `fleets`.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use greenroom_core::allocate::Selector;
 use greenroom_core::autoscale::{
     ArrivalMeter, Autoscale, Block, BufferUnit, Change, Decision, Memory, Metric, Observed, Policy,
     ServerLoad, Shape, StartTimes, decide,
 };
-use greenroom_core::fleet::{Fleet, FleetKind, HostLoads, Wanted};
-use greenroom_core::gameserver::{GameServer, State};
+use greenroom_core::fleet::{Fleet, HostLoads, Wanted};
+use greenroom_core::gameserver::State;
 use greenroom_core::{FleetName, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::api::{AuditAction, PrewarmOrder, ScaleOrder, ScaleRequest};
@@ -21,7 +20,8 @@ use greenroom_wire::revision::sizes;
 use super::audit::Actor;
 use super::decisions::{DECISIONS_MAX, body, record_key};
 use super::notice::ordered as ordered_words;
-use super::state::{Ask, FleetState};
+use super::selective::places_asked_anywhere;
+use super::state::FleetState;
 use super::{Notice, Refusal, World, Write};
 
 /// How long an order of a person holds when it does not say.
@@ -48,6 +48,7 @@ pub(super) struct Scaling {
 pub(super) struct Seen {
     pub(super) loads: Vec<ServerLoad>,
     pub(super) waiting: u32,
+    pub(super) selective_missing: Option<u32>,
     pub(super) seats_free: u32,
 }
 
@@ -91,6 +92,7 @@ impl Scaling {
         Observed {
             servers: &seen.loads,
             waiting: seen.waiting,
+            selective_missing: seen.selective_missing,
             seats_free: seen.seats_free,
             arrivals: self.arrivals.flow(),
             start_time: self.start_times.measured(),
@@ -184,7 +186,8 @@ impl World {
         };
         Seen {
             loads: state.view.iter().map(load).collect(),
-            waiting: self.places_asked(state),
+            waiting: places_asked_anywhere(state),
+            selective_missing: self.selective_missing(&state.spec.name, state),
             seats_free: if seats { self.seats_free(state) } else { 0 },
         }
     }
@@ -200,57 +203,6 @@ impl World {
         let rooms = healthy.filter_map(|server| self.rooms_of.get(&server.name)).flat_map(|on| &on.ids);
         let free = rooms.filter_map(|id| self.rooms.get(id)).map(|room| room.free_seats());
         u32::try_from(free.sum::<usize>()).unwrap_or(u32::MAX)
-    }
-
-    /// Rooms that calls and matches wait for, one per key and one per call without, those that fill by their
-    /// seats; of a mesh, the calls. A call that no
-    /// new server would help is no reason for one.
-    pub(super) fn places_asked(&self, fleet: &FleetState) -> u32 {
-        let mut keys = BTreeSet::new();
-        let (mut places, mut fill_seats) = (0_usize, 0_usize);
-        for waiting in fleet.waiting.values() {
-            if !self.could_come(fleet, waiting.ask.selector()) {
-                continue;
-            }
-            match &waiting.ask {
-                Ask::Endpoint(_) => places += usize::from(fleet.is_mesh()),
-                Ask::Room(ask) if ask.body.fill => fill_seats += ask.body.players.len(),
-                Ask::Room(ask) => {
-                    places += usize::from(ask.body.key.as_ref().is_none_or(|key| keys.insert(key)));
-                }
-            }
-        }
-        // Those that fill share rooms.
-        places += fill_seats.div_ceil(usize::from(fleet.seats_per_room()).max(1));
-        u32::try_from(places).unwrap_or(u32::MAX).saturating_add(fleet.matches_waiting)
-    }
-
-    /// What the first waiting call takes for which nothing would do that is here or on its way.
-    pub(super) fn unserved<'a>(&self, fleet: &'a FleetState) -> Option<&'a Selector> {
-        let has_place = |server: &GameServer| match fleet.spec.kind {
-            FleetKind::Mesh => server.takes_players(),
-            FleetKind::Room { rooms_per_server, .. } => server.rooms_free(rooms_per_server) > 0,
-        };
-        let helps = |server: &GameServer| server.state == State::Starting || has_place(server);
-        let mut selectors = fleet.waiting.values().map(|waiting| waiting.ask.selector());
-        selectors.find(|selector| {
-            !selector.is_any()
-                && self.could_come(fleet, selector)
-                && !fleet.view.iter().any(|server| selector.matches(server) && helps(server))
-        })
-    }
-
-    /// Whether a server that is started now may be one that will do.
-    fn could_come(&self, fleet: &FleetState, selector: &Selector) -> bool {
-        let current = selector.revision.as_ref().is_none_or(|revision| *revision == fleet.spec.revision);
-        let on_a_host = || {
-            let mut open = self
-                .hosts
-                .iter()
-                .filter(|(name, host)| host.connected && self.drain_of(name, host).is_none());
-            open.any(|(_, host)| selector.matches_labels(&host.labels))
-        };
-        selector.is_any() || (current && on_a_host())
     }
 
     /// `rooms` more were asked for.

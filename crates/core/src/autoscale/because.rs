@@ -19,6 +19,20 @@ pub enum Because {
         /// Places for rooms on the busy servers.
         places: u32,
     },
+    /// Servers of a mesh that take nobody more, and calls that wait.
+    Full {
+        /// Such servers.
+        full: u32,
+        /// Such calls.
+        waiting: u32,
+    },
+    /// Calls wait that take only some servers.
+    Selective {
+        /// Healthy servers, whether or not these would do.
+        there: u32,
+        /// Servers that would, and are not there.
+        missing: u32,
+    },
     /// Its time has come.
     InTime,
     /// Its time has not come, or is over.
@@ -68,6 +82,13 @@ impl fmt::Display for Because {
         match self {
             Self::InUse { busy, waiting, places } => {
                 write!(f, "{busy} busy with {places} free places, {waiting} rooms wait")
+            }
+            Self::Full { full, waiting } => write!(f, "{full} servers are full, {waiting} calls wait"),
+            Self::Selective { there, missing } => {
+                write!(
+                    f,
+                    "calls wait that take only some servers: {there} are there, {missing} more would do"
+                )
             }
             Self::InTime => f.write_str("its time has come"),
             Self::NotInTime => f.write_str("not its time"),

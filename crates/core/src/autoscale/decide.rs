@@ -94,19 +94,23 @@ fn at_once(
     census: &Census<'_>,
     before: u32,
 ) -> u32 {
-    let demand = || census.demand(shape, observed.waiting).replicas.unwrap_or(0);
+    let demand = || census.demand(shape, observed).replicas.unwrap_or(0);
     if rules.policies.contains(&Policy::Demand) {
         demand()
     } else {
-        u32::from(before == 0 && observed.waiting > 0)
+        u32::from(before == 0 && somebody_waits(observed))
     }
+}
+
+fn somebody_waits(observed: &Observed<'_>) -> bool {
+    observed.waiting > 0 || observed.selective_missing.is_some_and(|missing| missing > 0)
 }
 
 fn binding(shape: &Shape, observed: &Observed<'_>, asked: Option<(u32, Binding)>, unbounded: u32) -> Binding {
     match asked {
         _ if unbounded > shape.replicas_max => Binding::Maximum,
         Some((replicas, by)) if replicas == unbounded && replicas > shape.replicas_min => by,
-        _ if unbounded > shape.replicas_min && observed.waiting > 0 => Binding::Wake,
+        _ if unbounded > shape.replicas_min && somebody_waits(observed) => Binding::Wake,
         _ => Binding::Minimum,
     }
 }

@@ -83,14 +83,26 @@ impl<'a> Census<'a> {
     }
 
     /// What is needed for who is there and who waits.
-    pub(super) fn demand(&self, shape: &Shape, waiting: u32) -> Word {
-        let (replicas, places) = match shape.kind {
-            FleetKind::Room { .. } => (self.with_rooms(u64::from(waiting)), self.places()),
-            FleetKind::Mesh if waiting == 0 => (0, 0),
+    pub(super) fn demand(&self, shape: &Shape, observed: &Observed<'_>) -> Word {
+        let (waiting, busy, full) = (observed.waiting, self.busy_count(), self.full_count());
+        let (replicas, because) = match shape.kind {
+            FleetKind::Room { .. } => {
+                let because = Because::InUse { busy, waiting, places: self.places() };
+                (self.with_rooms(u64::from(waiting)), because)
+            }
             // Whoever waits has found all that are there full.
-            FleetKind::Mesh => (self.full_count().saturating_add(1), 0),
+            FleetKind::Mesh if waiting > 0 && full > 0 => {
+                (full.saturating_add(1), Because::Full { full, waiting })
+            }
+            FleetKind::Mesh => (u32::from(waiting > 0), Because::InUse { busy, waiting, places: 0 }),
         };
-        word(replicas, Because::InUse { busy: self.busy_count(), waiting, places })
+        let selective = observed.selective_missing.map(|missing| (self.healthy(), missing));
+        match selective {
+            Some((there, missing)) if there.saturating_add(missing) > replicas => {
+                word(there.saturating_add(missing), Because::Selective { there, missing })
+            }
+            _ => word(replicas, because),
+        }
     }
 
     fn average(&self, metric: Metric, per_server: u32, spare: u32) -> Word {
@@ -190,7 +202,7 @@ impl Policy {
             return word(0, Because::Unsuited);
         }
         match self {
-            Self::Demand => census.demand(shape, observed.waiting),
+            Self::Demand => census.demand(shape, observed),
             Self::Schedule { calendar, lasts, replicas } => {
                 let ends_at = calendar.last(now).map(|began| began + *lasts).filter(|ends| *ends > now);
                 let wake_at = [ends_at, calendar.next(now)].into_iter().flatten().min();

@@ -39,7 +39,7 @@ fn servers(busy: u32, rooms: u32, idle: u32) -> Vec<ServerLoad> {
 }
 
 fn observed(servers: &[ServerLoad], waiting: u32) -> Observed<'_> {
-    Observed { servers, waiting, seats_free: 0, arrivals: None, start_time: None }
+    Observed { servers, waiting, selective_missing: None, seats_free: 0, arrivals: None, start_time: None }
 }
 
 fn only(policy: Policy) -> Autoscale {
@@ -94,6 +94,26 @@ fn a_mesh_needs_one_beside_those_that_are_full_for_who_waits() {
         let decision = first(&MESH, &only(Policy::Demand), &observed(&load, waiting));
         assert_eq!(decision.target, target, "{waiting} wait: {decision}");
     }
+    let decision = first(&MESH, &only(Policy::Demand), &observed(&load[..2], 1));
+    assert_eq!(decision.to_string(), "3 instead of 2; demand: 2 servers are full, 1 calls wait");
+}
+
+#[test]
+fn calls_that_take_only_some_servers_are_demand_beside_idle_ones_and_keep_all_while_they_wait() {
+    let idle = servers(3, 0, 0);
+    for (missing, target) in [(None, 1), (Some(0), 3), (Some(2), 5)] {
+        let seen = Observed { selective_missing: missing, ..observed(&idle, 1) };
+        for shape in [SHAPE, MESH] {
+            let decision = first(&shape, &only(Policy::Demand), &seen);
+            assert_eq!(decision.target, target, "{missing:?} missing: {decision}");
+        }
+    }
+    let seen = Observed { selective_missing: Some(2), ..observed(&idle, 1) };
+    let decision = first(&SHAPE, &only(Policy::Demand), &seen);
+    assert_eq!(
+        decision.to_string(),
+        "5 instead of 3; demand: calls wait that take only some servers: 3 are there, 2 more would do"
+    );
 }
 
 #[test]

@@ -145,6 +145,7 @@ pub fn play(trace: &Trace, rule: &Rule, settings: &Settings) -> Outcome {
             let loads = cluster.loads(second);
             let waiting = if rule.sees_waiting { cluster.waiting.len() } else { 0 };
             let observed = Observed {
+                selective_missing: None,
                 servers: &loads,
                 waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
                 seats_free: 0,

@@ -180,9 +180,12 @@ pub struct PolicyWord {
 pub struct DecisionInputs {
     /// Servers that are handed out.
     pub ready: u32,
+    /// Of them, those that get nothing new, by a cap of the fleet or by their own word.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub full: u32,
     /// Servers that do not answer yet.
     pub starting: u32,
-    /// Of both, those with somebody on them.
+    /// Of those that are handed out or start, those with somebody on them.
     pub busy: u32,
     /// Servers that nothing new is given to.
     pub draining: u32,
@@ -196,14 +199,22 @@ pub struct DecisionInputs {
     pub connections: u32,
     /// Free seats in their live rooms; 0 where no policy asks for it.
     pub seats_free: u32,
-    /// Rooms that calls and matches wait for; of a mesh, the calls.
+    /// Rooms that calls and matches wait for which any server would do for; of a mesh, the calls.
     pub waiting: u32,
+    /// Servers that are missing for calls that take only some; absent while none of these waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selective_missing: Option<u32>,
     /// Rooms asked for in a thousand seconds, where that was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrivals_per_1000_s: Option<u64>,
     /// Nineteen of twenty servers started within this, where that was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_p95_ms: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+const fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The policies of a fleet and how fast it may follow them.

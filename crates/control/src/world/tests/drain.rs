@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use greenroom_core::fleet::Fleet;
 use greenroom_core::{HostName, ServerName, Timestamp};
 use greenroom_wire::Text;
 use greenroom_wire::agent::{FromAgent, Report, ServerReport, ToAgent};
-use greenroom_wire::api::{
-    AllocateRequest, Allocation, DrainKind, DrainRequest, DrainStatus, HostList, SelectorBody, StateWord,
-};
+use greenroom_wire::api::{Allocation, DrainKind, DrainRequest, DrainStatus, HostList, StateWord};
 use greenroom_wire::error::Code;
 use greenroom_wire::rooms::{RoomReport, SeatPhase, SeatReport};
 
@@ -20,20 +19,24 @@ use crate::world::{
 };
 
 /// Hosts h1 in zone a and h2 in zone b, whose agents obey.
-struct Rig {
+pub(super) struct Rig {
     world: World,
     config: WorldConfig,
     now: Timestamp,
     hosts: Vec<(HostName, StreamId, BTreeMap<ServerName, ServerReport>)>,
     kept: Records,
     stopped: Vec<ServerName>,
-    answer: Option<Result<Answer, Refusal>>,
-    next: u64,
+    pub(super) answer: Option<Result<Answer, Refusal>>,
+    pub(super) next: u64,
 }
 
 impl Rig {
     fn new(replicas: (u32, u32)) -> Self {
-        let config = of_one(room_fleet("arena", replicas, 2, 4));
+        Self::of(room_fleet("arena", replicas, 2, 4))
+    }
+
+    pub(super) fn of(fleet: Fleet) -> Self {
+        let config = of_one(fleet);
         let now = Timestamp::from_unix_ms(START_MS);
         let (world, _) = World::restore(Records::default(), config.clone(), IdSource::new([3; 32]), now);
         let hosts = ["h1", "h2"].map(|name| (text(name), StreamId(0), BTreeMap::new())).into_iter().collect();
@@ -62,7 +65,7 @@ impl Rig {
         self.connect();
     }
 
-    fn event(&mut self, event: Event) {
+    pub(super) fn event(&mut self, event: Event) {
         for effect in self.world.handle(self.now, event) {
             match effect {
                 Effect::Order { stream, message } => self.obey(stream, *message),
@@ -114,7 +117,7 @@ impl Rig {
         }
     }
 
-    fn run_s(&mut self, seconds: u64) {
+    pub(super) fn run_s(&mut self, seconds: u64) {
         for _ in 0..seconds {
             for _ in 0..10 {
                 self.now = self.now + Duration::from_millis(100);
@@ -170,7 +173,7 @@ impl Rig {
     }
 
     /// Servers on each of the two hosts.
-    fn on(&self) -> [usize; 2] {
+    pub(super) fn on(&self) -> [usize; 2] {
         [self.hosts[0].2.len(), self.hosts[1].2.len()]
     }
 
@@ -278,20 +281,4 @@ fn what_is_not_there_cannot_be_drained() {
     }
     let untouched = rig.drain(DrainKind::Host, "h1", true).unwrap();
     assert!(!untouched.drained && rig.trail("host h1").is_empty());
-}
-
-#[test]
-fn a_server_that_is_started_for_a_call_starts_where_the_call_can_use_it() {
-    for zone in ["a", "b"] {
-        let mut rig = Rig::new((0, 4));
-        let select = SelectorBody { labels: [("zone".to_owned(), zone.to_owned())].into(), revision: None };
-        let body =
-            AllocateRequest { select: Some(select), timeout_ms: Some(30_000), ..request(None, &["ann"]) };
-        rig.next += 1;
-        let call = Box::new(Call::Allocate { fleet: text("arena"), body });
-        rig.event(Event::Asked { request: RequestId(rig.next), call });
-        rig.run_s(10);
-        assert!(matches!(rig.answer.take(), Some(Ok(Answer::Allocated(_)))), "{zone}");
-        assert_eq!(rig.on().iter().sum::<usize>(), 1);
-    }
 }

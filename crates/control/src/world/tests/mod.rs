@@ -21,6 +21,7 @@ mod restart;
 mod rig;
 mod rooms;
 mod scaling;
+mod selective;
 mod slo;
 mod tickets;
 mod triggers;
