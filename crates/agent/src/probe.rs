@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::supervisor::Speech;
+use crate::supervisor::{Heard, ProbeFailure, Speech};
 
 /// Longest time for the whole probe.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,6 +47,18 @@ pub(crate) enum ProbeError {
     Tls { port: u16, source: io::Error },
     #[error("no whole answer within {} ms", TIMEOUT.as_millis())]
     Timeout,
+}
+
+impl ProbeError {
+    /// The same as a value.
+    pub(crate) fn failure(&self) -> ProbeFailure {
+        let heard = match self {
+            Self::Connect { .. } => Heard::Refusal,
+            Self::Status { .. } | Self::NoOpen { .. } => Heard::Answer,
+            Self::Http { .. } | Self::Tls { .. } | Self::Timeout => Heard::Nothing,
+        };
+        ProbeFailure { message: self.to_string(), heard }
+    }
 }
 
 /// Asks ports of this host, and remembers which of them speak TLS.

@@ -355,7 +355,7 @@ impl Shell {
             Effect::Probe { server, instance, port, probe } => {
                 let (prober, inbox) = (self.prober.clone(), self.inbox.clone());
                 self.tasks.spawn(async move {
-                    let outcome = prober.probe(port, &probe).await.map_err(|error| error.to_string());
+                    let outcome = prober.probe(port, &probe).await.map_err(|error| error.failure());
                     tell(&inbox, Event::Probed { server, instance, outcome }).await;
                 });
             }

@@ -24,7 +24,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Effect, Event, LinkId, Process, Speech};
+pub use event::{Effect, Event, Heard, LinkId, ProbeFailure, Process, Speech};
 pub use occupancy::Occupancy;
 pub use ports::QUARANTINE;
 pub use sdk::{SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};

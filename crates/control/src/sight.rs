@@ -180,11 +180,14 @@ impl Sight {
         Some(Pick { server: best.server.0.clone(), endpoint: best.endpoint.clone(), tls: best.tls, because })
     }
 
-    /// By fleet, then name.
-    pub(crate) fn gameservers(&self, only: Option<&FleetName>) -> Vec<GameserverStatus> {
+    /// By fleet, then name. `fleets` say when theirs are full.
+    pub(crate) fn gameservers(&self, only: Option<&FleetName>, fleets: &[Fleet]) -> Vec<GameserverStatus> {
         let servers = self.words.values().flat_map(|word| {
             let seen = word.servers().iter().filter(|server| server.phase != ProcessPhase::Ended);
-            seen.map(|server| status(word, server, self.is_silent(word)))
+            seen.map(|server| {
+                let fleet = fleets.iter().find(|fleet| fleet.name == server.fleet.0);
+                status(word, server, self.is_silent(word), fleet)
+            })
         });
         let mut servers: Vec<GameserverStatus> =
             servers.filter(|server| only.is_none_or(|only| server.fleet.0 == *only)).collect();
@@ -212,7 +215,9 @@ impl Sight {
     }
 }
 
-fn status(word: &Word, server: &ServerReport, silent: bool) -> GameserverStatus {
+fn status(word: &Word, server: &ServerReport, silent: bool, fleet: Option<&Fleet>) -> GameserverStatus {
+    let strain = server.measured.strain(server.connections);
+    let is_full = server.held || fleet.is_some_and(|fleet| fleet.full_at.full(&strain, None).is_some());
     let is_used = server.held || server.connections > 0 || !server.rooms.is_empty();
     let state = match server.phase {
         ProcessPhase::Stopping | ProcessPhase::Ended => StateWord::Stopped,
@@ -237,6 +242,7 @@ fn status(word: &Word, server: &ServerReport, silent: bool) -> GameserverStatus 
         rooms: count(server.rooms.iter()),
         players: count(server.rooms.iter().flat_map(|room| &room.seats)),
         connections: server.connections,
+        full: is_full && !silent && server.phase == ProcessPhase::Ready,
         restarts: server.restarts,
         started_at_ms: server.started_at_ms,
         labels: server.labels.clone(),

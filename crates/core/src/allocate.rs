@@ -62,7 +62,7 @@ pub enum AllocateError {
         ready: u32,
         /// Of those, with no room free.
         full: u32,
-        /// And those that have one, and have reached a cap of [`FullAt`](crate::fleet::FullAt).
+        /// And those of them that have reached a cap of [`FullAt`](crate::fleet::FullAt).
         strained: u32,
         /// Not answering yet.
         starting: u32,

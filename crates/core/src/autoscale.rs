@@ -254,9 +254,9 @@ pub struct ServerLoad {
     pub state: State,
     /// Whether it could be stopped without hurting anybody.
     pub idle: bool,
-    /// Whether it takes nobody new by what it measures or says of itself. Of a room fleet its `rooms` say so already.
+    /// Whether it takes nobody new by what it measures or says of itself.
     pub full: bool,
-    /// Rooms, promised ones too.
+    /// Rooms, promised ones too; of one that is full at least as many as it has places.
     pub rooms: u32,
     /// Players with a seat.
     pub players: u32,

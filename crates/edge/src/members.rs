@@ -40,6 +40,8 @@ pub(crate) struct Backend {
 enum Standing {
     /// It is handed out.
     Open,
+    /// It should get nothing new; better than one in doubt.
+    Full,
     /// Its health is in doubt; better than nobody, because the doubt may be about its host's link to the control plane.
     Doubtful,
     /// It starts, or is to end.
@@ -147,6 +149,7 @@ impl Members {
     /// Whether it is new, or here again.
     fn take_up(&mut self, name: &ServerName, status: &GameserverStatus) -> bool {
         let standing = match status.state {
+            StateWord::Ready | StateWord::Reserved | StateWord::Allocated if status.full => Standing::Full,
             StateWord::Ready | StateWord::Reserved | StateWord::Allocated => Standing::Open,
             StateWord::Unhealthy => Standing::Doubtful,
             StateWord::Starting | StateWord::Draining | StateWord::Stopped => Standing::Closed,
@@ -251,6 +254,18 @@ mod tests {
 
     fn name(text: &str) -> ServerName {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_full_server_gets_something_new_only_before_those_in_doubt() {
+        let now = Instant::now();
+        let full =
+            |name, connections| GameserverStatus { full: true, ..status(name, "allocated", connections) };
+        let mut members = members();
+        members.observe(&[full("a", 0), status("bb", "ready", 9), status("ccc", "unhealthy", 0)], now);
+        assert_eq!(chosen(&mut members, now).as_deref(), Some("bb"));
+        members.observe(&[full("a", 5), full("bb", 9), status("ccc", "unhealthy", 0)], now);
+        assert_eq!(chosen(&mut members, now).as_deref(), Some("a"), "better than nobody");
     }
 
     #[test]

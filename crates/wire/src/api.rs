@@ -196,6 +196,9 @@ pub struct GameserverStatus {
     pub players: u32,
     /// Transport connections.
     pub connections: u32,
+    /// Whether it gets nothing new though its state would allow it: by a cap of its fleet, or by its own word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
     /// How often its process was started again.
     pub restarts: u32,
     /// Unix milliseconds.

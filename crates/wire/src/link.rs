@@ -165,7 +165,7 @@ pub struct Measured {
     /// New connections in the last 60 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connects_per_minute: Option<u32>,
-    /// How late ticks were on average over the last seconds, in milliseconds; absent without rooms.
+    /// How late ticks were on average in the last second, in milliseconds; absent without rooms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tick_lateness_ms: Option<u32>,
     /// How late its event loop was in the last second, in milliseconds.

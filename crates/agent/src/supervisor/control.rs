@@ -34,15 +34,18 @@ impl Supervisor {
             }
             ToAgent::Stop { term, server, reason } => {
                 let outcome = self.fence(term).and_then(|()| {
-                    // That the server is gone is told by a report without it, and that it is in use by one with it.
-                    self.out.changed = true;
-                    let Some(managed) = self.servers.get_mut(&server.0) else { return Ok(()) };
+                    let Some(managed) = self.servers.get_mut(&server.0) else {
+                        // A report without it tells that it is gone.
+                        self.out.changed = true;
+                        return Ok(());
+                    };
                     // Only what is idle is told to stop, and control had not heard yet; it tells again once this is free.
-                    if managed.is_occupied() && !managed.is_told_to_stop() {
+                    if managed.is_in_use() && !managed.is_told_to_stop() {
                         return Err(format!(
                             "gameserver {server} is in use, by what this agent has heard since"
                         ));
                     }
+                    self.out.changed = true;
                     managed.stop(&reason, now, &mut self.out);
                     Ok(())
                 });
@@ -59,7 +62,8 @@ impl Supervisor {
             }
             ToAgent::CloseRoom { term, server, room, epoch, reason } => {
                 let outcome = self.fence(term).and_then(|()| {
-                    let link = self.servers.get(&server.0).and_then(|managed| managed.link.id);
+                    let managed = self.servers.get_mut(&server.0);
+                    let link = managed.and_then(|managed| managed.close(&room.0));
                     let link = link.ok_or_else(|| {
                         format!("room {room} is not closed: gameserver {server} has no link")
                     })?;

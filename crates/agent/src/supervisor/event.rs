@@ -22,6 +22,26 @@ pub struct Process {
     pub pid: Option<u32>,
 }
 
+/// What a failed probe heard of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing.
+    Nothing,
+    /// Its port is open no more: that is the machine's word.
+    Refusal,
+    /// Another answer than the right one.
+    Answer,
+}
+
+/// How a probe failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeFailure {
+    /// In words.
+    pub message: String,
+    /// And yet this was heard.
+    pub heard: Heard,
+}
+
 /// Something that happened. Those about a process name the instance; one that is no longer the server's is ignored.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -85,7 +105,7 @@ pub enum Event {
         /// Which process of it.
         instance: InstanceId,
         /// How the port is spoken to, or why it failed.
-        outcome: Result<Speech, String>,
+        outcome: Result<Speech, ProbeFailure>,
     },
     /// A gameserver said this.
     Link {

@@ -18,10 +18,11 @@ use greenroom_provider::{Handle, StopSignal};
 use greenroom_wire::agent::{ProbeWord, ProcessPhase, STOPPED, StartOrder};
 use greenroom_wire::link::{Status, Successor};
 
-use super::{Effect, LinkId, Process, Settings, Speech};
+use super::{Effect, LinkId, ProbeFailure, Process, Settings, Speech};
 use crate::journal::JournalServer;
 pub(super) use held::Hold;
 use own_word::OwnWord;
+use told::LinkState;
 
 /// Time between two probes until the first one passes, and after one failed.
 const PROBE_SOON: Duration = Duration::from_millis(250);
@@ -81,7 +82,7 @@ pub(super) struct Health {
     probe_at: Timestamp,
     probing: bool,
     failures: u32,
-    /// When the first of these failures was noticed.
+    /// When the first of these failures was noticed that may mean that the process is frozen.
     failing_since: Option<Timestamp>,
     probe_error: String,
     silent: bool,
@@ -115,18 +116,6 @@ impl Health {
             (true, false) => ProcessPhase::Ready,
         }
     }
-}
-
-#[derive(Debug)]
-pub(super) struct LinkState {
-    pub(super) id: Option<LinkId>,
-    /// This process has linked at least once, so its silence means something.
-    pub(super) ever: bool,
-    /// This agent has been told its rooms: what it found journalled says nothing of them.
-    pub(super) told: bool,
-    heard_at: Timestamp,
-    /// It tells its status over the SDK, which has no connection that lasts.
-    by_sdk: bool,
 }
 
 #[derive(Debug)]
@@ -166,7 +155,7 @@ impl Managed {
             restart_reason: None,
             deaths: VecDeque::new(),
             last_end: String::new(),
-            link: LinkState { id: None, ever: false, told: false, heard_at: now, by_sdk: false },
+            link: LinkState::new(false, now),
             status: Status::default(),
             own_word: OwnWord::default(),
         }
@@ -183,7 +172,7 @@ impl Managed {
         managed.last_end = entry.last_end;
         managed.sdk_port = entry.agones_port;
         managed.own_word = OwnWord::restore(entry.labels, entry.said);
-        managed.link = LinkState { id: None, ever: entry.linked, told: false, heard_at: now, by_sdk: false };
+        managed.link = LinkState::new(entry.linked, now);
         managed
     }
 
@@ -319,10 +308,7 @@ impl Managed {
     fn forget_process(&mut self, out: &mut Out) {
         self.status = Status::default();
         // The connection ends by itself, after what the process said last has been read.
-        self.link.id = None;
-        self.link.ever = false;
-        self.link.told = false;
-        self.link.by_sdk = false;
+        self.link = LinkState::new(false, self.link.heard_at);
         self.forget_own_word(out);
         out.dirty = true;
         out.changed = true;
@@ -456,7 +442,7 @@ impl Managed {
     }
 
     /// A probe came back.
-    pub(super) fn probed(&mut self, outcome: Result<Speech, String>, now: Timestamp, out: &mut Out) {
+    pub(super) fn probed(&mut self, outcome: Result<Speech, ProbeFailure>, now: Timestamp, out: &mut Out) {
         let min_ready = self.min_ready();
         let Stage::Running { health, .. } = &mut self.stage else { return };
         let (before, error_before) = (health.phase(), health.probe_error.clone());
@@ -471,11 +457,11 @@ impl Managed {
                 out.dirty |= health.prove(now, min_ready);
                 health.probe_at = now + if health.ready { PROBE_LATER } else { PROBE_SOON };
             }
-            Err(error) => {
+            Err(ProbeFailure { message, heard }) => {
                 health.failures = health.failures.saturating_add(1);
-                health.failing_since.get_or_insert(now);
+                health.suspect(heard, self.link.ever, now);
                 health.proving_since = None;
-                health.probe_error = error;
+                health.probe_error = message;
                 health.probe_at = now + PROBE_SOON;
             }
         }

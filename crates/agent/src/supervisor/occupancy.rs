@@ -4,6 +4,7 @@
 //! Never decides when the engine is told.
 
 use greenroom_wire::agent::{ProcessPhase, ServerReport};
+use greenroom_wire::rooms::RoomReport;
 
 use super::Supervisor;
 use super::managed::Managed;
@@ -66,6 +67,14 @@ impl Managed {
     pub(super) fn is_occupied(&self) -> bool {
         let unsure = self.link.ever && !self.link.told;
         unsure || self.is_held() || self.connections() > 0 || !self.status.rooms.is_empty()
+    }
+
+    /// Whether control, which tells it to stop, may not know who is on it: rooms that it has had closed are no reason to stay, nor are
+    /// those that a process may tell of which has never been ready.
+    pub(super) fn is_in_use(&self) -> bool {
+        let unsure = self.link.ever && !self.link.told && self.has_been_ready();
+        let lives = |room: &RoomReport| !self.link.closed.contains(&room.room.0);
+        unsure || self.is_held() || self.connections() > 0 || self.status.rooms.iter().any(lives)
     }
 
     fn players(&self) -> u32 {

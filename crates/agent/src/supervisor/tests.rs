@@ -13,12 +13,13 @@ use greenroom_wire::agent::{FromAgent, ProbeWord, ProcessPhase, ServerReport, St
 use greenroom_wire::link::FromServer;
 use greenroom_wire::token::PublicKeys;
 
-use super::{Effect, Event, LinkId, Process, Settings, Speech, Supervisor};
+use super::{Effect, Event, Heard, LinkId, ProbeFailure, Process, Settings, Speech, Supervisor};
 use crate::journal::Journal;
 use crate::keeping::Holds;
 
 mod agones;
 mod boards;
+mod frozen;
 mod laws;
 mod life;
 mod links;
@@ -149,7 +150,12 @@ impl Bench {
     }
 
     fn probed(&mut self, server: &str, of: &str, outcome: Result<(), &str>) {
-        let outcome = outcome.map(|()| Speech::Plain).map_err(str::to_owned);
+        self.probed_and_heard(server, of, outcome, Heard::Nothing);
+    }
+
+    fn probed_and_heard(&mut self, server: &str, of: &str, outcome: Result<(), &str>, heard: Heard) {
+        let failure = |message: &str| ProbeFailure { message: message.to_owned(), heard };
+        let outcome = outcome.map(|()| Speech::Plain).map_err(failure);
         self.event(Event::Probed { server: name(server), instance: instance(of), outcome });
     }
 

@@ -96,7 +96,8 @@ impl Onlooker {
                 Json(self.endpoint(&sight, fleet, selector, &drains)?).into_response()
             }
             Look::Gameservers(of) => {
-                Json(GameserverList { gameservers: sight.gameservers(of.as_ref()) }).into_response()
+                Json(GameserverList { gameservers: sight.gameservers(of.as_ref(), &self.config.fleets) })
+                    .into_response()
             }
             Look::Hosts => Json(HostList { hosts: sight.hosts(&drains, clock()) }).into_response(),
         };

@@ -193,12 +193,18 @@ fn lists_tell_what_was_reported_and_who_is_silent() {
     let heard = word("h1", now - Duration::from_millis(500), vec![ready("b", 2), ready("a", 0), ended]);
     let silent = word("h2", begun, vec![ready("c", 0)]);
     let sight = Sight::of(vec![heard, silent], now, SILENT_AFTER);
-    let told = sight.gameservers(None);
+    let told = sight.gameservers(None, &[]);
     let told: Vec<_> = told.iter().map(|told| (told.name.as_str(), told.host.as_str(), told.state)).collect();
     let expected =
         [("a", "h1", StateWord::Ready), ("b", "h1", StateWord::Allocated), ("c", "h2", StateWord::Unhealthy)];
     assert_eq!(told, expected);
-    assert!(sight.gameservers(Some(&text("arena"))).is_empty());
+    let mut capped = lobby();
+    capped.full_at.connections = Some(2);
+    let full = |fleets: &[Fleet]| -> Vec<bool> {
+        sight.gameservers(None, fleets).iter().map(|told| told.full).collect()
+    };
+    assert_eq!((full(&[]), full(&[capped])), (vec![false; 3], vec![false, true, false]));
+    assert!(sight.gameservers(Some(&text("arena")), &[]).is_empty());
     let hosts = sight.hosts(&[drain(DrainKind::Zone, "z-h2")], Timestamp::from_unix_ms(100_000));
     let told: Vec<_> =
         hosts.iter().map(|host| (host.name.as_str(), host.connected, host.heard_at_ms)).collect();

@@ -223,7 +223,10 @@ impl World {
     }
 
     pub(super) fn order_stop(&mut self, name: &ServerName, reason: StopReason) {
-        let Some(host) = self.servers.get(name).map(|server| server.host.clone()) else { return };
+        let now = self.now;
+        let Some(server) = self.servers.get_mut(name) else { return };
+        server.stop_sent_at = Some(now);
+        let host = server.host.clone();
         let (term, server) = (self.config.term, Text(name.clone()));
         self.order(&host, ToAgent::Stop { term, server, reason: reason.to_string() });
     }
@@ -249,10 +252,10 @@ impl World {
     pub(super) fn order_refused(&mut self, host: &HostName, name: &ServerName, message: &str) {
         let Some(server) = self.servers.get(name).filter(|server| server.host == *host) else { return };
         let (fleet, never_started) = (server.fleet.clone(), server.ordered_at.is_some());
-        self.note(Notice::OrderRefused { server: name.clone(), message: message.to_owned() });
         if !never_started {
-            return;
+            return self.note(Notice::OrderRefused { server: name.clone(), message: message.to_owned() });
         }
+        self.note(Notice::StartRefused { server: name.clone(), message: message.to_owned() });
         let starts_after = self.now + self.config.timings.refused_pause;
         self.note_failure(name, &fleet, &format!("was refused by its agent: {message}"));
         if let Some(fleet) = self.fleets.get_mut(&fleet) {
@@ -274,6 +277,7 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         asked_at: Some(now),
         cordoned: None,
         stop: None,
+        stop_sent_at: None,
         written_off: false,
         endpoint: SmolStr::default(),
         tls: false,

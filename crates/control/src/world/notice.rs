@@ -30,6 +30,7 @@ pub enum Notice {
     ServerStopping { server: ServerName, reason: StopReason },
     ServerWrittenOff { server: ServerName },
     ServerGone { server: ServerName, message: String },
+    StartRefused { server: ServerName, message: String },
     OrderRefused { server: ServerName, message: String },
     ServerElsewhere { server: ServerName, host: HostName },
     RoomMade { room: RoomId, fleet: FleetName, server: ServerName },
@@ -72,6 +73,7 @@ impl Notice {
             | Self::ServerStopping { .. }
             | Self::ServerWrittenOff { .. }
             | Self::ServerGone { .. }
+            | Self::StartRefused { .. }
             | Self::OrderRefused { .. }
             | Self::ServerElsewhere { .. }
             | Self::RoomAdopted { .. }
@@ -125,7 +127,7 @@ impl fmt::Display for Notice {
             }
             Self::ServerWrittenOff { server } => write_written_off(f, server),
             Self::ServerGone { server, message } => write!(f, "gameserver {server} ended: {message}"),
-            Self::OrderRefused { server, message } => {
+            Self::StartRefused { server, message } | Self::OrderRefused { server, message } => {
                 write!(f, "order for gameserver {server} refused: {message}")
             }
             Self::ServerElsewhere { server, host } => {

@@ -199,8 +199,8 @@ impl World {
     }
 
     pub(super) fn seats_free(&self, state: &FleetState) -> u32 {
-        let healthy = state.view.iter().filter(|server| server.state.takes_players());
-        let rooms = healthy.filter_map(|server| self.rooms_of.get(&server.name)).flat_map(|on| &on.ids);
+        let filled = state.view.iter().filter(|server| server.state.takes_players() && server.full.is_none());
+        let rooms = filled.filter_map(|server| self.rooms_of.get(&server.name)).flat_map(|on| &on.ids);
         let free = rooms.filter_map(|id| self.rooms.get(id)).map(|room| room.free_seats());
         u32::try_from(free.sum::<usize>()).unwrap_or(u32::MAX)
     }

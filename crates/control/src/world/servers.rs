@@ -65,10 +65,16 @@ impl World {
         if let Some(reason) = before.and_then(|(_, _, stop)| stop)
             && report.phase != ProcessPhase::Stopping
             && !self.is_occupied(&name)
+            && self.is_stop_due(&name)
         {
-            // Its order was lost. Somebody who came before the agent heard of it stays; nobody new is sent there.
+            // Its order was lost, or refused. Somebody who came before the agent heard of it stays; nobody new is sent there.
             self.order_stop(&name, reason);
         }
+    }
+
+    fn is_stop_due(&self, name: &ServerName) -> bool {
+        let sent_at = self.servers.get(name).and_then(|server| server.stop_sent_at);
+        sent_at.is_none_or(|at| self.now.since(at) >= self.config.timings.order_repeat)
     }
 
     /// Whether its agent gave it up, rather than that somebody wanted it to stop.
@@ -110,6 +116,7 @@ impl World {
                 // A stop that was stored is carried out by whoever leads next.
                 None => self.told_to_stop.contains(name.as_str()).then_some(StopReason::ToldBefore),
             },
+            stop_sent_at: old.and_then(|old| old.stop_sent_at),
             written_off: false,
             endpoint: report.endpoint.as_str().into(),
             // An agent that was started anew has not asked the port yet; the process speaks as it did.

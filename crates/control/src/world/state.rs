@@ -227,6 +227,8 @@ pub(super) struct ServerState {
     pub(super) cordoned: Option<StopReason>,
     /// Why it was told to stop.
     pub(super) stop: Option<StopReason>,
+    /// When this leader last sent that order.
+    pub(super) stop_sent_at: Option<Timestamp>,
     /// Its host was silent for so long that others take its place. Nobody can tell it to stop there, so it was not: the next report of
     /// it takes it up again.
     pub(super) written_off: bool,

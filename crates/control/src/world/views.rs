@@ -182,7 +182,8 @@ impl World {
         let silent = !self.hosts.get(&server.host).is_some_and(|host| host.connected);
         let fleet = self.fleets.get(&server.fleet);
         let recycle = fleet.map(|fleet| fleet.spec.recycle).unwrap_or_default();
-        let full = fleet.and_then(|fleet| fleet.seen(name)).and_then(|seen| seen.full);
+        let seen = fleet.and_then(|fleet| fleet.seen(name)).filter(|seen| seen.state.takes_players());
+        let full = seen.and_then(|seen| seen.full);
         let message =
             match (server.stop.or_else(|| self.cordon_of(server)), recycle.worn(&server.wear(self.now))) {
                 _ if silent => "its host is silent".to_owned(),
@@ -206,6 +207,7 @@ impl World {
             rooms: ids.map_or(0, count),
             players: count(rooms.flat_map(|room| room.taken())),
             connections: server.connections,
+            full: seen.is_some_and(|seen| !seen.takes_players()),
             restarts: server.restarts,
             started_at_ms: server.started_at.unix_ms(),
             labels: server.labels.clone(),

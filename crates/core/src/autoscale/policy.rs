@@ -76,10 +76,21 @@ impl<'a> Census<'a> {
         }
     }
 
-    /// Busy servers, and as many more as `rooms` need besides what fits on them.
+    /// Busy servers, and as many more as `rooms` need besides what fits on them; idle ones that are full are none of these.
     fn with_rooms(&self, rooms: u64) -> u32 {
         let homeless = rooms.saturating_sub(u64::from(self.places()));
-        self.busy_count().saturating_add(clamp(homeless.div_ceil(u64::from(self.rooms_per_server))))
+        let no_use = if homeless == 0 { 0 } else { self.full_and_free() };
+        let more = clamp(homeless.div_ceil(u64::from(self.rooms_per_server)));
+        self.busy_count().saturating_add(no_use).saturating_add(more)
+    }
+
+    /// Servers that could be given up, and take nobody.
+    fn full_and_free(&self) -> u32 {
+        match self.scale_in {
+            ScaleIn::Idle => count(self.healthy.iter().filter(|server| server.idle && server.full).count()),
+            // Their rooms tell already that they have no place.
+            ScaleIn::Cordon => 0,
+        }
     }
 
     /// What is needed for who is there and who waits.

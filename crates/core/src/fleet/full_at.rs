@@ -57,22 +57,25 @@ impl FullAt {
     /// is until that is at most four fifths of the cap, so that it does not come and go with every report.
     #[must_use]
     pub fn full(&self, strain: &Strain, before: Option<Full>) -> Option<Full> {
-        let late = |cap_ms: Option<u32>, ms: Option<u32>, was: bool| {
-            let (cap_ms, ms) = cap_ms.zip(ms)?;
-            let bound_ms = if was { cap_ms - cap_ms.div_ceil(5) } else { cap_ms };
-            (ms > bound_ms).then_some((ms, cap_ms))
-        };
-        let was_ticks = matches!(before, Some(Full::TickLateness { .. }));
-        let was_loop = matches!(before, Some(Full::LoopLag { .. }));
-        let ticks = late(self.tick_lateness_ms, strain.tick_lateness_ms, was_ticks);
-        let ticks = ticks.map(|(ms, cap_ms)| Full::TickLateness { ms, cap_ms });
-        let lags = || late(self.loop_lag_ms, strain.loop_lag_ms, was_loop);
-        let lags = || lags().map(|(ms, cap_ms)| Full::LoopLag { ms, cap_ms });
-        let connected = || self.connections.filter(|cap| strain.connections >= *cap);
+        let was_late = matches!(before, Some(Full::TickLateness { .. }));
+        if let Some((ms, cap_ms)) = late(self.tick_lateness_ms, strain.tick_lateness_ms, was_late) {
+            return Some(Full::TickLateness { ms, cap_ms });
+        }
+        let was_late = matches!(before, Some(Full::LoopLag { .. }));
+        if let Some((ms, cap_ms)) = late(self.loop_lag_ms, strain.loop_lag_ms, was_late) {
+            return Some(Full::LoopLag { ms, cap_ms });
+        }
         let connections = strain.connections;
-        let connected = || connected().map(|cap| Full::Connections { connections, cap });
-        ticks.or_else(lags).or_else(connected)
+        let cap = self.connections.filter(|cap| connections >= *cap);
+        cap.map(|cap| Full::Connections { connections, cap })
     }
+}
+
+/// How late, and the cap, where it is later than that.
+fn late(cap_ms: Option<u32>, ms: Option<u32>, was_late: bool) -> Option<(u32, u32)> {
+    let (cap_ms, ms) = cap_ms.zip(ms)?;
+    let bound_ms = if was_late { cap_ms - cap_ms.div_ceil(5) } else { cap_ms };
+    (ms > bound_ms).then_some((ms, cap_ms))
 }
 
 impl fmt::Display for Full {

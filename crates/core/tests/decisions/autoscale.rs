@@ -12,12 +12,12 @@ use greenroom_core::gameserver::State;
 use proptest::prelude::*;
 
 const T0: Timestamp = Timestamp::from_unix_ms(1_800_000_000_000);
-const SHAPE: Shape = Shape {
+pub(crate) const SHAPE: Shape = Shape {
     kind: FleetKind::Room { rooms_per_server: 2, seats_per_room: 4 },
     replicas_min: 1,
     replicas_max: 50,
 };
-const MESH: Shape = Shape { kind: FleetKind::Mesh, ..SHAPE };
+pub(crate) const MESH: Shape = Shape { kind: FleetKind::Mesh, ..SHAPE };
 
 fn server(state: State, rooms: u32) -> ServerLoad {
     ServerLoad {
@@ -33,20 +33,20 @@ fn server(state: State, rooms: u32) -> ServerLoad {
     }
 }
 
-fn servers(busy: u32, rooms: u32, idle: u32) -> Vec<ServerLoad> {
+pub(crate) fn servers(busy: u32, rooms: u32, idle: u32) -> Vec<ServerLoad> {
     let busy = (0..busy).map(|_| server(State::Allocated, rooms));
     busy.chain((0..idle).map(|_| server(State::Ready, 0))).collect()
 }
 
-fn observed(servers: &[ServerLoad], waiting: u32) -> Observed<'_> {
+pub(crate) fn observed(servers: &[ServerLoad], waiting: u32) -> Observed<'_> {
     Observed { servers, waiting, selective_missing: None, seats_free: 0, arrivals: None, start_time: None }
 }
 
-fn only(policy: Policy) -> Autoscale {
+pub(crate) fn only(policy: Policy) -> Autoscale {
     Autoscale { policies: vec![policy], ..Autoscale::default() }
 }
 
-fn first(shape: &Shape, rules: &Autoscale, observed: &Observed<'_>) -> Decision {
+pub(crate) fn first(shape: &Shape, rules: &Autoscale, observed: &Observed<'_>) -> Decision {
     decide(shape, rules, observed, &Memory::default(), T0)
 }
 
@@ -83,37 +83,6 @@ fn each_policy_asks_for_what_its_rule_says() {
         let decision = first(&shape, &only(policy), &observed(&load, waiting));
         assert_eq!(decision.target, target, "{name}: {decision}");
     }
-}
-
-#[test]
-fn a_mesh_needs_one_beside_those_that_are_full_for_who_waits() {
-    let mut load = servers(4, 0, 0);
-    load[0].full = true;
-    load[1].full = true;
-    for (waiting, target) in [(0, 1), (1, 3), (9, 3)] {
-        let decision = first(&MESH, &only(Policy::Demand), &observed(&load, waiting));
-        assert_eq!(decision.target, target, "{waiting} wait: {decision}");
-    }
-    let decision = first(&MESH, &only(Policy::Demand), &observed(&load[..2], 1));
-    assert_eq!(decision.to_string(), "3 instead of 2; demand: 2 servers are full, 1 calls wait");
-}
-
-#[test]
-fn calls_that_take_only_some_servers_are_demand_beside_idle_ones_and_keep_all_while_they_wait() {
-    let idle = servers(3, 0, 0);
-    for (missing, target) in [(None, 1), (Some(0), 3), (Some(2), 5)] {
-        let seen = Observed { selective_missing: missing, ..observed(&idle, 1) };
-        for shape in [SHAPE, MESH] {
-            let decision = first(&shape, &only(Policy::Demand), &seen);
-            assert_eq!(decision.target, target, "{missing:?} missing: {decision}");
-        }
-    }
-    let seen = Observed { selective_missing: Some(2), ..observed(&idle, 1) };
-    let decision = first(&SHAPE, &only(Policy::Demand), &seen);
-    assert_eq!(
-        decision.to_string(),
-        "5 instead of 3; demand: calls wait that take only some servers: 3 are there, 2 more would do"
-    );
 }
 
 #[test]

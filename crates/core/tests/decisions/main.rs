@@ -7,6 +7,7 @@ mod support;
 mod autoscale;
 mod backoff;
 mod choose;
+mod demand;
 mod drain;
 mod fleet;
 mod full_at;

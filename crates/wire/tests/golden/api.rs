@@ -235,6 +235,7 @@ pub(crate) fn gameserver() -> GameserverStatus {
         rooms: 1,
         players: 2,
         connections: 2,
+        full: false,
         restarts: 0,
         started_at_ms: 1_700_000_000_000,
         labels: std::collections::BTreeMap::new(),

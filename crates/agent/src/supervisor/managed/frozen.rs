@@ -1,12 +1,13 @@
 //! Processes that neither speak nor answer: a frozen one is killed, so that its clients and rooms are not held up.
 //!
-//! Never one that answers its probe or says that it lives, and never for this agent's own sleep: what was missed meanwhile is counted
-//! from when it was noticed.
+//! Never one that answers anything, or says anything; and never for this agent's own sleep: what was missed meanwhile is counted from when
+//! it was noticed.
 
 use std::time::Duration;
 
 use greenroom_core::Timestamp;
 
+use super::super::Heard;
 use super::{Health, Managed, Stage};
 
 /// Silence after which a process that does not answer its probe either is killed.
@@ -14,12 +15,34 @@ const FROZEN_KILL_AFTER: Duration = Duration::from_secs(30);
 /// Probes from outside that must have failed in a row by then.
 const PROBES: u32 = 15;
 
+/// Whoever notices so much later than it is due has slept.
+const SLEPT: Duration = Duration::from_secs(3);
+
+impl Health {
+    /// A probe has failed. Whoever answers is not frozen, and whoever accepts nobody need not be: a frozen process keeps its port. Such a
+    /// one is a sign only beside a link that is silent.
+    pub(super) fn suspect(&mut self, heard: Heard, linked: bool, now: Timestamp) {
+        let is_sign = match heard {
+            Heard::Nothing => true,
+            Heard::Refusal => linked,
+            Heard::Answer => false,
+        };
+        self.failing_since = is_sign.then(|| self.failing_since.unwrap_or(now));
+    }
+}
+
 impl Managed {
     /// Begins the end of a frozen process; the same step kills it.
     pub(super) fn end_if_frozen(&mut self, now: Timestamp) {
         let Stage::Running { process, health } = &self.stage else { return };
-        let is_frozen = self.frozen_at(health).is_some_and(|at| at <= now) && self.stop_reason.is_none();
-        if is_frozen {
+        let Some(due) = self.frozen_at(health).filter(|at| *at <= now && self.stop_reason.is_none()) else {
+            return;
+        };
+        if now.since(due) >= SLEPT {
+            if let Stage::Running { health, .. } = &mut self.stage {
+                health.failing_since = Some(now);
+            }
+        } else {
             let silence_s = FROZEN_KILL_AFTER.as_secs();
             let why = match (self.link.ever, self.silence()) {
                 (true, _) => format!("frozen: silent for {silence_s} s and its probe fails"),
@@ -42,7 +65,7 @@ impl Managed {
             None if health.failures < PROBES || !(self.link.ever || self.own_word.tells_use) => return None,
             None => failing_since + FROZEN_KILL_AFTER,
         };
-        let silent = self.link.ever.then_some(self.link.heard_at + FROZEN_KILL_AFTER);
-        Some(silent.map_or(failing, |silent| silent.max(failing)))
+        let heard_at = self.link.ever.then_some(self.link.heard_at).max(self.own_word.heard_at);
+        Some(heard_at.map_or(failing, |heard_at| failing.max(heard_at + FROZEN_KILL_AFTER)))
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct OwnWord {
     /// It was found again by this agent: the stream that its `Health` came on ended with the agent before, and shipped SDKs (that
     /// of Node.js, for one) open no other. So its silence means nothing until such a word is heard once more.
     cut_off: bool,
+    /// When it said anything last.
+    pub(super) heard_at: Option<Timestamp>,
     pub(super) labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     pub(super) hold: Hold,
@@ -113,8 +115,7 @@ impl Managed {
 
     /// It says that it serves, whoever it serves.
     pub(super) fn serves(&mut self, now: Timestamp, out: &mut Out) {
-        self.own_word.is_ready = true;
-        out.dirty = true;
+        out.dirty |= !std::mem::replace(&mut self.own_word.is_ready, true);
         self.prove_own_word(now, out);
         self.says_alive(now, out);
     }
@@ -132,6 +133,7 @@ impl Managed {
 
     /// Whatever it says, it lives.
     pub(in super::super) fn says_alive(&mut self, now: Timestamp, out: &mut Out) {
+        self.own_word.heard_at = Some(now);
         let Some(silence) = self.silence() else { return };
         let Stage::Running { health, .. } = &mut self.stage else { return };
         let before = health.phase();

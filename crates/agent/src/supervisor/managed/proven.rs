@@ -21,6 +21,15 @@ impl Health {
 }
 
 impl Managed {
+    /// Whether its process has proven that it can serve.
+    pub(in super::super) const fn has_been_ready(&self) -> bool {
+        match &self.stage {
+            Stage::Running { health, .. } => health.ready,
+            Stage::Adopting { was_ready, .. } => *was_ready,
+            Stage::Waiting { .. } | Stage::Launching | Stage::Stopping { .. } | Stage::Ended { .. } => false,
+        }
+    }
+
     pub(super) const fn min_ready(&self) -> Duration {
         Duration::from_millis(self.order.min_ready_ms)
     }

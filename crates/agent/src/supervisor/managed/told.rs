@@ -2,10 +2,32 @@
 //!
 //! Never knows whose word it is: the caller has checked that.
 
-use greenroom_core::Timestamp;
+use std::collections::BTreeSet;
+
+use greenroom_core::{RoomId, Timestamp};
 use greenroom_wire::link::Status;
 
 use super::{LinkId, Managed, Out, Stage};
+
+#[derive(Debug)]
+pub(in super::super) struct LinkState {
+    pub(in super::super) id: Option<LinkId>,
+    /// This process has linked at least once, so its silence means something.
+    pub(in super::super) ever: bool,
+    /// This agent has been told its rooms: what it found journalled says nothing of them.
+    pub(in super::super) told: bool,
+    pub(super) heard_at: Timestamp,
+    /// It tells its status over the SDK, which has no connection that lasts.
+    pub(super) by_sdk: bool,
+    /// Rooms that control has had closed, whatever its process tells of them.
+    pub(in super::super) closed: BTreeSet<RoomId>,
+}
+
+impl LinkState {
+    pub(super) const fn new(ever: bool, now: Timestamp) -> Self {
+        Self { id: None, ever, told: false, heard_at: now, by_sdk: false, closed: BTreeSet::new() }
+    }
+}
 
 impl Managed {
     /// A link connection proved to be this process's. Returns the one it replaces.
@@ -35,7 +57,16 @@ impl Managed {
         // What it measured changes all the time and waits for the next report.
         let old = &self.status;
         out.changed |= old.connections != status.connections || old.rooms != status.rooms;
+        self.link.closed.retain(|room| status.rooms.iter().any(|told| told.room.0 == *room));
         self.status = status;
+    }
+
+    /// Control has this room closed. The link to tell its process on, if it has one.
+    pub(in super::super) fn close(&mut self, room: &RoomId) -> Option<LinkId> {
+        if self.status.rooms.iter().any(|told| told.room.0 == *room) {
+            self.link.closed.insert(room.clone());
+        }
+        self.link.id
     }
 
     /// The link connection is over.

@@ -1,20 +1,19 @@
 //! Ports for shipped Agones SDKs, and what is said there: in use, reserved, players, annotations.
 
-use greenroom_provider::StopSignal;
 use greenroom_wire::sdk::{GameServer, Long};
 
 use super::*;
 use crate::supervisor::{SdkCall, SdkRefusal, SdkTold, SdkWho, SdkWord};
 
-const PORT: u16 = 41_000;
+pub(super) const PORT: u16 = 41_000;
 
-fn agones_order(server: &str) -> StartOrder {
+pub(super) fn agones_order(server: &str) -> StartOrder {
     StartOrder { agones: true, probe: ProbeWord::Sdk { silence_ms: 15_000 }, ..order(server, "arena") }
 }
 
 impl Bench {
     /// A server whose process runs, with a port for its SDK; it has said nothing yet.
-    fn agones() -> Self {
+    pub(super) fn agones() -> Self {
         let mut bench = Self::welcomed();
         bench.control(ToAgent::Start { term: 5, order: Box::new(agones_order("arena-1")) });
         bench.opened("arena-1", Ok(PORT));
@@ -22,7 +21,7 @@ impl Bench {
         bench
     }
 
-    fn opened(&mut self, server: &str, outcome: Result<u16, &str>) {
+    pub(super) fn opened(&mut self, server: &str, outcome: Result<u16, &str>) {
         self.event(Event::SdkOpened { server: name(server), outcome: outcome.map_err(str::to_owned) });
     }
 
@@ -36,7 +35,7 @@ impl Bench {
         told.expect("it is answered at once")
     }
 
-    fn says(&mut self, word: SdkWord) -> Result<SdkTold, SdkRefusal> {
+    pub(super) fn says(&mut self, word: SdkWord) -> Result<SdkTold, SdkRefusal> {
         self.say_at("arena-1", word)
     }
 
@@ -48,7 +47,7 @@ impl Bench {
     }
 
     /// As its record has it, whether it is reported as held, with how many connections, and whether its host counts as busy.
-    fn stands(&mut self) -> (String, bool, u32, bool) {
+    pub(super) fn stands(&mut self) -> (String, bool, u32, bool) {
         self.pass(1_021);
         let told = self.told("arena-1").expect("it is reported");
         let (held, connections) = (told.held, told.connections);
@@ -342,16 +341,6 @@ fn a_stop_that_crosses_its_word_is_refused_until_it_is_free() {
     assert_eq!(bench.own_record().status.state, "Shutdown");
 }
 
-impl Bench {
-    /// Whether the process was killed since the last look, in the time that passes now.
-    fn is_killed_within(&mut self, span_ms: u64) -> bool {
-        self.take();
-        self.pass(span_ms);
-        let is_kill = |effect: &Effect| matches!(effect, Effect::Signal { signal: StopSignal::Kill, .. });
-        self.take().iter().any(|(_, effect)| is_kill(effect))
-    }
-}
-
 #[test]
 fn its_own_word_counts_once_its_process_has_lived_on_for_min_ready_also_under_the_next_agent() {
     let ordered = || {
@@ -380,57 +369,13 @@ fn its_own_word_counts_once_its_process_has_lived_on_for_min_ready_also_under_th
     assert_eq!(bench.phase("arena-1").0, ProcessPhase::Ready);
 }
 
-/// Nobody else would ever end it: a server that is in use is not stopped.
 #[test]
-fn a_frozen_server_without_a_link_is_ended_though_it_is_in_use() {
+fn what_is_said_again_is_not_journalled_again() {
     let mut bench = Bench::agones();
-    bench.says(SdkWord::PlayerConnect("ann".to_owned())).unwrap();
-    bench.says(SdkWord::Allocate).unwrap();
-    assert!(!bench.is_killed_within(14_999));
-    bench.says(SdkWord::Health).unwrap();
-    assert!(!bench.is_killed_within(29_999));
-    assert!(bench.is_killed_within(1));
-    let why = "frozen: it has not called POST /health of its SDK for 15s";
-    assert!(bench.phase("arena-1").2.contains(why), "{:?}", bench.phase("arena-1"));
-    bench.exited("arena-1", "arena-1.0", Exit::Signal(9));
-    bench.started("arena-1", "arena-1.1");
-    assert_eq!(bench.stands(), ("Scheduled".to_owned(), false, 0, false));
-}
-
-#[test]
-fn what_its_agent_slept_through_is_not_held_against_a_server() {
-    for tells_its_rooms in [false, true] {
-        let mut bench = Bench::agones();
-        bench.says(SdkWord::Allocate).unwrap();
-        if tells_its_rooms {
-            bench.says(SdkWord::Status(greenroom_wire::link::Status::default())).unwrap();
-        }
-        bench.take();
-        bench.now = bench.now + Duration::from_secs(600);
-        bench.event(Event::Tick);
-        // It speaks again before it would be missed once more.
-        assert!(!bench.is_killed_within(14_000), "{tells_its_rooms}");
-        bench.says(SdkWord::Health).unwrap();
-        assert!(!bench.is_killed_within(14_000), "{tells_its_rooms}");
-    }
-}
-
-#[test]
-fn a_server_in_use_whose_probe_from_outside_fails_is_ended() {
-    let mut bench = Bench::welcomed();
-    let order = StartOrder { probe: ProbeWord::Tcp, ..agones_order("arena-1") };
-    bench.control(ToAgent::Start { term: 5, order: Box::new(order) });
-    bench.opened("arena-1", Ok(PORT));
-    bench.started("arena-1", "arena-1.0");
-    bench.probed("arena-1", "arena-1.0", Ok(()));
-    bench.says(SdkWord::Allocate).unwrap();
-    let mut killed_after = None;
-    for half_seconds in 1..70 {
-        let killed = bench.is_killed_within(500);
-        killed_after = killed_after.or(killed.then_some(half_seconds));
-        bench.probed("arena-1", "arena-1.0", Err("hangs"));
-    }
-    assert_eq!(killed_after, Some(61), "30 s after the first failure");
+    bench.says(SdkWord::Ready).unwrap();
+    bench.supervisor.take_journal();
+    bench.says(SdkWord::Ready).unwrap();
+    assert!(bench.supervisor.take_journal().is_none());
 }
 
 #[test]

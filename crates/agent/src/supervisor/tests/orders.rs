@@ -121,6 +121,34 @@ fn a_stop_waits_until_a_server_that_is_taken_over_has_told_its_rooms() {
 }
 
 #[test]
+fn rooms_that_control_has_had_closed_and_a_server_that_was_never_ready_refuse_no_stop() {
+    let stop = || ToAgent::Stop { term: 5, server: name("arena-1").into(), reason: "surplus".to_owned() };
+    let room: RoomId = "room-1".parse().unwrap();
+    let live = RoomReport { room: room.clone().into(), epoch: 1, key: None, seats: Vec::new(), kept: false };
+    let status = Status { rooms: vec![live], ..Status::default() };
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    bench.link(1, FromServer::Status(status.clone()));
+    let (server, room) = (name("arena-1").into(), room.into());
+    bench.control(ToAgent::CloseRoom { term: 5, server, room, epoch: 1, reason: EndReason::Finished });
+    bench.link(1, FromServer::Status(status));
+    bench.take();
+    bench.control(stop());
+    assert_eq!(bench.refusals(), Vec::<String>::new());
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Stopping);
+    let mut bench = Bench::welcomed();
+    bench.control(ToAgent::Start { term: 5, order: Box::new(order("arena-1", "arena")) });
+    bench.started("arena-1", "arena-1.0");
+    bench.linked(1, "arena-1.0", "secret-1");
+    bench.link(1, FromServer::Status(Status { awaits_rooms: true, ..Status::default() }));
+    bench.take();
+    bench.control(stop());
+    assert_eq!(bench.refusals(), Vec::<String>::new());
+    assert_eq!(bench.phase("arena-1").0, ProcessPhase::Stopping);
+}
+
+#[test]
 fn the_name_of_an_ended_server_is_not_used_again() {
     let mut bench = Bench::welcomed();
     bench.ready("arena-1");

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use greenroom_core::{FleetName, RoomId};
+use greenroom_core::{FleetName, RoomId, ServerName};
 use greenroom_wire::api::{AuditAction, AuditEntry};
 use greenroom_wire::record::NewsEvent;
 use greenroom_wire::rooms::EndReason;
@@ -101,11 +101,7 @@ impl World {
             Notice::FleetScaled { .. } => {
                 self.publish(NewsEvent::Scale, Draft { text: notice.to_string(), ..Draft::default() });
             }
-            Notice::OrderRefused { server, message } => {
-                let fleet = fleet_of(server.as_str());
-                let text = format!("starts of fleet {fleet} are refused by an agent: {message}");
-                self.news.raise(now, NewsEvent::Failure, format!("refused/{fleet}"), text, out);
-            }
+            Notice::StartRefused { server, message } => self.publish_refusal(server, message),
             Notice::ServerReady { server, .. } => {
                 let fleet = fleet_of(server.as_str());
                 let words = |_: &_| format!("gameservers of fleet {fleet} start again");
@@ -116,6 +112,7 @@ impl World {
             | Notice::TermRaised { .. }
             | Notice::Rebuilt { .. }
             | Notice::ServerOrdered { .. }
+            | Notice::OrderRefused { .. }
             | Notice::ServerAdopted { .. }
             | Notice::ServerUnhealthy { .. }
             | Notice::ServerRestarting { .. }
@@ -146,6 +143,13 @@ impl World {
         let common = format!("rooms of fleet {fleet} lost: {why}");
         let (text, subject) = (format!("{notice} (fleet {fleet})"), room.to_string());
         self.publish(NewsEvent::Failure, Draft { text, common, subject, to: None });
+    }
+
+    fn publish_refusal(&mut self, server: &ServerName, message: &str) {
+        let fleet = fleet_of(server.as_str());
+        let text = format!("starts of fleet {fleet} are refused by an agent: {message}");
+        let (now, about) = (self.now, format!("refused/{fleet}"));
+        self.news.raise(now, NewsEvent::Failure, about, text, &mut self.out);
     }
 
     pub(super) fn publish(&mut self, event: NewsEvent, draft: Draft) {

@@ -92,6 +92,13 @@ fn a_stop_that_its_agent_refused_is_told_again_once_it_is_free() {
     rig.holds(&servers[0], false);
     rig.run_ms(2_000);
     assert!(stops(&rig) > before);
+    // However often its agent reports and refuses.
+    let before = stops(&rig);
+    for _ in 0..100 {
+        rig.run_ms(100);
+        rig.report();
+    }
+    assert_eq!(stops(&rig) - before, 5, "one every two seconds");
 }
 
 #[test]

@@ -112,6 +112,8 @@ fn a_fleet_that_stays_short_is_told_with_the_reason_and_once() {
     told(&mut rig);
     rig.agent_obeys = false;
     let gone = rig.servers_of("arena").remove(0);
+    rig.say(FromAgent::Refused { server: gone.clone().into(), message: "it is in use".to_owned() });
+    assert_eq!(plain(&told(&mut rig)), Vec::<String>::new(), "that was no start");
     rig.servers.remove(&gone);
     assert_eq!(plain(&told(&mut rig)), ["gameserver X is gone: its agent no longer knows it"]);
     let ordered = rig.orders.iter().rev().find_map(|order| match order {
