@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use greenroom_core::{HostName, RoomId, Timestamp};
+use greenroom_core::{HostName, RoomId, ServerName, Timestamp};
 use greenroom_store::records::Record;
 use greenroom_store::{Batch, BoxFuture, CommitError, Kind, ReadError, Store, Stored, Version, Write};
 use greenroom_wire::api::DrainKind;
@@ -206,6 +206,11 @@ impl SimStore {
     /// Whether this room was ever promised here.
     pub(crate) fn has_held(&self, room: &RoomId) -> bool {
         self.inner().rooms_ever.contains(room)
+    }
+
+    /// Whether it is stored now that this server was told to stop.
+    pub(crate) fn holds_stop(&self, server: &ServerName) -> bool {
+        self.inner().contents.has_stop(server)
     }
 
     /// Whether it is stored now that this host is drained.

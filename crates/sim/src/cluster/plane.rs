@@ -170,8 +170,12 @@ impl Cluster {
 
     fn carry_out(&mut self, at: usize, Told { effect, fleet }: Told) -> Result<(), Broken> {
         let now_ms = self.now_ms;
-        // What one leader has told to stop, or has taken out of use, no later one gives out.
-        self.laws.told(now_ms, &effect)?;
+        // What one leader has told to stop no later one gives out; one that has not heard yet that the store lost it tells it again.
+        let is_lost = matches!(&effect, Effect::Order { message, .. }
+            if matches!(&**message, ToAgent::Stop { server, .. } if !self.store.holds_stop(&server.0)));
+        if !is_lost {
+            self.laws.told(now_ms, &effect)?;
+        }
         if let Effect::Reply { answer, .. } = &effect {
             self.is_in_use(answer)?;
         }

@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use greenroom_core::ServerName;
 use greenroom_store::{Batch, CommitError, Kind, ReadError, Stored, Version, Write};
-use greenroom_wire::record::TermRecord;
+use greenroom_wire::api::AuditAction;
+use greenroom_wire::record::{AuditRecord, TermRecord};
 
 /// Batches of one process that are remembered: more than it ever has under way at once.
 const MARKS_MAX: usize = 64;
@@ -94,6 +96,16 @@ pub(super) struct Contents {
 impl Contents {
     pub(super) fn has(&self, kind: Kind, key: &str) -> bool {
         self.records.contains_key(&(kind, key.to_owned()))
+    }
+
+    /// Whether its trail tells that this server was told to stop.
+    pub(super) fn has_stop(&self, server: &ServerName) -> bool {
+        let audit = self.records.iter().filter(|((kind, _), _)| *kind == Kind::Audit);
+        let mut entries =
+            audit.filter_map(|(_, (_, bytes))| serde_json::from_slice::<AuditRecord>(bytes).ok());
+        entries.any(|record| {
+            record.entry.action == AuditAction::ServerStopped && record.entry.subject == server.as_str()
+        })
     }
 
     pub(super) fn count(&self, kind: Kind) -> usize {
