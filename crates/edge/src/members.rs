@@ -19,7 +19,8 @@ const GONE_AFTER: Duration = Duration::from_secs(5);
 const KEEP: Duration = Duration::from_secs(60);
 /// How long a server that could not be reached gets nothing new while there are others.
 const AVOID: Duration = Duration::from_secs(3);
-/// Lists over which what was sent to a server counts as load: by then its own reports hold it.
+/// Lists over which what was sent to a server counts as load until its own reports show it: by then they hold it, or it did not
+/// come about.
 const RECENT_LISTS: usize = 3;
 
 /// Where a server is. Whatever passes to it holds one, so that their number is the load of this edge.
@@ -55,7 +56,9 @@ struct Member {
     standing: Standing,
     /// Connections that it told of itself.
     reported: usize,
-    /// Sent to it since each of the last lists.
+    /// Whether it ever told of any.
+    is_reporting: bool,
+    /// Sent to it since each of the last lists, without what its reports have shown since.
     recent: [usize; RECENT_LISTS],
     missing: Option<Missing>,
     avoided_until: Option<Instant>,
@@ -82,9 +85,23 @@ impl Member {
         Arc::clone(&self.backend)
     }
 
-    /// Other edges send to it too, which shows in its reports; one that reports nothing has at least what passes here.
+    /// Takes up what it reports. What came to it since its report before counts for what was sent there first: it is in the
+    /// report now, and counted twice it would send newcomers to whoever reports late.
+    fn take_report(&mut self, reported: usize) {
+        let mut shown = reported.saturating_sub(self.reported);
+        for sent in self.recent.iter_mut().rev() {
+            let known = shown.min(*sent);
+            (*sent, shown) = (*sent - known, shown - known);
+        }
+        self.reported = reported;
+        self.is_reporting |= reported > 0;
+    }
+
+    /// Other edges send to it too, which shows in its reports. One that reports nothing has at least what passes here, which is
+    /// only about right: a polling session passes once, twice or not at all at a given moment.
     fn load(&self) -> usize {
-        (self.reported + self.recent.iter().sum::<usize>()).max(self.passing())
+        let told = self.reported + self.recent.iter().sum::<usize>();
+        if self.is_reporting { told } else { told.max(self.passing()) }
     }
 }
 
@@ -168,7 +185,8 @@ impl Members {
                 backend: backend(),
                 fleet,
                 standing,
-                reported,
+                reported: 0,
+                is_reporting: false,
                 recent,
                 missing: None,
                 avoided_until: None,
@@ -177,7 +195,8 @@ impl Members {
         if member.backend.endpoint != status.endpoint || member.backend.tls != status.tls {
             member.backend = backend();
         }
-        (member.standing, member.reported) = (standing, reported);
+        member.standing = standing;
+        member.take_report(reported);
         self.tags.entry(member.backend.tag.clone()).or_insert_with(|| name.clone());
         member.missing.take().is_some_and(|missing| missing.is_gone) || is_new
     }
@@ -306,6 +325,8 @@ mod tests {
         assert_eq!(load(&members, "b"), 3, "one that reports nothing has what passes here");
         drop(held);
         assert_eq!(load(&members, "b"), 0);
+        let _held: Vec<_> = (0..3).map(|_| members.named("a", now).unwrap()).collect();
+        assert_eq!(load(&members, "a"), 2, "one that reports knows better");
     }
 
     #[test]
@@ -363,6 +384,31 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn newcomers_are_spread_evenly_though_some_servers_report_late(
+            // Between two lists: how many come, and by how many of them the report of each server is late.
+            rounds in prop::collection::vec((0..40usize, [0..9u32, 0..9u32, 0..9u32]), 1..12)
+        ) {
+            const NAMES: [&str; 3] = ["a", "b", "c"];
+            let (mut members, now) = (members(), Instant::now());
+            let (mut there, mut told) = ([0u32; 3], [0u32; 3]);
+            for (come, late) in rounds {
+                let before = there;
+                for i in 0..3 {
+                    // No report is late by more than the time between two lists.
+                    told[i] = told[i].max(there[i].saturating_sub(late[i]));
+                }
+                members.observe(&[0, 1, 2].map(|i| status(NAMES[i], "ready", told[i])), now);
+                for _ in 0..come {
+                    let chosen = chosen(&mut members, now).unwrap();
+                    there[NAMES.iter().position(|name| *name == chosen).unwrap()] += 1;
+                }
+                let (least, most) = (there.iter().min().unwrap(), there.iter().max().unwrap());
+                prop_assert!(most - least <= 1, "{:?}", there);
+                told = before;
+            }
+        }
+
         #[test]
         fn whatever_was_told_who_is_told_of_last_is_found_and_chosen_rightly(
             lists in prop::collection::vec(prop::collection::btree_map("[a-d]{1,2}", (0..7usize, 0..9u32), 0..6), 1..8)
