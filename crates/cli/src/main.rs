@@ -61,7 +61,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Verb::Example { name, arguments } => greenroom_examples::run(name, arguments).ok_or_else(|| {
             Failure::usage(
                 format!("there is no example {name:?}"),
-                "There are lobby, arena, whiteboard, chat and relay.",
+                "There are lobby, arena, whiteboard, chat, udp-echo and relay.",
             )
         }),
         Verb::Config(ConfigVerb::Check { file }) => {

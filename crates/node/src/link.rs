@@ -315,6 +315,7 @@ fn status(state: &NodeState, link: &Link) -> String {
         connections,
         rooms,
         awaits_rooms,
+        keeps_rooms: state.rooms.as_ref().is_some_and(|rooms| rooms.keeps()),
         measured: link.meter.borrow().measured(),
     }))
 }

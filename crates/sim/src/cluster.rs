@@ -77,8 +77,7 @@ impl Cluster {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let scenario = draw(&mut rng);
         let (callers, plane) = (Callers::new(scenario.stay_ms_max), scenario.plane);
-        let host = |number| Host::new(number, scenario.servers_per_host, plane.processes());
-        let hosts = (0..scenario.hosts).map(host).collect();
+        let hosts = (0..scenario.hosts).map(|number| Host::new(number, &scenario)).collect();
         let is_alone = plane == Plane::Alone;
         let store = SimStore::new(seed, !is_alone);
         let replicas = (0..plane.processes()).map(|at| Replica::new(at, is_alone, store.clone())).collect();

@@ -51,11 +51,15 @@ pub(crate) struct Host {
     pub(crate) name: HostName,
     pub(crate) zone: &'static str,
     servers_max: u32,
+    /// Whether rooms outlive the processes of its servers.
+    keeps_rooms: bool,
     boot: u64,
     /// The streams to the control processes, by their machines' numbers.
     links: Vec<Link>,
     obedience: Obedience,
     silent_until_ms: u64,
+    /// When it falls silent for long, soon after it has told of a server's end: whatever ended that may trouble the machine.
+    hangs_at_ms: Option<u64>,
     term_seen: u64,
     pub(crate) servers: BTreeMap<ServerName, Server>,
     /// Journalled results that control has not acknowledged.
@@ -69,15 +73,18 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(number: u32, servers_max: u32, controls: usize) -> Self {
+    pub(crate) fn new(number: u32, scenario: &Scenario) -> Self {
+        let controls = scenario.plane.processes();
         Self {
             name: format!("host-{number}").parse().expect("a word and a number make a host name"),
             zone: if number.is_multiple_of(2) { ZONES[0] } else { ZONES[1] },
-            servers_max,
+            servers_max: scenario.servers_per_host,
+            keeps_rooms: scenario.keeps_rooms,
             boot: 0,
             links: (0..controls).map(|_| Link::default()).collect(),
             obedience: Obedience::default(),
             silent_until_ms: 0,
+            hangs_at_ms: None,
             term_seen: 0,
             servers: BTreeMap::new(),
             unacked: Vec::new(),
@@ -231,7 +238,15 @@ impl Host {
         rng: &mut ChaCha8Rng,
         summary: &mut Summary,
     ) -> Vec<(ControlId, StreamId)> {
-        if self.is_silent(now_ms) || !happens(rng, scenario.step_ms, scenario.agent_fault_ms) {
+        if self.is_silent(now_ms) {
+            return Vec::new();
+        }
+        if self.hangs_at_ms.take_if(|at| *at <= now_ms).is_some() {
+            summary.agent_faults += 1;
+            self.silent_until_ms = now_ms + scenario.long_silence_ms(rng);
+            return Vec::new();
+        }
+        if !happens(rng, scenario.step_ms, scenario.agent_fault_ms) {
             return Vec::new();
         }
         summary.agent_faults += 1;
@@ -286,7 +301,11 @@ impl Host {
             let runs = matches!(server.phase, ProcessPhase::Ready | ProcessPhase::Starting);
             let rng = &mut *moment.rng;
             if runs && happens(rng, scenario.step_ms, scenario.crash_ms) {
-                server.crash(now_ms + rng.random_range(100..=2_000));
+                let until_ms = now_ms + rng.random_range(100..=2_000);
+                server.crash(now_ms, until_ms, self.keeps_rooms);
+                if rng.random_bool(0.05) {
+                    self.hangs_at_ms = Some(now_ms + rng.random_range(100..=2_000));
+                }
                 moment.summary.servers_crashed += 1;
                 self.changed = true;
             } else if server.phase == ProcessPhase::Ready && happens(rng, scenario.step_ms, scenario.crash_ms)
@@ -294,6 +313,8 @@ impl Host {
                 server.phase = ProcessPhase::Unhealthy;
                 server.phase_until_ms = now_ms + rng.random_range(100..=8_000);
                 self.changed = true;
+            } else if happens(rng, scenario.step_ms, scenario.crash_ms) {
+                server.late_until_ms = now_ms + rng.random_range(1_000..=20_000);
             }
         }
     }
@@ -323,7 +344,7 @@ impl Host {
 
     /// To all control processes; to those that are not obeyed under a term that nobody leads with.
     fn report(&mut self, now_ms: u64, rng: &mut ChaCha8Rng) {
-        let servers = self.servers.values().map(Server::report).collect();
+        let servers = self.servers.values().map(|server| server.report(now_ms, self.keeps_rooms)).collect();
         let report =
             Report { at_ms: Some(now_ms), term: Some(self.term_seen), trouble: String::new(), servers };
         let obeyed = self.obedience.obeyed();
@@ -347,7 +368,11 @@ impl Host {
 
 fn next_phase(server: &mut Server, moment: &mut Moment<'_>) {
     let (phase, until_ms) = match server.phase {
-        ProcessPhase::Starting | ProcessPhase::Unhealthy => (ProcessPhase::Ready, u64::MAX),
+        ProcessPhase::Starting => {
+            moment.summary.rooms_taken_up += server.begin(moment.now_ms, moment.rng);
+            (ProcessPhase::Ready, u64::MAX)
+        }
+        ProcessPhase::Unhealthy => (ProcessPhase::Ready, u64::MAX),
         ProcessPhase::Restarting => (ProcessPhase::Starting, moment.start_up_ms()),
         ProcessPhase::Stopping => (ProcessPhase::Ended, u64::MAX),
         ProcessPhase::Ready | ProcessPhase::Ended => return,

@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use greenroom_control::world::{Answer, Effect, Grant};
+use greenroom_control::world::{Answer, Effect, Grant, Refusal, TicketGrant};
 use greenroom_core::autoscale::{Autoscale, ScaleIn};
+use greenroom_core::fleet::FullAt;
 use greenroom_core::{FleetName, HostName, InstanceId, PlayerId, RoomId, RoomKey, ServerName};
-use greenroom_wire::agent::ToAgent;
+use greenroom_wire::agent::{ServerReport, ToAgent};
 use greenroom_wire::api::{ChangeWord, FleetStatus};
 use greenroom_wire::record::DecisionRecord;
 
@@ -112,6 +113,12 @@ pub enum Broken {
     /// A server that control had told to stop was given out.
     #[error("gameserver {server} was given out after it had been told to stop")]
     StoppedGivenOut {
+        /// The server.
+        server: ServerName,
+    },
+    /// A server got somebody new although it had told that it is worse off than its fleet allows.
+    #[error("gameserver {server} was given out although it had told that it is full")]
+    FullGivenOut {
         /// The server.
         server: ServerName,
     },
@@ -232,6 +239,20 @@ pub struct Laws {
     decided: BTreeMap<FleetName, Decided>,
     /// Hosts that are drained, and since when that was told.
     drained: BTreeMap<HostName, u64>,
+    /// Servers that told last that they are worse off than their fleet allows.
+    full: BTreeSet<ServerName>,
+    /// Rooms that this leader has made.
+    made: BTreeSet<RoomId>,
+}
+
+/// The rooms that an answer tells.
+pub(crate) fn grants(answer: &Result<Answer, Refusal>) -> impl Iterator<Item = &Grant> {
+    let (one, many) = match answer {
+        Ok(Answer::Allocated(grant)) => (Some(&**grant), &[][..]),
+        Ok(Answer::Assignments { assignments, .. }) => (None, &assignments[..]),
+        Ok(_) | Err(_) => (None, &[][..]),
+    };
+    one.into_iter().chain(many.iter().map(|assigned: &TicketGrant| &assigned.grant))
 }
 
 /// What is known of a fleet's decisions.
@@ -291,6 +312,40 @@ impl Laws {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// A leader has taken this up of a server of a fleet with these caps.
+    pub fn heard(&mut self, caps: &FullAt, report: &ServerReport) {
+        if caps.full(&report.measured.strain(report.connections), None).is_some() {
+            self.full.insert(report.server.0.clone());
+        } else {
+            self.full.remove(&report.server.0);
+        }
+    }
+
+    /// The same leader has decided this, right after what it has heard.
+    ///
+    /// # Errors
+    /// The promise that it breaks.
+    pub fn answered(&mut self, now_ms: u64, effect: &Effect) -> Result<(), Broken> {
+        let Effect::Reply { answer, .. } = effect else { return Ok(()) };
+        if let Ok(Answer::Endpoint(answer)) = &**answer {
+            return self.is_well(&answer.server.0);
+        }
+        for record in grants(answer).map(|grant| &grant.record).filter(|record| record.created) {
+            // An answer may be told again, by this leader or by the next.
+            if record.answered_at_ms == now_ms && self.made.insert(record.room.0.clone()) {
+                self.is_well(&record.server.0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_well(&self, server: &ServerName) -> Result<(), Broken> {
+        if self.full.contains(server) {
+            return Err(Broken::FullGivenOut { server: server.clone() });
+        }
+        Ok(())
     }
 
     /// Somebody was told that a host is drained.

@@ -50,6 +50,8 @@ pub struct Summary {
     pub servers_started: u64,
     /// Gameserver processes that died.
     pub servers_crashed: u64,
+    /// Rooms that went on in the next process of their server.
+    pub rooms_taken_up: u64,
     /// Streams that broke and agents that fell silent or started again.
     pub agent_faults: u64,
     /// Whole hosts that died with all that ran on them.

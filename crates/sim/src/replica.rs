@@ -360,7 +360,7 @@ impl Process {
             }
         };
         self.sees = Some(holder.name.clone());
-        let mut lead = Lead::new(world, fence, Arc::new(self.line.clone()), first);
+        let mut lead = Lead::new((world, first), fence, Arc::new(self.line.clone()), &scenario.fleets);
         for (stream, hello) in &self.attending {
             lead.take(Event::StreamOpened { stream: *stream, hello: hello.clone() });
         }

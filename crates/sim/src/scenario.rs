@@ -8,7 +8,7 @@ use std::time::Duration;
 use greenroom_control::world::{Bounds, NewsConfig, Results, Timings, WorldConfig};
 use greenroom_core::allocate::Preference;
 use greenroom_core::autoscale::{Amount, Autoscale, BufferUnit, Freeze, Metric, Policy, ScaleIn};
-use greenroom_core::fleet::{Fleet, FleetKind, Probe, Recycle, Template};
+use greenroom_core::fleet::{Fleet, FleetKind, FullAt, Probe, Recycle, Template};
 use greenroom_core::matchmake::Rules;
 use greenroom_core::placement::Spread;
 use greenroom_wire::revision::revision;
@@ -16,7 +16,7 @@ use greenroom_wire::token::PublicKeys;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::server::{LEAK_BYTES, MEMORY_BYTES};
+use crate::server::{LATE_MS, LEAK_BYTES, MEMORY_BYTES};
 
 /// Length of one step of a run that is all trouble.
 const STEP_MS: u64 = 50;
@@ -76,6 +76,8 @@ pub(crate) struct Scenario {
     pub(crate) stay_ms_max: u64,
     /// Longest start-up of a server.
     pub(crate) startup_ms_max: u64,
+    /// Whether rooms outlive the processes of their servers.
+    pub(crate) keeps_rooms: bool,
     /// Mean time between crashes of servers.
     pub(crate) crash_ms: u64,
     /// Mean time between faults of agents and their streams.
@@ -109,6 +111,8 @@ impl Scenario {
         lobby.autoscale = autoscale(rng, FleetKind::Mesh);
         lobby.allocation = preference(rng, &[Preference::LeastConnected, Preference::PowerOfTwo]);
         arena.recycle = recycle(rng, arena_max);
+        arena.full_at = full_at(rng);
+        lobby.full_at = full_at(rng);
         Self {
             step_ms: STEP_MS,
             plane: Plane::Alone,
@@ -119,8 +123,9 @@ impl Scenario {
             rest_ms: HOST_LOST_MS + 300_000,
             calls_per_1000_s: rng.random_range(200..=3_000),
             tickets_per_1000_s: rng.random_range(1..=1_000),
-            stay_ms_max: 20_000,
+            stay_ms_max: if rng.random_bool(0.3) { 90_000 } else { 20_000 },
             startup_ms_max: rng.random_range(200..=4_000),
+            keeps_rooms: rng.random_bool(0.4),
             crash_ms: rng.random_range(5_000..=60_000),
             agent_fault_ms: rng.random_range(4_000..=40_000),
             host_loss_ms: rng.random_range(30_000..=300_000),
@@ -171,6 +176,7 @@ impl Scenario {
             tickets_per_1000_s: 100,
             stay_ms_max: 600_000,
             startup_ms_max: 20_000,
+            keeps_rooms: true,
             crash_ms: HOUR_MS,
             agent_fault_ms: 1_800_000,
             host_loss_ms: 6 * HOUR_MS,
@@ -235,6 +241,11 @@ impl Scenario {
         rng.random_range(100..=most)
     }
 
+    /// A silence that outlasts whatever waits for a process.
+    pub(crate) fn long_silence_ms(&self, rng: &mut ChaCha8Rng) -> u64 {
+        rng.random_range(SILENCE_MS_MAX / 2..=SILENCE_MS_MAX)
+    }
+
     /// How long a host that died stays away: sometimes for longer than it is waited for.
     pub(crate) fn absence_ms(&self, rng: &mut ChaCha8Rng) -> u64 {
         rng.random_range(1_000..=HOST_LOST_MS + 60_000)
@@ -265,6 +276,15 @@ fn recycle(rng: &mut ChaCha8Rng, replicas_max: u32) -> Recycle {
         age: rng.random_bool(0.3).then(|| Duration::from_secs(least_s + rng.random_range(0..=60))),
         rooms: rng.random_bool(0.3).then(|| rng.random_range(1..=8)),
         memory_bytes: rng.random_bool(0.3).then_some(MEMORY_BYTES + leak * LEAK_BYTES),
+    }
+}
+
+/// Caps that servers reach now and then, or none.
+fn full_at(rng: &mut ChaCha8Rng) -> FullAt {
+    FullAt {
+        connections: rng.random_bool(0.2).then(|| rng.random_range(2..=8)),
+        tick_lateness_ms: None,
+        loop_lag_ms: rng.random_bool(0.5).then_some(LATE_MS),
     }
 }
 
@@ -336,7 +356,7 @@ fn fleet(name: &str, kind: FleetKind, replicas_min: u32, replicas_max: u32) -> F
         spread: Spread::default(),
         start_timeout: Duration::from_secs(25),
         recycle: Recycle::default(),
-        full_at: greenroom_core::fleet::FullAt::default(),
+        full_at: FullAt::default(),
         ports: None,
     }
 }

@@ -10,12 +10,19 @@ use greenroom_wire::agent::{ProcessPhase, ServerReport, StartOrder};
 use greenroom_wire::link::Measured;
 use greenroom_wire::rooms::{EndReason, RoomEnded, RoomReport, SeatPhase, SeatReport};
 use greenroom_wire::token::JoinClaims;
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use crate::invariant::Broken;
 
 /// How long an empty room waits for somebody to come back.
 const LINGER_MS: u64 = 2_000;
+/// How long a room is kept for the next process, and how long a seat for who does not come back to it.
+const KEPT_MS: u64 = 30_000;
+const AWAY_MS: u64 = 5_000;
+/// What counts as a late event loop, in a run in which that matters.
+pub(crate) const LATE_MS: u32 = 50;
 
 /// What a process holds when it starts, and what it never gives back of each room.
 pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
@@ -30,11 +37,20 @@ pub(crate) struct Room {
     empty_since_ms: u64,
 }
 
+/// Rooms between two processes.
+#[derive(Debug, Default)]
+struct Kept {
+    rooms: BTreeMap<RoomId, Room>,
+    since_ms: u64,
+}
+
 /// Who sits on a seat, or is connected to a mesh server.
 #[derive(Debug)]
 struct Guest {
     player: PlayerId,
     leaves_ms: u64,
+    /// Away until then, on a seat that is kept.
+    back_at_ms: u64,
 }
 
 /// Why a player was not let in.
@@ -65,6 +81,10 @@ pub(crate) struct Server {
     ended: BTreeSet<RoomId>,
     used: BTreeSet<String>,
     guests: Vec<Guest>,
+    /// Of the process before.
+    kept: Kept,
+    /// Until then its event loop is late.
+    pub(crate) late_until_ms: u64,
 }
 
 impl Server {
@@ -80,6 +100,8 @@ impl Server {
             ended: BTreeSet::new(),
             used: BTreeSet::new(),
             guests: Vec::new(),
+            kept: Kept { rooms: BTreeMap::new(), since_ms: 0 },
+            late_until_ms: 0,
         }
     }
 
@@ -88,8 +110,28 @@ impl Server {
         text.parse().expect("a server name and a number make an instance id")
     }
 
+    /// Who is on it, away or not.
     pub(crate) fn players(&self) -> usize {
         self.guests.len() + self.rooms.values().map(|room| room.seats.len()).sum::<usize>()
+    }
+
+    /// Its rooms, those that wait for its next process too.
+    pub(crate) fn all_rooms(&self) -> impl Iterator<Item = &RoomId> {
+        self.rooms.keys().chain(self.kept.rooms.keys())
+    }
+
+    /// Who waits for its next process, while that is what it is promised.
+    pub(crate) fn awaiting(&self, now_ms: u64) -> usize {
+        if now_ms - self.kept.since_ms >= KEPT_MS {
+            return 0;
+        }
+        let seats = self.kept.rooms.values().flat_map(|room| room.seats.values());
+        seats.filter(|guest| guest.leaves_ms > now_ms).count()
+    }
+
+    fn connections(&self, now_ms: u64) -> usize {
+        let seats = self.rooms.values().flat_map(|room| room.seats.values());
+        seats.chain(&self.guests).filter(|guest| guest.back_at_ms <= now_ms).count()
     }
 
     /// What its process holds now.
@@ -108,7 +150,9 @@ impl Server {
         now_ms: u64,
         leaves_ms: u64,
     ) -> Result<Result<(), TurnedAway>, Broken> {
-        if !self.answers() || claims.instance.0 != self.instance() {
+        // A token of a process before is as good as its own for a room that has come over.
+        let is_ours = claims.instance.0 == self.instance() || self.rooms.contains_key(&claims.room.0);
+        if !self.answers() || !is_ours {
             return Ok(Err(TurnedAway::WrongServer));
         }
         if now_ms >= claims.exp * 1_000 {
@@ -138,7 +182,7 @@ impl Server {
             }
             Some(_) | None => {}
         }
-        room.seats.insert(claims.seat, Guest { player: newcomer, leaves_ms });
+        room.seats.insert(claims.seat, Guest { player: newcomer, leaves_ms, back_at_ms: now_ms });
         let (rooms, rooms_max) = (self.rooms.len(), self.order.rooms_per_server);
         if rooms > usize::from(rooms_max) {
             return Err(Broken::Crowded { instance: self.instance(), rooms, rooms_max });
@@ -158,7 +202,7 @@ impl Server {
         if !self.answers() {
             return Err(TurnedAway::WrongServer);
         }
-        self.guests.push(Guest { player, leaves_ms });
+        self.guests.push(Guest { player, leaves_ms, back_at_ms: 0 });
         Ok(())
     }
 
@@ -191,11 +235,18 @@ impl Server {
         Some(RoomEnded { room: Text(id.clone()), epoch: room.epoch, reason, result })
     }
 
-    /// The process dies with all that was in it; its agent starts it again.
-    pub(crate) fn crash(&mut self, until_ms: u64) {
-        self.rooms.clear();
-        self.ended.clear();
-        self.used.clear();
+    /// The process dies; its agent starts it again. All that was in it dies too, unless its rooms outlive it.
+    pub(crate) fn crash(&mut self, now_ms: u64, until_ms: u64, keeps: bool) {
+        let rooms = std::mem::take(&mut self.rooms);
+        if !keeps {
+            self.kept.rooms.clear();
+        } else if !rooms.is_empty() {
+            self.kept = Kept { rooms, since_ms: now_ms };
+        }
+        if !keeps {
+            self.ended.clear();
+            self.used.clear();
+        }
         self.guests.clear();
         self.rooms_opened = 0;
         self.restarts += 1;
@@ -203,7 +254,29 @@ impl Server {
         self.phase_until_ms = until_ms;
     }
 
-    pub(crate) fn report(&self) -> ServerReport {
+    /// The process is there and takes up what the one before has left. Its players come back, most of them.
+    pub(crate) fn begin(&mut self, now_ms: u64, rng: &mut ChaCha8Rng) -> u64 {
+        let Kept { mut rooms, since_ms } = std::mem::take(&mut self.kept);
+        // Too late, or they cannot be read.
+        if now_ms - since_ms >= KEPT_MS || rng.random_bool(0.05) {
+            return 0;
+        }
+        for room in rooms.values_mut() {
+            room.empty_since_ms = now_ms;
+            for guest in room.seats.values_mut() {
+                guest.back_at_ms = now_ms + rng.random_range(0..=4_000);
+                if rng.random_bool(0.1) {
+                    guest.back_at_ms = u64::MAX;
+                    guest.leaves_ms = guest.leaves_ms.min(now_ms + AWAY_MS);
+                }
+            }
+        }
+        self.rooms = rooms;
+        self.rooms_opened = u32::try_from(self.rooms.len()).unwrap_or(u32::MAX);
+        self.rooms.len() as u64
+    }
+
+    pub(crate) fn report(&self, now_ms: u64, keeps: bool) -> ServerReport {
         ServerReport {
             server: self.order.server.clone(),
             instance: Text(self.instance()),
@@ -215,12 +288,15 @@ impl Server {
             pid: Some(1),
             restarts: self.restarts,
             started_at_ms: self.started_at_ms,
-            connections: u32::try_from(self.players()).unwrap_or(u32::MAX),
-            rooms: self.rooms.iter().map(|(id, room)| room.report(id)).collect(),
-            linked: true,
+            connections: u32::try_from(self.connections(now_ms)).unwrap_or(u32::MAX),
+            rooms: self.rooms.iter().map(|(id, room)| room.report(id, now_ms, keeps)).collect(),
+            keeps_rooms: keeps,
+            // What a process is asked before it is ready, and after its end, nobody can tell.
+            linked: self.answers() || self.phase == ProcessPhase::Stopping,
             measured: Measured {
                 memory_bytes: Some(self.memory_bytes()),
                 rooms_served: Some(self.rooms_opened),
+                loop_lag_ms: Some(if now_ms < self.late_until_ms { 4 * LATE_MS } else { 1 }),
                 ..Measured::default()
             },
             labels: std::collections::BTreeMap::new(),
@@ -231,14 +307,14 @@ impl Server {
 }
 
 impl Room {
-    fn report(&self, id: &RoomId) -> RoomReport {
+    fn report(&self, id: &RoomId, now_ms: u64, kept: bool) -> RoomReport {
         let seats = self.seats.iter().map(|(seat, guest)| SeatReport {
             seat: *seat,
             player: Text(guest.player.clone()),
-            phase: SeatPhase::Connected,
+            phase: if guest.back_at_ms <= now_ms { SeatPhase::Connected } else { SeatPhase::Away },
         });
         RoomReport {
-            kept: false,
+            kept,
             room: Text(id.clone()),
             epoch: self.epoch,
             key: self.key.clone().map(Text),

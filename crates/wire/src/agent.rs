@@ -147,6 +147,9 @@ pub struct ServerReport {
     /// tells nothing of its rooms, so that their absence means nothing. Left out when true.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub linked: bool,
+    /// Its rooms may outlive its process, as the last one that told of rooms has said. Left out when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_rooms: bool,
     /// What it measured of itself, and its agent of its process.
     #[serde(default, skip_serializing_if = "Measured::is_empty")]
     pub measured: Measured,

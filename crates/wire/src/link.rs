@@ -154,6 +154,10 @@ pub struct Status {
     /// Rooms of the process before this one may follow: that a room is not told of yet means nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaits_rooms: bool,
+    /// Its rooms may outlive its process: when that is gone, all that were promised here wait for the next one to tell which it has,
+    /// also those that nobody has told of yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_rooms: bool,
     /// What it measured of itself.
     #[serde(default, skip_serializing_if = "Measured::is_empty")]
     pub measured: Measured,

@@ -95,6 +95,7 @@ pub(crate) fn running(nth: u32) -> anyhow::Result<ServerReport> {
         started_at_ms: 1,
         connections: 0,
         rooms: Vec::new(),
+        keeps_rooms: false,
         linked: true,
         measured: Measured::default(),
         labels: std::collections::BTreeMap::new(),

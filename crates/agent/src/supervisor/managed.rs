@@ -306,7 +306,8 @@ impl Managed {
     }
 
     fn forget_process(&mut self, out: &mut Out) {
-        self.status = Status::default();
+        // The next process is of the same program: whether rooms outlive it is true of both.
+        self.status = Status { keeps_rooms: self.status.keeps_rooms, ..Status::default() };
         // The connection ends by itself, after what the process said last has been read.
         self.link = LinkState::new(false, self.link.heard_at);
         self.forget_own_word(out);

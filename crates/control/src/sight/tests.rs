@@ -29,6 +29,7 @@ fn server(name: &str, phase: ProcessPhase, connections: u32) -> ServerReport {
         started_at_ms: 1,
         connections,
         rooms: Vec::new(),
+        keeps_rooms: false,
         linked: true,
         measured: Measured::default(),
         labels: BTreeMap::from([("map".to_owned(), "own".to_owned())]),

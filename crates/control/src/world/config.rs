@@ -72,7 +72,7 @@ pub struct Timings {
     pub restored_room_grace: Duration,
     /// How long a room that was played and is no longer reported waits for its result. Default 30 s.
     pub silent_room_grace: Duration,
-    /// How long a room that outlives its process waits for the next process of its server. Default 30 s.
+    /// How long a room that outlives its process waits for the next process of its server, while its host is heard. Default 30 s.
     pub kept_room_grace: Duration,
     /// How long an ended room is shown. Default 10 min.
     pub ended_visible: Duration,

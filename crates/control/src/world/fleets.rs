@@ -288,6 +288,7 @@ fn ordered(name: &ServerName, spec: &Fleet, host: &HostName, now: greenroom_core
         connections: 0,
         held: false,
         in_flight: 0,
+        keeps_rooms: false,
         linked: false,
         measured: greenroom_wire::link::Measured::default(),
         message: "ordered".to_owned(),

@@ -73,10 +73,12 @@ impl World {
         if process.is_some_and(|process| !is_gone(process)) {
             return;
         }
+        // Of a room that was promised just now, or whose server was not heard for a while, nobody has told that it is kept.
+        let keeps = self.servers.get(server).is_some_and(|server| server.keeps_rooms);
         for id in self.rooms_on(server) {
             match self.rooms.get(&id) {
                 Some(room) if !is_gone(&room.instance) => {}
-                Some(room) if room.kept => {
+                Some(room) if keeps || room.kept => {
                     let now = self.now;
                     if !self.orphans.contains_key(&id) {
                         self.orphans.insert(id.clone(), now);
@@ -93,9 +95,17 @@ impl World {
         on.process = first.filter(|first| processes.all(|process| process == first));
     }
 
-    /// Ends the rooms that no process came for in time.
+    /// Ends the rooms that no process came for in time. It counts while their host is heard: on one that is not the next process may
+    /// be there with the room and its players, and a key that were free again would have two.
     pub(super) fn lose_orphans(&mut self) {
         let (now, grace) = (self.now, self.config.timings.kept_room_grace);
+        let mut orphans = std::mem::take(&mut self.orphans);
+        for (id, since) in &mut orphans {
+            if !self.rooms.get(id).is_some_and(|room| self.is_trusted(&room.host)) {
+                *since = now;
+            }
+        }
+        self.orphans = orphans;
         let over = self.orphans.iter().filter(|(_, since)| now.since(**since) >= grace);
         let over: Vec<RoomId> = over.map(|(id, _)| id.clone()).collect();
         for id in over {
@@ -128,16 +138,18 @@ impl World {
         if !self.servers.get(server).is_some_and(tells) {
             return;
         }
+        // The next process is here, and has it not: nobody gets into it with a token of the one before.
+        let is_here = |id: &&RoomId| self.rooms.get(*id).is_some_and(|room| room.server == *server);
+        let orphans = self.orphans.keys().filter(|id| !told.contains(*id));
+        let lost: Vec<RoomId> = orphans.filter(is_here).cloned().collect();
+        for id in lost {
+            self.end_room(&id, EndReason::ServerLost, Value::Null);
+        }
         let over = self.promises_over(made_at);
         let Some(missable) = self.rooms_of.get(server).map(|on| on.missable(over)) else { return };
         for id in missable.difference(&told) {
-            if self.orphans.contains_key(id) {
-                // The next process is here, and has it not.
-                self.end_room(id, EndReason::ServerLost, Value::Null);
-            } else {
-                self.observe_seats(id, &[], made_at);
-                self.end_vacant(id);
-            }
+            self.observe_seats(id, &[], made_at);
+            self.end_vacant(id);
         }
     }
 

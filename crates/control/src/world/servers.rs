@@ -129,6 +129,8 @@ impl World {
             held: report.held,
             in_flight: old.map_or(0, |old| old.in_flight),
             linked: report.linked,
+            // An agent that was started anew while there is no process cannot know it.
+            keeps_rooms: report.keeps_rooms || (!report.linked && old.is_some_and(|old| old.keeps_rooms)),
             measured: report.measured,
             labels: report.labels.clone(),
             message: report.message.clone(),

@@ -244,6 +244,8 @@ pub(super) struct ServerState {
     /// It said over the SDK that it is in use.
     pub(super) held: bool,
     pub(super) in_flight: u32,
+    /// Whether its rooms may outlive its process.
+    pub(super) keeps_rooms: bool,
     /// Whether it tells of its rooms at all.
     pub(super) linked: bool,
     pub(super) measured: Measured,

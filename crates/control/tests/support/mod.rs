@@ -346,6 +346,7 @@ fn started(order: &StartOrder, port: usize) -> ServerReport {
         started_at_ms: 1,
         connections: 0,
         rooms: Vec::new(),
+        keeps_rooms: false,
         linked: true,
         measured: greenroom_wire::link::Measured::default(),
         labels: std::collections::BTreeMap::new(),

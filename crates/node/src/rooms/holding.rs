@@ -49,6 +49,11 @@ impl Rooms {
         self.delivery.is_some() && !self.is_held.get()
     }
 
+    /// Whether a room may go on in another process.
+    pub(crate) const fn keeps(&self) -> bool {
+        self.delivery.is_some()
+    }
+
     /// Whether a token for another process is as good as one for this: it is of a process before this one, and the room
     /// has come over. `None`: that will be known soon.
     pub(super) fn has_come_over(&self, instance: &InstanceId, room: &RoomId, epoch: u32) -> Option<bool> {

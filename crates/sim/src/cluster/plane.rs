@@ -2,12 +2,12 @@
 //!
 //! Never decides who leads: the processes find out by themselves.
 
-use greenroom_control::world::{Answer, Effect, Event, Grant, Refusal, RequestId, StreamId, TicketGrant};
+use greenroom_control::world::{Answer, Effect, Event, Refusal, RequestId, StreamId};
 use greenroom_wire::agent::{FromAgent, ToAgent};
 use rand::RngExt as _;
 
 use super::{At, Cluster, moment};
-use crate::invariant::{Broken, start_within_maximum};
+use crate::invariant::{Broken, grants, start_within_maximum};
 use crate::replica::{Said, Told};
 use crate::scenario::Plane;
 
@@ -84,10 +84,9 @@ impl Cluster {
                         // Nobody who leads now was told of rooms that the store has lost.
                         Err(Broken::BusyStopped { server, .. })
                             if host.servers.get(&server).is_some_and(|server| {
-                                let rooms = server.rooms.keys();
                                 self.store.with_lost(|lost| {
-                                    !server.rooms.is_empty()
-                                        && rooms.into_iter().all(|room| lost.rooms.contains(room))
+                                    let mut rooms = server.all_rooms().peekable();
+                                    rooms.peek().is_some() && rooms.all(|room| lost.rooms.contains(room))
                                 })
                             }) => {}
                         Err(broken) => return Err(broken),
@@ -315,14 +314,4 @@ impl Cluster {
             }
         }
     }
-}
-
-/// The rooms that an answer tells.
-fn grants(answer: &Result<Answer, Refusal>) -> impl Iterator<Item = &Grant> {
-    let (one, many) = match answer {
-        Ok(Answer::Allocated(grant)) => (Some(&**grant), &[][..]),
-        Ok(Answer::Assignments { assignments, .. }) => (None, &assignments[..]),
-        Ok(_) | Err(_) => (None, &[][..]),
-    };
-    one.into_iter().chain(many.iter().map(|assigned: &TicketGrant| &assigned.grant))
 }

@@ -72,7 +72,7 @@ impl Host {
             ToAgent::Stop { term, server, reason: _ } => {
                 if self.is_current(control, term, &server.0, moment)? {
                     let until_ms = moment.now_ms + moment.rng.random_range(0..=1_000);
-                    return self.stop(&server.0, until_ms);
+                    return self.stop(&server.0, moment.now_ms, until_ms);
                 }
             }
             ToAgent::CloseRoom { term, server, room, epoch, reason } => {
@@ -137,7 +137,7 @@ impl Host {
         self.changed = true;
     }
 
-    fn stop(&mut self, name: &ServerName, until_ms: u64) -> Result<(), Broken> {
+    fn stop(&mut self, name: &ServerName, now_ms: u64, until_ms: u64) -> Result<(), Broken> {
         let Some(server) = self.servers.get_mut(name) else { return Ok(()) };
         if matches!(server.phase, ProcessPhase::Stopping | ProcessPhase::Ended) {
             return Ok(());
@@ -145,7 +145,7 @@ impl Host {
         server.phase = ProcessPhase::Stopping;
         server.phase_until_ms = until_ms;
         self.changed = true;
-        match server.players() {
+        match server.players() + server.awaiting(now_ms) {
             0 => Ok(()),
             players => Err(Broken::BusyStopped { server: name.clone(), players }),
         }

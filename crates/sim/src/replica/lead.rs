@@ -2,14 +2,15 @@
 //!
 //! Never lets out what is not stored: the fence says what must be, before anything is told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use greenroom_control::fence::{Draft, Fence, Pledge};
 use greenroom_control::world::{Answer, Call, Effect, Event, RequestId, World};
-use greenroom_core::Timestamp;
+use greenroom_core::fleet::{Fleet, FullAt};
+use greenroom_core::{FleetName, Timestamp};
 use greenroom_store::{Batch, CommitError, Store as _, Version};
-use greenroom_wire::agent::ToAgent;
+use greenroom_wire::agent::{FromAgent, ServerReport, ToAgent};
 use greenroom_wire::api::FleetStatus;
 
 use super::{Said, Waiting, clock, poll};
@@ -43,6 +44,8 @@ pub(crate) struct Lead {
     tick_ms: u64,
     stop: Stop,
     laws: Laws,
+    /// When servers of each fleet are full.
+    caps: BTreeMap<FleetName, FullAt>,
     /// For how long its process freezes when the store has confirmed the next batch, before any of it is told.
     freezes_ms: Option<u64>,
     untold: Vec<Told>,
@@ -74,7 +77,12 @@ struct Storing {
 }
 
 impl Lead {
-    pub(super) fn new(world: World, fence: Fence, line: Arc<Line>, first: Vec<Effect>) -> Self {
+    pub(super) fn new(
+        (world, first): (World, Vec<Effect>),
+        fence: Fence,
+        line: Arc<Line>,
+        fleets: &[Fleet],
+    ) -> Self {
         Self {
             world,
             fence,
@@ -87,6 +95,7 @@ impl Lead {
             tick_ms: 0,
             stop: Stop::No,
             laws: Laws::default(),
+            caps: fleets.iter().map(|fleet| (fleet.name.clone(), fleet.full_at)).collect(),
             freezes_ms: None,
             untold: Vec::new(),
         }
@@ -198,25 +207,46 @@ impl Lead {
     /// As the real loop: also while a batch is on its way to the store.
     fn decide(&mut self, now: Timestamp, said: &mut Vec<Said>) -> Result<(), Broken> {
         let ticks = self.ticks(now);
-        let mut effects = Vec::new();
         let inbox = std::mem::take(&mut self.inbox);
         said.push(Said::Handled { events: inbox.len() as u64 + u64::from(ticks) });
         for event in inbox {
-            effects.extend(self.world.handle(now, event));
+            let heard = self.reports(&event);
+            let effects = self.world.handle(now, event);
+            for (caps, report) in &heard {
+                self.laws.heard(caps, report);
+            }
+            effects.iter().try_for_each(|effect| self.laws.answered(now.unix_ms(), effect))?;
+            self.add(effects, now);
         }
         if ticks {
             self.tick_ms = now.unix_ms() + TICK_MS;
-            effects.extend(self.world.handle(now, Event::Tick));
+            let effects = self.world.handle(now, Event::Tick);
+            self.add(effects, now);
             for fleet in self.fleets(now) {
                 short_fleet_says_why(&fleet)?;
             }
             self.decided.ticked = true;
         }
+        self.decided.any = true;
+        Ok(())
+    }
+
+    /// Adds what one event has led to, before the next one changes how fleets stand.
+    fn add(&mut self, effects: Vec<Effect>, now: Timestamp) {
         let fleets = self.in_detail(&effects, now);
         self.decided.effects.extend(effects);
         self.decided.fleets.extend(fleets);
-        self.decided.any = true;
-        Ok(())
+    }
+
+    /// What it will take up of servers, each beside the caps of its fleet.
+    fn reports(&self, event: &Event) -> Vec<(FullAt, ServerReport)> {
+        let Event::StreamSaid { message, .. } = event else { return Vec::new() };
+        let FromAgent::Report(report) = &**message else { return Vec::new() };
+        // Who obeys another knows why it reports.
+        let is_told = report.term == Some(self.term());
+        let servers = report.servers.iter().filter(|_| is_told);
+        let caps = |server: &ServerReport| self.caps.get(&server.fleet.0).copied().unwrap_or_default();
+        servers.map(|server| (caps(server), server.clone())).collect()
     }
 
     /// Stores what was decided, or tells it where nothing need be stored. Nothing is on its way to the store.

@@ -28,6 +28,7 @@ fn server() -> ServerReport {
         started_at_ms: 1_700_000_000_000,
         connections: 2,
         rooms: vec![room_report()],
+        keeps_rooms: false,
         linked: true,
         measured: Measured::default(),
         labels: std::collections::BTreeMap::new(),

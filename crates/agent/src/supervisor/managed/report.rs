@@ -47,6 +47,7 @@ impl Managed {
             connections: self.connections(),
             held: self.own_word.hold.is_held(),
             rooms: self.status.rooms.clone(),
+            keeps_rooms: self.status.keeps_rooms,
             linked: self.link.told || self.says_no_rooms(),
             measured: self.status.measured,
             labels: self.labels(),

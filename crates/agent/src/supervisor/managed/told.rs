@@ -57,6 +57,7 @@ impl Managed {
         // What it measured changes all the time and waits for the next report.
         let old = &self.status;
         out.changed |= old.connections != status.connections || old.rooms != status.rooms;
+        out.changed |= old.keeps_rooms != status.keeps_rooms;
         self.link.closed.retain(|room| status.rooms.iter().any(|told| told.room.0 == *room));
         self.status = status;
     }

@@ -103,6 +103,25 @@ fn a_process_that_awaits_rooms_is_not_taken_to_have_told_of_them() {
 }
 
 #[test]
+fn that_rooms_outlive_a_process_is_told_until_the_next_one_has_spoken() {
+    let mut bench = Bench::welcomed();
+    bench.ready("arena-1");
+    bench.linked(1, "arena-1.0", "secret-1");
+    let status = |keeps_rooms| FromServer::Status(Status { keeps_rooms, ..Status::default() });
+    bench.link(1, status(true));
+    bench.exited("arena-1", "arena-1.0", Exit::Code(1));
+    bench.phase("arena-1");
+    let told = bench.told("arena-1").unwrap();
+    assert_eq!((told.linked, told.keeps_rooms), (false, true));
+    bench.pass(1_000);
+    bench.ready("arena-1");
+    bench.linked(2, "arena-1.1", "secret-1");
+    bench.link(2, status(false));
+    bench.phase("arena-1");
+    assert!(!bench.told("arena-1").unwrap().keeps_rooms);
+}
+
+#[test]
 fn a_host_with_many_rooms_tells_changes_less_often() {
     let mut bench = Bench::welcomed();
     bench.ready("arena-1");

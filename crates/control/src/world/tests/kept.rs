@@ -106,6 +106,31 @@ fn a_kept_room_that_does_not_come_back_is_lost_once() {
 }
 
 #[test]
+fn a_kept_room_is_waited_for_while_its_host_is_not_heard() {
+    let (mut rig, given) = kept();
+    let server = given.server.0.clone();
+    let rooms = die(&mut rig, &server);
+    rig.run_ms(3_000);
+    // The next process may be there with the room and its players, and nobody can tell.
+    rig.silent_ms(120_000);
+    assert_eq!(rig.room(given.room.as_str()).ended, None);
+    rig.connect_as(HOST, "boot1", 0);
+    rig.silent_ms(500);
+    assert_eq!(rig.room(given.room.as_str()).ended, None, "connected, and has not told of it yet");
+    come_back(&mut rig, &server, &rooms);
+    rig.run_ms(60_000);
+    assert_eq!(rig.room(given.room.as_str()).ended, None);
+    die(&mut rig, &server);
+    rig.run_ms(25_000);
+    rig.silent_ms(60_000);
+    rig.connect();
+    rig.run_ms(25_000);
+    assert_eq!(rig.room(given.room.as_str()).ended, None, "its time begins anew");
+    rig.run_ms(6_000);
+    assert_eq!(rig.room(given.room.as_str()).ended, Some(EndReason::ServerLost));
+}
+
+#[test]
 fn a_room_that_comes_after_it_was_given_up_is_closed() {
     let (mut rig, given) = kept();
     let server = given.server.0.clone();
@@ -129,6 +154,43 @@ fn a_room_that_its_server_does_not_keep_any_more_is_lost_with_it() {
     tell_kept(&mut rig, &given, false);
     die(&mut rig, &given.server.0);
     assert_eq!(rig.room(given.room.as_str()).ended, Some(EndReason::ServerLost));
+}
+
+#[test]
+fn of_a_server_that_keeps_rooms_also_those_wait_of_which_nobody_has_told_yet() {
+    // What the next process has of them: those that had begun.
+    for has in [0, 1] {
+        let mut rig = Rig::ready(vec![room_fleet("arena", (1, 1), 4, 4)]);
+        let given = rig.allocate(request(Some("k"), &["a"])).unwrap();
+        let server = given.server.0.clone();
+        rig.servers.get_mut(&server).unwrap().report.keeps_rooms = true;
+        rig.report();
+        die(&mut rig, &server);
+        rig.run_ms(3_000);
+        assert_eq!(rig.room(given.room.as_str()).ended, None, "its player may have come in the last moment");
+        let (room, epoch) = (given.room.clone(), given.epoch);
+        let begun = RoomReport { room, epoch, key: None, seats: Vec::new(), kept: true };
+        come_back(&mut rig, &server, &[begun][..has]);
+        rig.run_ms(3_000);
+        let ended = (has == 0).then_some(EndReason::ServerLost);
+        assert_eq!(rig.room(given.room.as_str()).ended, ended);
+    }
+}
+
+#[test]
+fn a_room_that_is_told_of_with_the_news_of_its_next_process_goes_on() {
+    let mut rig = Rig::ready(vec![room_fleet("arena", (1, 1), 4, 4)]);
+    let given = rig.allocate(request(Some("k"), &["a"])).unwrap();
+    let server = given.server.0.clone();
+    rig.seat(&given, &[(0, "a")]);
+    // Nobody hears of the host while the process ends and the next one takes the room up.
+    rig.silent_ms(60_000);
+    let report = &mut rig.servers.get_mut(&server).unwrap().report;
+    report.instance = greenroom_wire::Text(text(&format!("{server}.2")));
+    (report.restarts, report.keeps_rooms) = (1, true);
+    rig.connect();
+    rig.run_ms(60_000);
+    assert_eq!(rig.room(given.room.as_str()).ended, None);
 }
 
 #[test]

@@ -284,6 +284,7 @@ impl Rig {
                 started_at_ms: self.now.unix_ms(),
                 connections: 0,
                 rooms: Vec::new(),
+                keeps_rooms: false,
                 linked: true,
                 measured: Measured::default(),
                 labels: std::collections::BTreeMap::new(),

@@ -82,6 +82,24 @@ fn trail(rig: &Rig) -> Vec<(AuditAction, String)> {
 }
 
 #[test]
+fn what_no_server_has_measured_is_no_value_and_fires_nothing() {
+    for gauge in ["connect_rate", "tick_lateness", "loop_lag"] {
+        let below = Trigger::new(Threshold::Below(Reading::whole(10)));
+        let mut rig = started(vec![rule("grow", &format!("fleet.arena.{gauge}"), below)]);
+        rig.run_ms(3_000);
+        let now = status(&mut rig, "grow");
+        assert_eq!((now.state, now.fires), (TriggerState::NoValue, 0), "{gauge}");
+        for running in rig.servers.values_mut() {
+            let measured = &mut running.report.measured;
+            (measured.connects_per_minute, measured.tick_lateness_ms, measured.loop_lag_ms) =
+                (Some(3), Some(3), Some(3));
+        }
+        rig.run_ms(3_000);
+        assert_eq!(status(&mut rig, "grow").fires, 1, "{gauge}");
+    }
+}
+
+#[test]
 fn a_trigger_fires_once_for_each_crossing_and_tells_what_came_of_it() {
     let mut rig = watching(Trigger { rearm: Reading::whole(50), ..above(100) });
     assert_eq!(status(&mut rig, "grow").state, TriggerState::NoValue);
@@ -259,7 +277,7 @@ fn what_is_counted_of_fleets_and_hosts_can_be_watched() {
         ("tickets", Some(0.0)),
         ("waiting", Some(0.0)),
         ("free-seats", Some(1.0)),
-        ("connect-rate", Some(0.0)),
+        ("connect-rate", None),
         ("tick-lateness", None),
         ("loop-lag", None),
         ("mesh", Some(3.0)),

@@ -240,6 +240,7 @@ pub(super) fn running(order: &StartOrder) -> ServerReport {
         started_at_ms: START_MS,
         connections: 0,
         rooms: Vec::new(),
+        keeps_rooms: false,
         linked: true,
         measured: Measured::default(),
         labels: std::collections::BTreeMap::new(),

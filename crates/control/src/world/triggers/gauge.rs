@@ -205,7 +205,10 @@ impl World {
             FleetGauge::Tickets => Ok(whole(state.queue.len())),
             FleetGauge::Waiting => Ok(whole(self.places_asked(state))),
             FleetGauge::FreeSeats => Ok(whole(self.seats_free(state))),
-            FleetGauge::ConnectRate => Ok(whole(measured(|told| told.connects_per_minute).sum::<u64>())),
+            FleetGauge::ConnectRate => {
+                let rates = measured(|told| told.connects_per_minute);
+                rates.reduce(|all, one| all + one).map(whole).ok_or_else(unmeasured)
+            }
             FleetGauge::TickLateness => {
                 measured(|told| told.tick_lateness_ms).max().map(whole).ok_or_else(unmeasured)
             }
