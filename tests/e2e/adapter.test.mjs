@@ -100,7 +100,7 @@ async function settled(those, send) {
   return those.map((socket) => socket.heard.splice(0).filter(([name]) => name !== 'last' && name !== 'question'));
 }
 const forget = (those) => those.forEach((socket) => socket.heard.splice(0));
-const DEADLINE = 5_000;
+const DEADLINE = 30_000;
 const ask = (socket, ...args) => socket.timeout(DEADLINE).emitWithAck(...args);
 const sum = (numbers) => numbers.reduce((all, each) => all + each, 0);
 

@@ -30,7 +30,7 @@ export async function startEcho(args = [], env = {}) {
   throw new Error('the server ended before it listened');
 }
 
-const DEADLINE_MS = 5_000;
+const DEADLINE_MS = 30_000;
 
 /** What an emitter gives next under this name. */
 export function next(emitter, name) {

@@ -2,14 +2,14 @@
 // before anybody is promised a place there, and until nobody is (S1-4, S3-5).
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
 import { arena, config } from './configs.mjs';
 import { EcsTask, TASK, THROTTLED } from './ecs-task.mjs';
-import { BIN, freePorts, processesOf, test, until } from './harness.mjs';
+import { BIN, clear, freePorts, processesOf, test, until } from './harness.mjs';
 import { connect } from './players.mjs';
 import { run } from './replicas.mjs';
 
@@ -26,12 +26,11 @@ async function start(t, { min, host = '' }) {
   t.after(async () => {
     for (const { child } of began) child.kill('SIGTERM');
     await Promise.all(began.map(({ ended }) => ended));
-    for (const { pid } of await processesOf(folder)) process.kill(pid, 'SIGKILL');
-    await rm(folder, { recursive: true, force: true });
+    await clear(folder);
   });
   const file = path.join(folder, 'greenroom.toml');
   const fleet = arena({ min, max: 3, rooms: 1, seconds: 600, env: ', GREENROOM_ROOM_LINGER_MS = "100"' }).replace('"greenroom"', `"${BIN}"`);
-  const text = config([fleet, '[fleets.arena.autoscale]\ncooldown_out = "0s"\ncooldown_in = "1s"\nsettle_in = "0s"\n'], { reservation: '5s' });
+  const text = config([fleet, '[fleets.arena.autoscale]\ncooldown_out = "0s"\ncooldown_in = "1s"\nsettle_in = "0s"\n'], { reservation: '20s' });
   // More ports than the task has: servers take the task's.
   await writeFile(file, text(`${first + 1}-${first + 6}`).replace('[host]\n', `[host]\n${host}`));
   const url = `http://127.0.0.1:${first}`;
@@ -122,7 +121,7 @@ test('with --ecs-protect busy a task is protected while somebody is on it, and a
   await until(said, async () => (await servers()).some(({ state }) => state === 'ready'), 20_000);
   assert.equal(task.protected, false, 'nobody is there');
   const given = (await allocate('ann')).body;
-  await until('a promise alone protects it', () => task.protected, 5_000);
+  await until('a promise alone protects it', () => task.protected);
   const socket = await connect(given.url, { transports: ['websocket'], auth: { token: given.seats[0].token } });
   t.after(() => socket.disconnect());
   task.refuses = 'dead';

@@ -36,10 +36,10 @@ async function crowd(t, url, way, count, faults) {
   });
 }
 
-const who = (socket) => socket.timeout(5_000).emitWithAck('who');
+const who = (socket) => socket.timeout(30_000).emitWithAck('who');
 
 async function echoes(sockets) {
-  const said = await Promise.all(sockets.map((socket, i) => socket.timeout(5_000).emitWithAck('echo', i)));
+  const said = await Promise.all(sockets.map((socket, i) => socket.timeout(30_000).emitWithAck('echo', i)));
   assert.deepEqual(said, sockets.map((_, i) => i));
 }
 

@@ -2,14 +2,14 @@
 // another store, and neither players nor servers nor the back end notice.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, stat, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
 import { promisify } from 'node:util';
 
 import { chat, config, lobby } from './configs.mjs';
-import { BIN, freePorts, pause, processesOf, test, until } from './harness.mjs';
+import { BIN, clear, freePorts, pause, test, until } from './harness.mjs';
 import { Redis } from './redis.mjs';
 import { run } from './replicas.mjs';
 import { Webhook } from './webhook.mjs';
@@ -103,8 +103,7 @@ class Machine {
   async stop() {
     for (const part of [this.control, this.agent]) part?.child.kill('SIGKILL');
     await pause(50);
-    for (const { pid } of await processesOf(this.folder)) process.kill(pid, 'SIGKILL');
-    await rm(this.folder, { recursive: true, force: true });
+    await clear(this.folder);
   }
 }
 

@@ -12,7 +12,7 @@ import { test as run } from 'node:test';
 export const BIN = process.env.GREENROOM_BIN;
 if (!BIN) throw new Error('GREENROOM_BIN must name the greenroom binary; `cargo xtask test` sets it');
 
-const LONGEST_TEST_MS = 180_000;
+const LONGEST_TEST_MS = 300_000;
 
 /** As node's own, but one that hangs fails by its name after `LONGEST_TEST_MS`, where node's would wait for ever. */
 export const test = (name, ...rest) => {
@@ -21,7 +21,7 @@ export const test = (name, ...rest) => {
 };
 
 /** Waits until `probe` gives something truthy, and gives it; fails with `what` (text, or a function of it) after `ms`. */
-export async function until(what, probe, ms = 15_000) {
+export async function until(what, probe, ms = 60_000) {
   const deadline = Date.now() + ms;
   let last;
   for (;;) {
@@ -37,6 +37,24 @@ export async function until(what, probe, ms = 15_000) {
 }
 
 const describe = (x) => (x instanceof Error ? x.message : JSON.stringify(x));
+
+/** Ends all processes of a folder, also those that begin meanwhile, and removes it. */
+export async function clear(folder) {
+  for (let left = await processesOf(folder); left.length > 0; left = await processesOf(folder)) {
+    for (const { pid } of left) signal(pid, 'SIGKILL');
+    await pause(20);
+  }
+  await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** Sends a signal to a process that may have ended. */
+export function signal(pid, name) {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
+}
 
 /** Lets `ms` pass between two looks at something; never used as a proof that something happened. */
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -142,8 +160,7 @@ export class Greenroom {
   /** Ends it however it stands and removes its folder. */
   async stop() {
     await this.interrupt();
-    for (const { pid } of await processesOf(this.folder)) process.kill(pid, 'SIGKILL');
-    await rm(this.folder, { recursive: true, force: true });
+    await clear(this.folder);
   }
 
   /** Pid of the control process now. */

@@ -29,7 +29,7 @@ test('two players meet in the room of a key, and meet again after its server was
   process.kill((await serverAt(greenroom, before.url)).pid, 'SIGKILL');
   await Promise.all([once(ann.socket, 'disconnect'), once(bob.socket, 'disconnect')]);
   // Its room is lost with it; the key gives them both the same new one.
-  await until('both are back', () => ann.socket.connected && bob.socket.connected, 30_000);
+  await until('both are back', () => ann.socket.connected && bob.socket.connected, 90_000);
   assert.notEqual(ann.address.token, before.token);
   const heard = once(bob.socket, 'line');
   ann.socket.emit('say', 'still here');

@@ -2,13 +2,13 @@
 // must stay while somebody is on it or was promised a place (S1-4).
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
 import { arena, config } from './configs.mjs';
-import { BIN, freePorts, processesOf, test, until } from './harness.mjs';
+import { BIN, clear, freePorts, test, until } from './harness.mjs';
 import { KubernetesApi } from './kubernetes-api.mjs';
 import { all, connect } from './players.mjs';
 import { run } from './replicas.mjs';
@@ -27,8 +27,7 @@ async function start(t) {
   t.after(async () => {
     for (const { child } of began) child.kill('SIGTERM');
     await Promise.all(began.map(({ ended }) => ended));
-    for (const { pid } of await processesOf(folder)) process.kill(pid, 'SIGKILL');
-    await rm(folder, { recursive: true, force: true });
+    await clear(folder);
   });
   const file = path.join(folder, 'greenroom.toml');
   const fleet = arena({ min: 0, max: 3, rooms: 1, seconds: 600, env: ', GREENROOM_ROOM_LINGER_MS = "100"' }).replace('"greenroom"', `"${BIN}"`);

@@ -14,7 +14,7 @@ for (const transports of [undefined, ['polling']]) {
     const webhook = await Webhook.start(t, { failures: 3 });
     const greenroom = await withGreenroom(
       t,
-      config([lobby(), arena({ min: 4, max: 6, seconds: 10 })], { webhook: webhook.url }),
+      config([lobby(), arena({ min: 4, max: 6, seconds: 20 })], { webhook: webhook.url, reservation: '5m' }),
     );
 
     const players = await all(PLAYERS, PLAYERS, (i) => play(greenroom, `player-${i}`, { transports }));

@@ -1,9 +1,9 @@
 // A mesh on two hosts (S3-7): servers that could not hear each other are not started, and it is said why.
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { BIN, freePorts, processesOf, test, until } from './harness.mjs';
+import { BIN, clear, freePorts, test, until } from './harness.mjs';
 import { run } from './replicas.mjs';
 
 test('servers of a mesh are kept on one host, and told apart only where they need not hear each other', async (t) => {
@@ -12,8 +12,7 @@ test('servers of a mesh are kept on one host, and told apart only where they nee
   const url = `http://127.0.0.1:${first}`;
   const env = { ...process.env, GREENROOM_TEST_FOLDER: folder };
   t.after(async () => {
-    for (const { pid } of await processesOf(folder)) process.kill(pid, 'SIGKILL');
-    await rm(folder, { recursive: true, force: true });
+    await clear(folder);
   });
   const board = (spread) => `
 [host]

@@ -4,7 +4,7 @@ import { execFile, spawn } from 'node:child_process';
 import process from 'node:process';
 import { promisify } from 'node:util';
 
-import { processesOf } from './harness.mjs';
+import { processesOf, signal } from './harness.mjs';
 
 const exec = promisify(execFile);
 
@@ -17,7 +17,7 @@ export async function twoMachines(t, folder, addresses) {
   const [here, there] = names;
   const ip = (...args) => exec('ip', args);
   t.after(async () => {
-    for (const { pid } of await processesOf(folder)) process.kill(pid, 'SIGKILL');
+    for (const { pid } of await processesOf(folder)) signal(pid, 'SIGKILL');
     for (const name of names) await ip('netns', 'del', name).catch(() => {});
   });
   try {

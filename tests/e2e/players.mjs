@@ -1,7 +1,7 @@
 // Players as a game's client would write them: the published socket.io-client, nothing of ours.
 import { io } from 'socket.io-client';
 
-const LATER = 20_000;
+const LATER = 60_000;
 
 /** The next `event` of a socket as its first argument; fails on a refused connection or after `ms`. */
 export function next(socket, event, ms = LATER) {

@@ -2,12 +2,12 @@
 // answer: what a load balancer in front of them does.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
 
-import { BIN, freePorts, pause, processesOf, until } from './harness.mjs';
+import { BIN, clear, freePorts, pause, until } from './harness.mjs';
 import { Redis } from './redis.mjs';
 
 const TOML = (ports, name, zone) => `
@@ -168,8 +168,7 @@ export class Replicas {
     await Promise.race([gone, pause(4000)]);
     for (const { child } of this.agents ?? []) child.kill('SIGKILL');
     await this.redis?.stop();
-    for (const { pid } of await processesOf(this.folder)) process.kill(pid, 'SIGKILL');
-    await rm(this.folder, { recursive: true, force: true });
+    await clear(this.folder);
   }
 }
 
@@ -214,7 +213,7 @@ export class Callers {
 
   async fresh() {
     const id = `order-${this.made.size}-${Math.random()}`;
-    const { status, body } = await this.replicas.allocate({ idempotency_key: id, players: ['p'], timeout_ms: 8000 })
+    const { status, body } = await this.replicas.allocate({ idempotency_key: id, players: ['p'], timeout_ms: 30_000 })
       .catch((error) => ({ status: error.message, body: {} }));
     if (status === 200) this.made.set(id, body);
     else this.failed.fresh.push({ id, status, body });
@@ -231,7 +230,7 @@ export async function failover(replicas, act) {
   const before = await replicas.leader();
   const began = performance.now();
   await act(before.replica);
-  const deadline = Date.now() + 15_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const others = replicas.replicas.filter((replica) => replica.state === 'up' && replica !== before.replica);
     const body = { players: ['prober'], idempotency_key: `probe-${Math.random()}` };

@@ -20,7 +20,7 @@ const namespaces = {
   'a namespace behind a middleware': { path: '/members', auth: { name: 'ann' } },
   'a namespace of a pattern': { path: '/room-7' },
 };
-const DEADLINE_MS = 5_000;
+const DEADLINE_MS = 30_000;
 
 /** Starts a server and gives its URL and the certificate to trust. */
 async function start(parser, folder) {

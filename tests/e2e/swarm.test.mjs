@@ -23,7 +23,7 @@ async function swarm(folder, args, { code = 0, report = true } = {}) {
   child.stdout.on('data', (chunk) => (out += chunk));
   child.stderr.on('data', (chunk) => (err += chunk));
   const [exit] = await once(child, 'exit');
-  assert.equal(exit, code, `swarm ${args.join(' ')} ended with ${exit}:\n${err.slice(-3000)}\n${out.slice(0, 3000)}`);
+  if (code !== null) assert.equal(exit, code, `swarm ${args.join(' ')} ended with ${exit}:\n${err.slice(-3000)}\n${out.slice(0, 3000)}`);
   return { out, err, report: report && out ? JSON.parse(out) : undefined };
 }
 
@@ -59,7 +59,8 @@ test('every scenario that ships goes through its fleet, in one process and in tw
   assert.equal(delivered.count, talk.counts.inputs_sent * 4, 'each line reached all four, and all were measured');
   assert.ok(talk.server.cpu_seconds >= 0 && talk.server.processes >= 2);
 
-  const match = await changed(folder, 'lobby-match-game', [short, ['over = "10s"', 'over = "3s"']]);
+  const patient = ['lobby', 'game'].map((to) => [`do = "connect"\nsocket = "${to}"`, `do = "connect"\nsocket = "${to}"\nwithin = "60s"`]);
+  const match = await changed(folder, 'lobby-match-game', [short, ['over = "10s"', 'over = "3s"'], ...patient]);
   const html = path.join(folder, 'report.html');
   const { report: matched } = await go(match, '--players', '200', '--html', html, '--threshold', 'faults<1');
   assert.equal(matched.counts.assigned, 200);
@@ -244,7 +245,9 @@ socket = "game"
 `);
   const find = (threshold, code = 0) =>
     swarm(folder, ['find-limit', file, '--players-max', '32', '--server-pids', String(relay.pid), '--threshold', threshold], { code, report: false });
-  const { out } = await find('ack_p99_ms<3000');
+  // A generator that was late itself says so and judges nothing: on a busy machine it is asked again.
+  let out;
+  for (let tries = 0; tries < 8 && /bottleneck/.test(out ?? 'bottleneck'); tries += 1) ({ out } = await find('ack_p99_ms<3000', null));
   assert.match(out, /^8 players: kept\n16 players: kept\n32 players: kept\nlimit: at least 32 players/);
   const { err } = await find('ack_p99_ms<0.000001', 3);
   assert.match(err, /no load kept the thresholds/);

@@ -30,7 +30,7 @@ test('servers under TLS become ready, are answered as https, and change their ce
   const secure = { ca, transports: ['websocket'] };
   const socket = await connect(url, secure);
   t.after(() => socket.disconnect());
-  const ask = (value) => socket.timeout(5_000).emitWithAck('echo', value);
+  const ask = (value) => socket.timeout(30_000).emitWithAck('echo', value);
   assert.equal(await ask('by wss'), 'by wss');
   assert.equal(await shown(endpoint, ca), 1001);
   assert.match((await refusal(url, { transports: ['websocket'] })).message, /websocket error/, 'nobody else vouches for it');
@@ -48,7 +48,7 @@ test('servers under TLS become ready, are answered as https, and change their ce
   await until('new connections are shown the new certificate', async () => (await shown(endpoint, ca)) === 1002);
   const fresh = await connect(url, secure);
   t.after(() => fresh.disconnect());
-  assert.equal(await fresh.timeout(5_000).emitWithAck('echo', 'new'), 'new');
+  assert.equal(await fresh.timeout(30_000).emitWithAck('echo', 'new'), 'new');
   assert.equal(await ask('still here'), 'still here');
   assert.equal(ends, 0);
   const { fleets } = await greenroom.get('/v1/fleets');

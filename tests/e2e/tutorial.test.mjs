@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
 
-import { BIN, freePorts, processesOf, test, until } from './harness.mjs';
+import { BIN, clear, freePorts, processesOf, test, until } from './harness.mjs';
 import { blocksOf } from './page.mjs';
 
 const PAGE = new URL('../../docs/tutorial-recovery.md', import.meta.url);
@@ -36,8 +36,7 @@ esac
   };
   t.after(async () => {
     await stop();
-    for (const { pid } of await processesOf(folder)) process.kill(pid, 'SIGKILL');
-    await rm(folder, { recursive: true, force: true });
+    await clear(folder);
   });
 
   let said = null;

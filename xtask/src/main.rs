@@ -187,7 +187,7 @@ fn run_e2e(root: &Path, part: &str) -> anyhow::Result<()> {
     let built = target_dir(root)?.join("debug");
     // Each test has a deadline of its own; this one is for a file whose process would not end after its tests.
     let mut command =
-        Command::new("node", &folder).args(&["--test", "--test-concurrency=1", "--test-timeout=900000"]);
+        Command::new("node", &folder).args(&["--test", "--test-concurrency=1", "--test-timeout=1800000"]);
     for file in &files {
         command = command.args(&[file]);
     }

@@ -28,6 +28,8 @@ pub(super) struct Away {
     /// When this attempt did begin.
     pub(super) began: Duration,
     attempts: u16,
+    /// It was never there: the server, or the way to it, was gone when it was opened for the first time.
+    pub(super) is_first: bool,
 }
 
 impl Away {
@@ -91,29 +93,37 @@ impl Turn<'_> {
         self.actions.push(Action::Cut(SocketName::Game));
         self.player.cuts = self.player.cuts.saturating_add(1);
         let wait = cuts.away + self.player.draw_away(self.player.cuts, 2, cuts.away);
-        self.go_away(comeback, Parting::Player, wait);
+        self.part(Parting::Player);
+        self.dial_after(comeback, wait, false);
     }
 
-    /// The game connection is gone: dials again after `wait`.
-    pub(super) fn go_away(&mut self, comeback: Comeback, by: Parting, wait: Duration) {
-        self.player.sockets[SocketName::Game.index()] = SocketState::Away;
+    /// The game connection was there and is gone.
+    fn part(&mut self, by: Parting) {
         // Nobody acknowledges on a connection that is gone.
         self.player.awaited.clear();
         self.tell(Fact::Away { by, acked: self.player.numbered_acked });
+    }
+
+    fn dial_after(&mut self, comeback: Comeback, wait: Duration, is_first: bool) {
+        self.player.sockets[SocketName::Game.index()] = SocketState::Away;
         self.player.away = Some(Box::new(Away {
             since: self.now,
             until: self.now + wait + comeback.within,
             dial_at: Some(self.now + wait),
             began: self.now,
             attempts: 0,
+            is_first,
         }));
     }
 
     /// The server or the network ended the game connection, or did not open it again.
-    pub(super) fn lost_for_now(&mut self, comeback: Comeback) {
+    pub(super) fn lost_for_now(&mut self, comeback: Comeback, is_first: bool) {
         let wait = self.backoff(comeback);
         let Some(away) = &mut self.player.away else {
-            return self.go_away(comeback, Parting::Server, wait);
+            if !is_first {
+                self.part(Parting::Server);
+            }
+            return self.dial_after(comeback, wait, is_first);
         };
         away.dial_at = Some(self.now + wait);
         self.player.sockets[SocketName::Game.index()] = SocketState::Away;
@@ -152,7 +162,7 @@ impl Turn<'_> {
     /// The server does not know the room any more; whether that is allowed.
     pub(super) fn room_may_be_gone(&mut self, code: &str) -> bool {
         let allowed = self.flow.comeback.is_some_and(|comeback| comeback.rooms == RoomsWanted::MayEnd);
-        let gone = allowed && self.player.away.is_some() && ROOM_GONE.contains(&code);
+        let gone = allowed && ROOM_GONE.contains(&code);
         if gone {
             self.tell(Fact::RoomLost);
             self.end();

@@ -355,6 +355,27 @@ fn a_player_who_is_back_goes_on_and_ends_a_play_that_was_over_meanwhile() {
 }
 
 #[test]
+fn a_player_whose_server_is_gone_at_the_first_dial_dials_again_within_the_time_of_the_step() {
+    let mut stage = Stage::in_lobby();
+    stage.flow.comeback = Some(COMEBACK);
+    stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
+    assert_eq!(stage.hear(&reset()), Vec::<String>::new(), "it was never there: nobody is away");
+    while stage.wake() != ["reconnect game"] {}
+    let there = stage.hear(&Event::Connected(Game, SessionBack::New));
+    assert!(there[0].starts_with("Enter ") && stage.player.away.is_none(), "{there:?}");
+
+    let mut stage = Stage::in_lobby();
+    stage.flow.comeback = Some(COMEBACK);
+    stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
+    assert_eq!(stage.hear(&Event::Refused(Game, "wrong_server".into()))[0], "RoomLost");
+
+    let mut stage = Stage::in_lobby();
+    stage.hear(&Event::Received(Lobby, "matched", Some(SEAT)));
+    let told = stage.hear(&reset());
+    assert!(told[0].starts_with("Failed"), "without [reconnect] it is a fault: {told:?}");
+}
+
+#[test]
 fn a_player_who_cannot_come_back_fails_and_one_whose_room_is_gone_does_not() {
     let mut stage = Stage::who_comes_back(None);
     stage.hear(&reset());

@@ -222,6 +222,10 @@ impl Turn<'_> {
         if self.player.sockets[connected.index()] != SocketState::Opening {
             return;
         }
+        let is_first = self.player.away.as_ref().is_some_and(|away| away.is_first);
+        if is_first && connected == SocketName::Game {
+            self.player.away = None;
+        }
         if let Some(comeback) = self.comes_back(connected).filter(|_| self.player.away.is_some()) {
             return self.back(comeback, session);
         }
@@ -331,9 +335,10 @@ impl Turn<'_> {
                 self.tell(Fact::RoomLost);
                 self.end();
             }
-            SocketState::Opening | SocketState::Open if by_transport && self.may_come_back(socket, state) => {
-                let comeback = self.comes_back(socket).expect("it may");
-                self.lost_for_now(comeback);
+            SocketState::Opening | SocketState::Open
+                if let Some(comeback) = self.comes_back(socket).filter(|_| by_transport) =>
+            {
+                self.lost_for_now(comeback, state == SocketState::Opening);
             }
             SocketState::Opening => self.fail(reason),
             SocketState::Open if *by == ClosedBy::Server && room_end == Some(FINISHED) => {
@@ -347,11 +352,6 @@ impl Turn<'_> {
                 }
             }
         }
-    }
-
-    /// A connection that was open comes back, and one that is on its way back dials again.
-    fn may_come_back(&self, socket: SocketName, state: SocketState) -> bool {
-        self.comes_back(socket).is_some() && (state == SocketState::Open || self.player.away.is_some())
     }
 
     /// The server told that the room has ended otherwise than by its own will, and that is allowed.
