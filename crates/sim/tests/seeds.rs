@@ -41,6 +41,7 @@ fn the_first_seeds_hold_and_meet_every_kind_of_trouble() {
         all.batches_refused += summary.batches_refused;
         all.rewinds += summary.rewinds;
         all.zones_lost += summary.zones_lost;
+        all.rooms_taken_up += summary.rooms_taken_up;
     }
     let counts = [
         all.granted,
@@ -61,6 +62,7 @@ fn the_first_seeds_hold_and_meet_every_kind_of_trouble() {
         all.servers_recycled,
         all.leaders,
         all.leader_faults,
+        all.rooms_taken_up,
     ];
     assert!(counts.iter().all(|count| *count > 100), "a simulation without trouble proves nothing: {all:?}");
     // What takes several control processes or hosts and some bad luck.

@@ -215,13 +215,12 @@ impl Lead {
             for (caps, report) in &heard {
                 self.laws.heard(caps, report);
             }
-            effects.iter().try_for_each(|effect| self.laws.answered(now.unix_ms(), effect))?;
-            self.add(effects, now);
+            self.add(effects, now)?;
         }
         if ticks {
             self.tick_ms = now.unix_ms() + TICK_MS;
             let effects = self.world.handle(now, Event::Tick);
-            self.add(effects, now);
+            self.add(effects, now)?;
             for fleet in self.fleets(now) {
                 short_fleet_says_why(&fleet)?;
             }
@@ -232,10 +231,12 @@ impl Lead {
     }
 
     /// Adds what one event has led to, before the next one changes how fleets stand.
-    fn add(&mut self, effects: Vec<Effect>, now: Timestamp) {
+    fn add(&mut self, effects: Vec<Effect>, now: Timestamp) -> Result<(), Broken> {
+        effects.iter().try_for_each(|effect| self.laws.answered(now.unix_ms(), effect))?;
         let fleets = self.in_detail(&effects, now);
         self.decided.effects.extend(effects);
         self.decided.fleets.extend(fleets);
+        Ok(())
     }
 
     /// What it will take up of servers, each beside the caps of its fleet.
