@@ -241,8 +241,12 @@ fn decision_words(decision: &DecisionBody) -> String {
         })
         .collect();
     let seen = &decision.inputs;
+    let full = if seen.full > 0 { format!(" ({} full)", seen.full) } else { String::new() };
+    let missing = seen.selective_missing.filter(|missing| *missing > 0);
+    let missing = missing
+        .map_or_else(String::new, |missing| format!(", {missing} missing for calls that take only some"));
     let facts = format!(
-        "{} ready, {} starting, {} busy, {} draining, {} unhealthy; {} rooms, {} connections, {} waiting",
+        "{} ready{full}, {} starting, {} busy, {} draining, {} unhealthy; {} rooms, {} connections, {} waiting{missing}",
         seen.ready,
         seen.starting,
         seen.busy,
@@ -322,8 +326,8 @@ mod tests {
                     {"policy": "base_stock", "because": "not measured"},
                 ],
                 "blocked_by": [], "inputs": {
-                    "ready": 4, "starting": 1, "busy": 3, "draining": 0, "unhealthy": 0, "rooms": 5, "players": 0,
-                    "connections": 17, "seats_free": 0, "waiting": 2, "arrivals_per_1000_s": 340,
+                    "ready": 4, "full": 1, "starting": 1, "busy": 3, "draining": 0, "unhealthy": 0, "rooms": 5, "players": 0,
+                    "connections": 17, "seats_free": 0, "waiting": 2, "selective_missing": 1, "arrivals_per_1000_s": 340,
                     "start_p95_ms": 2100,
                 },
             })
